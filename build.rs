@@ -1,0 +1,8 @@
+//! Tells the program which DPDK it is built with: `GUIDEWAY_DPDK_VERSION`, or "none".
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    // Set by the build script of `dpdk-sys`, so absent without the feature `dpdk`.
+    let version = std::env::var("DEP_DPDK_VERSION").unwrap_or_else(|_| "none".to_owned());
+    println!("cargo::rustc-env=GUIDEWAY_DPDK_VERSION={version}");
+}

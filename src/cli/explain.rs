@@ -1,0 +1,168 @@
+//! `guideway explain`.
+
+use std::net::SocketAddrV4;
+
+use serde_json::json;
+
+use super::Failure;
+use crate::config::{ConfigFlags, Distribution, Endpoint, Model, Rule};
+use crate::packet::FlowKey;
+use crate::snapshot::{BackendId, Compiler, Conditions, Frontend, Neighbours, Snapshot};
+
+/// Says where a new flow goes. An established one stays where it is, whatever this says.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFlags,
+
+    /// The client's address and port, as in 192.0.2.7:40000.
+    #[arg(value_name = "CLIENT:PORT")]
+    client: String,
+
+    /// A frontend, as in 203.0.113.10:443/tcp, or the name of a rule.
+    #[arg(value_name = "FRONTEND")]
+    frontend: String,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let client: SocketAddrV4 = args.client.parse().map_err(|_| {
+        Failure::Usage(format!("{}: not an IPv4 address and port, as in 192.0.2.7:40000", args.client))
+    })?;
+    let model = super::load(&args.config)?;
+    let rule = find_rule(&model, &args.frontend)?;
+    let (key, key_origin) = super::key_to_look_with(&model);
+    let world = snapshot(&model, key)?;
+    let explained = explain(&world, rule, client).ok_or_else(|| {
+        Failure::Runtime(format!("rule {}: no backend takes new flows; they are dropped", rule.name))
+    })?;
+    print(rule, client, &explained, key_origin, args.json);
+    Ok(())
+}
+
+/// What the load balancer would do, and why.
+struct Explained {
+    flow_hash: u64,
+    hash: u64,
+    slot: usize,
+    table_len: usize,
+    backend: Endpoint,
+    /// Backend and share of the table, in the order of addresses.
+    shares: Vec<(Endpoint, f64)>,
+    /// Where the flow would go if the backend were down.
+    otherwise: Option<Endpoint>,
+}
+
+fn find_rule<'a>(model: &'a Model, wanted: &str) -> Result<&'a Rule, Failure> {
+    let matches = |rule: &&Rule| rule.name == wanted || rule.frontend.to_string() == wanted;
+    model.rules.iter().find(matches).ok_or_else(|| {
+        let known: Vec<String> = model.rules.iter().map(|r| format!("{} ({})", r.frontend, r.name)).collect();
+        Failure::Usage(format!("{wanted}: no such frontend; the configuration has: {}", known.join(", ")))
+    })
+}
+
+pub(super) fn snapshot(model: &Model, key: crate::config::HashKey) -> Result<Snapshot, Failure> {
+    let conditions = Conditions { links: Vec::new(), neighbours: Neighbours::default() };
+    Compiler::new(key).compile(model, &conditions).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn explain(world: &Snapshot, rule: &Rule, client: SocketAddrV4) -> Option<Explained> {
+    let endpoint = rule.frontend;
+    let key = crate::packet::EndpointKey::new(endpoint.address, endpoint.port, endpoint.protocol);
+    let id = world.frontend_at(key)?;
+    let frontend = world.frontend(id)?;
+    let flow = FlowKey::new(*client.ip(), client.port(), id.0);
+    let flow_hash = frontend.flow_hash(&world.hash, flow);
+    let choice = frontend.selector.choose(&world.hash, flow, flow_hash)?;
+    let address = |id: BackendId| {
+        let backend = world.backend(id)?;
+        Some(Endpoint { address: backend.address, port: rule.backend_port, protocol: endpoint.protocol })
+    };
+    let otherwise = without(world, rule, address(choice.backend)?, flow, flow_hash);
+    Some(Explained {
+        flow_hash,
+        hash: choice.hash,
+        slot: choice.slot,
+        table_len: frontend.selector.table().len(),
+        backend: address(choice.backend)?,
+        shares: shares(frontend).into_iter().filter_map(|(id, share)| Some((address(id)?, share))).collect(),
+        otherwise,
+    })
+}
+
+/// The part of the table that each backend holds.
+pub(super) fn shares(frontend: &Frontend) -> Vec<(BackendId, f64)> {
+    let table = frontend.selector.table();
+    let mut slots = vec![0usize; frontend.selector.backends().len()];
+    for position in table {
+        if let Some(count) = slots.get_mut(usize::from(*position)) {
+            *count += 1;
+        }
+    }
+    let share = |count| count as f64 / table.len().max(1) as f64;
+    frontend.selector.backends().iter().copied().zip(slots.into_iter().map(share)).collect()
+}
+
+/// Where the flow would go without `gone`.
+fn without(world: &Snapshot, rule: &Rule, gone: Endpoint, flow: FlowKey, flow_hash: u64) -> Option<Endpoint> {
+    let mut pool = (*rule.pool).clone();
+    let backend = pool.backends.iter_mut().find(|backend| backend.address == gone.address)?;
+    backend.state = crate::config::AdminState::Down;
+    let rule = Rule { pool: pool.into(), ..rule.clone() };
+    let (selector, addresses) = crate::snapshot::selector_for(&world.hash, &rule);
+    let choice = selector.choose(&world.hash, flow, flow_hash)?;
+    let address = *addresses.get(choice.backend.0 as usize)?;
+    (address != gone.address).then_some(Endpoint { address, ..gone })
+}
+
+fn fields(distribution: Distribution) -> &'static str {
+    match distribution {
+        Distribution::FiveTuple => "source address and port, destination address and port, protocol",
+        Distribution::SourceIp => "source address, destination address",
+        Distribution::SourceIpProtocol => "source address, destination address, protocol",
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the result of the command")]
+fn print(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin: &str, as_json: bool) {
+    let Explained { flow_hash, hash, slot, table_len, backend, shares, otherwise } = explained;
+    if as_json {
+        let shares: Vec<_> = shares
+            .iter()
+            .map(|(e, share)| json!({ "backend": format!("{}:{}", e.address, e.port), "share": share }))
+            .collect();
+        let value = json!({
+            "client": client.to_string(),
+            "rule": rule.name,
+            "frontend": rule.frontend.to_string(),
+            "backend": format!("{}:{}", backend.address, backend.port),
+            "hash": format!("{hash:016x}"),
+            "flow_hash": format!("{flow_hash:016x}"),
+            "hashed": fields(rule.distribution),
+            "hash_key": key_origin,
+            "slot": slot,
+            "table_len": table_len,
+            "otherwise": otherwise.map(|e| format!("{}:{}", e.address, e.port)),
+            "shares": shares,
+        });
+        println!("{value:#}");
+        return;
+    }
+    println!("client     {client}");
+    println!("frontend   {}, rule {}", rule.frontend, rule.name);
+    println!("backend    {}:{}, pool {}", backend.address, backend.port, rule.pool.name);
+    println!("hash       {hash:016x}, over {}", fields(rule.distribution));
+    println!("hash key   {key_origin}");
+    println!("slot       {slot} of {table_len}");
+    match otherwise {
+        Some(e) => println!("otherwise  {}:{}, were it down", e.address, e.port),
+        None => println!("otherwise  nowhere: it is the only backend that takes new flows"),
+    }
+    println!("table");
+    for (e, share) in shares {
+        println!("  {:<21} {:>7.3} %", format!("{}:{}", e.address, e.port), share * 100.0);
+    }
+}

@@ -1,0 +1,105 @@
+//! The command line: one file a subcommand.
+
+mod check;
+mod explain;
+mod replay;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{ConfigFlags, Finding, Findings, HashKey, Loaded, Model};
+use crate::control::{REPLAY_KEY, stored_hash_key};
+
+/// A layer-4 load balancer on DPDK.
+#[derive(Parser)]
+#[command(name = "guideway", version, about, long_version = LONG_VERSION, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Log more: once for debug messages, twice for all. RUST_LOG says it more finely.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+}
+
+const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\nbuilt against DPDK: ", env!("GUIDEWAY_DPDK_VERSION"));
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the load balancer.
+    Run(run::Args),
+    /// Validate a configuration and print what would run.
+    Check(check::Args),
+    /// Put capture files through the load balancer, without ports or privileges.
+    Replay(replay::Args),
+    /// Say which backend a client's new flow goes to, and why.
+    Explain(explain::Args),
+}
+
+/// Why a command ends without having done its work.
+enum Failure {
+    /// Bad usage or configuration; nothing was changed. Exit code 2.
+    Usage(String),
+    /// Anything else. Exit code 1.
+    Runtime(String),
+}
+
+impl From<Findings> for Failure {
+    fn from(findings: Findings) -> Self {
+        Self::Usage(findings.to_string())
+    }
+}
+
+/// Reads the command line and does what it says.
+#[allow(clippy::print_stderr, reason = "errors go to standard error")]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.verbose);
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Explain(args) => explain::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => {
+            eprintln!("{}", message.trim_end());
+            ExitCode::from(2)
+        }
+        Err(Failure::Runtime(message)) => {
+            eprintln!("guideway: {}", message.trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).format_target(false).init();
+}
+
+/// Loads the configuration and shows its warnings.
+#[allow(clippy::print_stderr, reason = "warnings go to standard error")]
+fn load(flags: &ConfigFlags) -> Result<Model, Failure> {
+    let Loaded { model, warnings } = crate::config::load(flags)?;
+    warnings.iter().for_each(|warning: &Finding| eprintln!("warning: {warning}"));
+    Ok(model)
+}
+
+/// The hash key for commands that only look: the configured one, else the one this machine keeps, else the
+/// fixed one; and how to call it.
+fn key_to_look_with(model: &Model) -> (HashKey, &'static str) {
+    match (model.dataplane.hash_key, stored_hash_key(&model.control.state_directory)) {
+        (Some(key), _) => (key, "configured"),
+        (None, Some(key)) => (key, "kept in the state directory"),
+        (None, None) => (REPLAY_KEY, "fixed, for want of a configured one"),
+    }
+}

@@ -1,0 +1,192 @@
+//! `guideway replay`.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+use crate::config::{AdminState, ConfigFlags, Model};
+use crate::control::{counters_text, rule_names};
+use crate::io::PortId;
+use crate::io::capture::{CaptureError, CaptureReader, CaptureWriter, Captured};
+use crate::replay::Replay;
+
+/// The captures' timestamps drive the clock; the same inputs give the same output, byte for byte.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The configuration. Ports need no device.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+
+    /// What comes in by a port: a pcap or pcapng file. Repeat for more; frames are merged by time.
+    #[arg(long = "in", value_name = "PORT=FILE", required = true)]
+    inputs: Vec<String>,
+
+    /// Where to write what leaves by a port, as pcap.
+    #[arg(long = "out", value_name = "PORT=FILE")]
+    outputs: Vec<String>,
+
+    /// A backend that is down. Repeat for more; all others are up.
+    #[arg(long, value_name = "POOL/ADDRESS", num_args = 1..)]
+    down: Vec<String>,
+
+    /// Workers that share the frames.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: u8,
+
+    /// Print the counters as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let flags = ConfigFlags { config: Some(args.config.clone()), ..ConfigFlags::default() };
+    let mut model = super::load(&flags)?;
+    mark_down(&mut model, &args.down)?;
+    let (key, _) = super::key_to_look_with(&model);
+    let mut inputs = open_inputs(&model, &args.inputs)?;
+    let nanoseconds = inputs.iter().any(|input| input.reader.has_nanoseconds());
+    let mut outputs = open_outputs(&model, &args.outputs, nanoseconds)?;
+    let mut replay = Replay::new(&model, key, args.workers.into()).map_err(|e| Failure::Runtime(e.to_string()))?;
+
+    let mut first = None;
+    let mut now = Duration::ZERO;
+    while let Some(input) = next_input(&mut inputs) {
+        let port = input.port;
+        let Some((at, frame)) = input.take()? else { continue };
+        // A capture whose clock was set back does not set ours back.
+        now = now.max(at.saturating_sub(*first.get_or_insert(at)));
+        for (port, frame) in replay.frame(now, port, frame) {
+            for output in outputs.iter_mut().filter(|output| output.port == port) {
+                output.writer.write(at, &frame).map_err(|e| capture_failure(&output.path, &e))?;
+            }
+        }
+    }
+    for output in outputs {
+        output.writer.finish().map_err(|e| capture_failure(&output.path, &e))?;
+    }
+    print_summary(&replay, &model, args.json);
+    Ok(())
+}
+
+/// A capture being read, one frame ahead.
+struct Input {
+    port: PortId,
+    path: PathBuf,
+    reader: CaptureReader,
+    next: Option<Captured>,
+}
+
+impl Input {
+    fn take(&mut self) -> Result<Option<Captured>, Failure> {
+        let next = self.reader.next_frame().map_err(|e| capture_failure(&self.path, &e))?;
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+}
+
+/// The one whose next frame is the earliest; of several, the one named first.
+fn next_input(inputs: &mut [Input]) -> Option<&mut Input> {
+    let waiting = inputs.iter_mut().filter(|input| input.next.is_some());
+    waiting.min_by_key(|input| input.next.as_ref().map(|(at, _)| *at))
+}
+
+struct Output {
+    port: PortId,
+    path: PathBuf,
+    writer: CaptureWriter,
+}
+
+fn open_inputs(model: &Model, texts: &[String]) -> Result<Vec<Input>, Failure> {
+    let open = |text: &String| {
+        let (port, path) = port_and_path(model, "--in", text)?;
+        let reader = CaptureReader::open(&path)
+            .map_err(|e| Failure::Usage(format!("--in {text}: {}: {e}", path.display())))?;
+        let mut input = Input { port, path, reader, next: None };
+        input.take()?;
+        Ok(input)
+    };
+    texts.iter().map(open).collect()
+}
+
+fn open_outputs(model: &Model, texts: &[String], nanoseconds: bool) -> Result<Vec<Output>, Failure> {
+    let open = |text: &String| {
+        let (port, path) = port_and_path(model, "--out", text)?;
+        let writer = CaptureWriter::create(&path, nanoseconds).map_err(|e| capture_failure(&path, &e))?;
+        Ok(Output { port, path, writer })
+    };
+    texts.iter().map(open).collect()
+}
+
+fn port_and_path(model: &Model, flag: &str, text: &str) -> Result<(PortId, PathBuf), Failure> {
+    let usage = |what: String| Failure::Usage(format!("{flag} {text}: {what}"));
+    let (name, path) = text.split_once('=').ok_or_else(|| usage("say PORT=FILE".into()))?;
+    let index = model.ports.iter().position(|port| port.name == name).ok_or_else(|| {
+        let names: Vec<&str> = model.ports.iter().map(|port| port.name.as_str()).collect();
+        usage(format!("there is no port {name}; the configuration has: {}", names.join(", ")))
+    })?;
+    Ok((PortId(index as u8), PathBuf::from(path)))
+}
+
+fn capture_failure(path: &Path, error: &CaptureError) -> Failure {
+    Failure::Runtime(format!("{}: {error}", path.display()))
+}
+
+/// Has the backends be down that `down` names, and no other that follows its probe.
+fn mark_down(model: &mut Model, down: &[String]) -> Result<(), Failure> {
+    for text in down {
+        let usage = |what: String| Failure::Usage(format!("--down {text}: {what}"));
+        let (pool, address) = text.split_once('/').ok_or_else(|| usage("say POOL/ADDRESS".into()))?;
+        let address: Ipv4Addr = address.parse().map_err(|_| usage("not an IPv4 address".into()))?;
+        let index = model.pools.iter().position(|p| p.name == pool);
+        let index = index.ok_or_else(|| usage(format!("there is no pool {pool}")))?;
+        let mut changed = (*model.pools[index]).clone();
+        let backend = changed.backends.iter_mut().find(|backend| backend.address == address);
+        backend.ok_or_else(|| usage(format!("pool {pool} has no such backend")))?.state = AdminState::Down;
+        let changed = Arc::new(changed);
+        for rule in model.rules.iter_mut().filter(|rule| rule.pool.name == pool) {
+            rule.pool = changed.clone();
+        }
+        model.pools[index] = changed;
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "the result of the command")]
+fn print_summary(replay: &Replay, model: &Model, as_json: bool) {
+    let rules = rule_names(model);
+    let (totals, backends) = (replay.totals(), replay.backends());
+    if !as_json {
+        print!("{}", counters_text(&totals, &backends, &rules));
+        return;
+    }
+    let drops: Map<String, Value> =
+        totals.drops.iter().filter(|(_, n)| *n > 0).map(|(r, n)| (r.label().into(), json!(n))).collect();
+    let backends: Vec<Value> = backends
+        .iter()
+        .map(|(identity, b)| {
+            json!({
+                "rule": rules.get(&identity.frontend),
+                "frontend": identity.frontend.to_string(),
+                "backend": format!("{}:{}", identity.address, identity.port),
+                "flows": b.flows, "flows_total": b.flows_total,
+                "packets_in": b.packets_in, "bytes_in": b.bytes_in,
+                "packets_out": b.packets_out, "bytes_out": b.bytes_out,
+            })
+        })
+        .collect();
+    let summary = json!({
+        "received": totals.received,
+        "transmitted": totals.transmitted,
+        "answered": totals.answered,
+        "controlled": totals.controlled,
+        "dropped": totals.dropped(),
+        "drops": drops,
+        "flows": { "created": totals.flows_created, "expired": totals.flows_expired,
+                   "reclaimed": totals.flows_reclaimed, "untracked": totals.untracked },
+        "backends": backends,
+    });
+    println!("{summary:#}");
+}

@@ -1,0 +1,51 @@
+//! `guideway run`.
+
+use std::time::Duration;
+
+use super::Failure;
+use crate::config::ConfigFlags;
+
+/// Everything the file says can be said by flags; flags win.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFlags,
+
+    /// Print the counters every so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    stats: Option<u64>,
+
+    /// Everything after `--` goes to EAL untouched.
+    #[arg(last = true, value_name = "EAL ARGS")]
+    eal: Vec<String>,
+}
+
+#[cfg(feature = "dpdk")]
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    use crate::control;
+
+    let mut model = super::load(&args.config)?;
+    crate::config::require_devices(&model)?;
+    model.dataplane.eal.extend(args.eal.iter().cloned());
+    let key = model.dataplane.hash_key.unwrap_or_else(|| {
+        let (key, error) = control::load_or_make_hash_key(&model.control.state_directory);
+        if let Some(error) = error {
+            log::warn!("{error}");
+        }
+        key
+    });
+    let stats = args.stats.map(Duration::from_secs);
+    control::run(model, &args.config, key, stats).map_err(|error| match error {
+        control::LaunchError::Cpus(_) | control::LaunchError::TooMany(_) => Failure::Usage(error.to_string()),
+        _ => Failure::Runtime(error.to_string()),
+    })
+}
+
+#[cfg(not(feature = "dpdk"))]
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let model = super::load(&args.config)?;
+    crate::config::require_devices(&model)?;
+    let _: (Option<Duration>, &[String]) = (args.stats.map(Duration::from_secs), &args.eal);
+    let message = "this program was built without DPDK and has no ports; build it without --no-default-features";
+    Err(Failure::Runtime(message.into()))
+}

@@ -1,0 +1,216 @@
+//! Pools and rules, and what has no effect.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::config::error::Place;
+use crate::config::model::Endpoint;
+
+/// A pool against the rest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PoolProblem {
+    /// `backends` and `addresses`.
+    BothSources {
+        /// The pool.
+        subject: String,
+    },
+    /// Neither `backends` nor `addresses`.
+    NoSource {
+        /// The pool.
+        subject: String,
+    },
+    /// `instances` counts the addresses of a range, and there is none.
+    InstancesOfList {
+        /// The pool.
+        subject: String,
+    },
+    /// More instances than addresses.
+    InstancesTooMany {
+        /// The pool.
+        subject: String,
+        /// `instances`.
+        instances: i128,
+        /// Addresses in the range.
+        range_len: u64,
+    },
+    /// One backend twice.
+    DuplicateBackend {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        address: Ipv4Addr,
+        /// Where it was first.
+        first: Place,
+    },
+    /// A backend that is a frontend: packets to it would come back to us.
+    IsFrontend {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        address: Ipv4Addr,
+        /// Where the frontend is.
+        frontend: Place,
+    },
+    /// No way leads to the backend.
+    Unreachable {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        address: Ipv4Addr,
+    },
+}
+
+impl fmt::Display for PoolProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BothSources { subject } => {
+                write!(f, "{subject} has both backends and addresses; delete one of them")
+            }
+            Self::NoSource { subject } => write!(
+                f,
+                "{subject} has neither backends nor addresses; add backends = [{{ address = \"10.0.0.4\" }}], or \
+                 addresses = \"10.0.1.4-10.0.1.99\" and instances = 3"
+            ),
+            Self::InstancesOfList { subject } => {
+                write!(f, "{subject} has instances but no addresses; add the range, or delete instances")
+            }
+            Self::InstancesTooMany { subject, instances, range_len } => {
+                write!(
+                    f,
+                    "{subject} has {instances} instances in a range of {range_len} addresses; widen the range"
+                )
+            }
+            Self::DuplicateBackend { pool, address, first } => {
+                write!(
+                    f,
+                    "backend {address} is in pool {pool} already ({first}); use weight for a larger share"
+                )
+            }
+            Self::IsFrontend { pool, address, frontend } => {
+                write!(
+                    f,
+                    "backend {address} of pool {pool} is the address of a frontend ({frontend}); use another"
+                )
+            }
+            Self::Unreachable { pool, address } => write!(
+                f,
+                "backend {address} of pool {pool} is on no port's network, and no port has a gateway; add an address \
+                 in its network to a port, or a gateway"
+            ),
+        }
+    }
+}
+
+/// A rule against the rest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RuleProblem {
+    /// Nothing is balanced.
+    NoRules,
+    /// Two rules for one frontend.
+    DuplicateFrontend {
+        /// The later rule.
+        rule: String,
+        /// What both have.
+        frontend: Endpoint,
+        /// The earlier rule.
+        other: String,
+        /// Where its frontend is.
+        first: Place,
+    },
+    /// Two rules for one backend endpoint.
+    SharedBackend {
+        /// The later rule.
+        rule: String,
+        /// The earlier rule.
+        other: String,
+        /// Where it is.
+        first: Place,
+        /// The first backend endpoint that both have.
+        backend: Endpoint,
+        /// How many more they share.
+        more: usize,
+    },
+    /// No backend would be chosen.
+    NoneAvailable {
+        /// The rule.
+        rule: String,
+        /// Its pool.
+        pool: String,
+    },
+    /// The management thread has a worker for a neighbour.
+    ManagementCpuIsWorker {
+        /// The CPU.
+        cpu: usize,
+    },
+}
+
+impl fmt::Display for RuleProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRules => {
+                write!(
+                    f,
+                    "there is no rule, so nothing is balanced; add a [[rule]], or --frontend and --backend"
+                )
+            }
+            Self::DuplicateFrontend { rule, frontend, other, first } => write!(
+                f,
+                "rule {rule} has frontend {frontend}, which rule {other} has ({first}); change one of them"
+            ),
+            Self::SharedBackend { rule, other, first, backend, more } => {
+                write!(f, "rules {rule} and {other} ({first}) both send to backend {backend}")?;
+                if *more > 0 {
+                    write!(f, " and {more} more")?;
+                }
+                write!(
+                    f,
+                    ", so that responses could not be told apart; give one of them another backend_port \
+                     (forward = \"full-nat\" or \"dsr\" will lift this, but this version has neither)"
+                )
+            }
+            Self::NoneAvailable { rule, pool } => write!(
+                f,
+                "rule {rule} has no backend to choose: all of pool {pool} are down, drained or of weight 0, or it \
+                 is empty"
+            ),
+            Self::ManagementCpuIsWorker { cpu } => write!(
+                f,
+                "management_cpu {cpu} is also a worker's, which will lose packets whenever management work is done; \
+                 use another CPU for one of them"
+            ),
+        }
+    }
+}
+
+/// Accepted, but without effect in this version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoEffect {
+    /// An IPv6 address, gateway or neighbour.
+    Ipv6 {
+        /// Whose.
+        subject: String,
+        /// As written.
+        text: String,
+    },
+    /// A probe, or its use.
+    Probe {
+        /// Whose.
+        subject: String,
+    },
+    /// `metrics`.
+    Metrics,
+}
+
+impl fmt::Display for NoEffect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ipv6 { subject, text } => {
+                write!(f, "{subject} has {text}, which has no effect: this version forwards IPv4 only")
+            }
+            Self::Probe { subject } => {
+                write!(f, "{subject}: probes are not run by this version: every backend counts as up")
+            }
+            Self::Metrics => write!(f, "metrics has no effect: this version does not serve metrics"),
+        }
+    }
+}

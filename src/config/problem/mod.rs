@@ -1,0 +1,87 @@
+//! Every way in which a configuration can be wrong or odd, as types; and the sentence for each.
+//!
+//! A sentence begins with its subject ("port outside", "rule https") and ends with what to do.
+
+mod balancing;
+mod name;
+mod network;
+mod value;
+
+use std::fmt;
+
+pub use balancing::{NoEffect, PoolProblem, RuleProblem};
+pub use name::{FlagProblem, NameProblem};
+pub use network::{AddressFlaw, NetworkProblem};
+pub use value::{FileProblem, ValueProblem};
+
+/// What a finding says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Problem {
+    /// The file cannot be read, or is not TOML.
+    File(FileProblem),
+    /// A key or a value taken by itself.
+    Value(ValueProblem),
+    /// A name that is bad, taken, missing or unused.
+    Name(NameProblem),
+    /// A flag that does not fit the others.
+    Flag(FlagProblem),
+    /// Ports, addresses and neighbours against each other.
+    Network(NetworkProblem),
+    /// A pool against the rest.
+    Pool(PoolProblem),
+    /// A rule against the rest.
+    Rule(RuleProblem),
+    /// Accepted, but without effect in this version.
+    NoEffect(NoEffect),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(problem) => problem.fmt(f),
+            Self::Value(problem) => problem.fmt(f),
+            Self::Name(problem) => problem.fmt(f),
+            Self::Flag(problem) => problem.fmt(f),
+            Self::Network(problem) => problem.fmt(f),
+            Self::Pool(problem) => problem.fmt(f),
+            Self::Rule(problem) => problem.fmt(f),
+            Self::NoEffect(problem) => problem.fmt(f),
+        }
+    }
+}
+
+/// Text of the user's in quotes, with control characters escaped, and cut where it is too long for a line.
+struct Quoted<'a>(&'a str);
+
+/// Longer than any sound value; shorter than a screen.
+const QUOTED_CHARS_MAX: usize = 80;
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(QUOTED_CHARS_MAX) {
+            None => write!(f, "{:?}", self.0),
+            Some((end, _)) => write!(f, "{:?}...", self.0.get(..end).unwrap_or_default()),
+        }
+    }
+}
+
+macro_rules! problem_from {
+    ($($variant:ident($problem:ident)),*) => {
+        $(impl From<$problem> for Problem {
+            fn from(problem: $problem) -> Self {
+                Self::$variant(problem)
+            }
+        })*
+    };
+}
+
+problem_from!(
+    File(FileProblem),
+    Value(ValueProblem),
+    Name(NameProblem),
+    Flag(FlagProblem),
+    Network(NetworkProblem),
+    Pool(PoolProblem),
+    Rule(RuleProblem),
+    NoEffect(NoEffect)
+);

@@ -1,0 +1,219 @@
+//! What was said, by file or flags: each value understood by itself, with its place; nothing compared yet.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::error::Place;
+use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
+use super::text::{AddressRange, ProbeKind, Versioned};
+use crate::wire::MacAddr;
+
+/// A value and where it was said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
+}
+
+/// A key that may be absent, or there but not understood. What is broken has been reported; whoever
+/// needs it says nothing more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Field<T> {
+    #[default]
+    Absent,
+    Broken,
+    Given(At<T>),
+}
+
+impl<T> Field<T> {
+    pub(crate) fn at(value: T, place: Place) -> Self {
+        Self::Given(At { value, place })
+    }
+
+    pub(crate) fn given(&self) -> Option<&At<T>> {
+        match self {
+            Self::Given(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn value(&self) -> Option<&T> {
+        self.given().map(|at| &at.value)
+    }
+
+    pub(crate) fn place_or(&self, other: Place) -> Place {
+        self.given().map_or(other, |at| at.place)
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self, Self::Broken)
+    }
+}
+
+/// A whole configuration, unchecked.
+#[derive(Debug, Default)]
+pub(crate) struct RawConfig {
+    pub(crate) dataplane: RawDataplane,
+    pub(crate) control: RawControl,
+    pub(crate) ports: Vec<RawPort>,
+    pub(crate) neighbours: Vec<RawNeighbour>,
+    pub(crate) pools: Vec<RawPool>,
+    pub(crate) probes: Vec<RawProbe>,
+    pub(crate) rules: Vec<RawRule>,
+    /// Syntax errors may have swallowed sections: that something is not there proves nothing.
+    pub(crate) is_partial: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct RawDataplane {
+    pub(crate) workers: Field<Vec<usize>>,
+    pub(crate) management_cpu: Field<i128>,
+    pub(crate) flows_per_worker: Field<i128>,
+    pub(crate) idle: Field<Idle>,
+    pub(crate) hash_key: Field<HashKey>,
+    pub(crate) eal: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct RawControl {
+    pub(crate) socket: Field<String>,
+    pub(crate) metrics: Field<SocketAddr>,
+    pub(crate) state_directory: Field<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RawPort {
+    pub(crate) place: Place,
+    pub(crate) name: Field<String>,
+    pub(crate) device: Field<String>,
+    pub(crate) addresses: Vec<At<Versioned<Cidr>>>,
+    /// Whether every address that was said has been understood.
+    pub(crate) addresses_are_whole: bool,
+    pub(crate) gateway: Field<Ipv4Addr>,
+    pub(crate) gateway6: Field<Ipv6Addr>,
+    pub(crate) mac: Field<MacAddr>,
+    pub(crate) mtu: Field<i128>,
+}
+
+impl RawPort {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            name: Field::Absent,
+            device: Field::Absent,
+            addresses: Vec::new(),
+            addresses_are_whole: true,
+            gateway: Field::Absent,
+            gateway6: Field::Absent,
+            mac: Field::Absent,
+            mtu: Field::Absent,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct RawNeighbour {
+    pub(crate) place: Place,
+    pub(crate) address: Field<Versioned<Ipv4Addr>>,
+    pub(crate) mac: Field<MacAddr>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RawPool {
+    pub(crate) place: Place,
+    pub(crate) name: Field<String>,
+    pub(crate) backends: Field<Vec<RawBackend>>,
+    pub(crate) addresses: Field<AddressRange>,
+    pub(crate) instances: Field<i128>,
+}
+
+impl RawPool {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            name: Field::Absent,
+            backends: Field::Absent,
+            addresses: Field::Absent,
+            instances: Field::Absent,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct RawBackend {
+    pub(crate) place: Place,
+    pub(crate) address: Field<Ipv4Addr>,
+    pub(crate) weight: Field<i128>,
+    pub(crate) state: Field<AdminState>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RawProbe {
+    pub(crate) place: Place,
+    pub(crate) name: Field<String>,
+    pub(crate) kind: Field<ProbeKind>,
+    pub(crate) port: Field<i128>,
+    pub(crate) path: Field<String>,
+    pub(crate) interval: Field<Duration>,
+    pub(crate) timeout: Field<Duration>,
+    pub(crate) rise: Field<i128>,
+    pub(crate) fall: Field<i128>,
+}
+
+impl RawProbe {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            name: Field::Absent,
+            kind: Field::Absent,
+            port: Field::Absent,
+            path: Field::Absent,
+            interval: Field::Absent,
+            timeout: Field::Absent,
+            rise: Field::Absent,
+            fall: Field::Absent,
+        }
+    }
+}
+
+/// The probe of a rule.
+#[derive(Debug)]
+pub(crate) enum RuleProbe {
+    /// A `[[probe]]`.
+    Named(String),
+    /// Given whole, by `--probe`.
+    Own(Box<RawProbe>),
+}
+
+#[derive(Debug)]
+pub(crate) struct RawRule {
+    pub(crate) place: Place,
+    pub(crate) name: Field<String>,
+    pub(crate) frontend: Field<Endpoint>,
+    pub(crate) pool: Field<String>,
+    pub(crate) backend_port: Field<i128>,
+    pub(crate) distribution: Field<Distribution>,
+    pub(crate) idle_timeout: Field<Duration>,
+    pub(crate) probe: Field<RuleProbe>,
+    pub(crate) no_healthy_backends: Field<NoHealthyBackends>,
+}
+
+impl RawRule {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            name: Field::Absent,
+            frontend: Field::Absent,
+            pool: Field::Absent,
+            backend_port: Field::Absent,
+            distribution: Field::Absent,
+            idle_timeout: Field::Absent,
+            probe: Field::Absent,
+            no_healthy_backends: Field::Absent,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The sections of the file: which keys each has, and how they are read.
+
+use toml::Spanned;
+use toml::de::{DeArray, DeValue};
+
+use super::error::Report;
+use super::file::Source;
+use super::problem::ValueProblem;
+use super::raw::{
+    At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNeighbour, RawPool, RawPort, RawProbe,
+    RawRule, RuleProbe,
+};
+use super::section::{Keys, Naming, Section};
+use super::text::{self, Forward};
+
+pub(crate) const ROOT_KEYS: Keys =
+    &["dataplane", "control", "port", "neighbour", "pool", "probe", "rule", "nat_rule", "outbound_rule"];
+pub(crate) const DATAPLANE_KEYS: Keys =
+    &["workers", "management_cpu", "flows_per_worker", "idle", "hash_key", "eal"];
+pub(crate) const CONTROL_KEYS: Keys = &["socket", "metrics", "state_directory"];
+pub(crate) const PORT_KEYS: Keys = &["name", "device", "addresses", "gateway", "gateway6", "mac", "mtu"];
+pub(crate) const NEIGHBOUR_KEYS: Keys = &["address", "mac"];
+pub(crate) const POOL_KEYS: Keys = &["name", "backends", "addresses", "instances"];
+pub(crate) const BACKEND_KEYS: Keys = &["address", "weight", "state"];
+pub(crate) const PROBE_KEYS: Keys =
+    &["name", "kind", "port", "path", "interval", "timeout", "rise", "fall", "via"];
+pub(crate) const RULE_KEYS: Keys = &[
+    "name",
+    "frontend",
+    "pool",
+    "backend_port",
+    "forward",
+    "distribution",
+    "idle_timeout",
+    "tcp_reset",
+    "probe",
+    "no_healthy_backends",
+];
+
+/// Reads a whole file. What is wrong is reported, and what is right is in the result.
+pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
+    let (source, tree) = Source::parse(text, report);
+    let root = Section::root(&source, &tree, ROOT_KEYS, report);
+    let mut reader = Reader { source: &source, root: &root, report };
+    let raw = RawConfig {
+        dataplane: reader.single("dataplane", "[dataplane]", DATAPLANE_KEYS, dataplane),
+        control: reader.single("control", "[control]", CONTROL_KEYS, control),
+        ports: reader.each("port", "[[port]]", "name", PORT_KEYS, port),
+        neighbours: reader.each("neighbour", "[[neighbour]]", "address", NEIGHBOUR_KEYS, neighbour),
+        pools: reader.each("pool", "[[pool]]", "name", POOL_KEYS, pool),
+        probes: reader.each("probe", "[[probe]]", "name", PROBE_KEYS, probe),
+        rules: reader.each("rule", "[[rule]]", "name", RULE_KEYS, rule),
+        // A misspelt section has lost its content as well.
+        is_partial: source.is_partial || !root.misspelt.is_empty(),
+    };
+    reader.refuse("nat_rule", "[[nat_rule]]", "make it a [[rule]] with a pool of one backend");
+    reader.refuse("outbound_rule", "[[outbound_rule]]", "delete the section: backends need another way out");
+    raw
+}
+
+struct Reader<'r, 's, 't> {
+    source: &'s Source<'t>,
+    root: &'r Section<'s, 't>,
+    report: &'r mut Report,
+}
+
+type ReadSection<T> = fn(&Source<'_>, &Section<'_, '_>, &mut Report) -> T;
+
+impl<'s, 't> Reader<'_, 's, 't> {
+    /// A table that is there once, or not at all.
+    fn single<T: Default>(
+        &mut self,
+        key: &'static str,
+        kind: &'static str,
+        keys: Keys,
+        read: ReadSection<T>,
+    ) -> T {
+        let naming = Naming { kind, by: "", key, form: kind };
+        let Field::Given(At { value, .. }) = self.root.get(key) else { return T::default() };
+        let section = Section::open(self.source, value, naming, keys, self.report);
+        section.map_or_else(T::default, |section| read(self.source, &section, self.report))
+    }
+
+    /// A list of tables.
+    fn each<T>(
+        &mut self,
+        key: &'static str,
+        form: &'static str,
+        by: &'static str,
+        keys: Keys,
+        read: ReadSection<T>,
+    ) -> Vec<T> {
+        let naming = Naming { kind: key, by, key, form };
+        let mut all = Vec::new();
+        for value in self.items(naming) {
+            if let Some(section) = Section::open(self.source, value, naming, keys, self.report) {
+                all.push(read(self.source, &section, self.report));
+            }
+        }
+        all
+    }
+
+    fn items(&mut self, naming: Naming) -> Vec<&'s Spanned<DeValue<'t>>> {
+        match self.root.get(naming.key) {
+            Field::Absent | Field::Broken => Vec::new(),
+            Field::Given(At { value, place }) => match value.get_ref() {
+                DeValue::Array(items) => items.iter().collect(),
+                other => {
+                    self.report.error(place, naming.wrong_type(other));
+                    Vec::new()
+                }
+            },
+        }
+    }
+
+    fn refuse(&mut self, key: &'static str, form: &'static str, instead: &'static str) {
+        let naming = Naming { kind: key, by: "", key, form };
+        for value in self.items(naming) {
+            let (subject, what) = ("the file".to_owned(), format!("a {form}"));
+            let place = self.source.place(&value.span());
+            self.report.error(place, ValueProblem::Unsupported { subject, what, instead });
+        }
+    }
+}
+
+fn dataplane(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawDataplane {
+    RawDataplane {
+        workers: section.parsed("workers", text::cpu_list, report),
+        management_cpu: section.integer("management_cpu", report),
+        flows_per_worker: section.integer("flows_per_worker", report),
+        idle: section.parsed("idle", text::idle, report),
+        hash_key: section.parsed("hash_key", text::hash_key, report),
+        eal: section.parsed_list("eal", text::line, report).0.into_iter().map(|at| at.value).collect(),
+    }
+}
+
+fn control(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawControl {
+    RawControl {
+        socket: section.parsed("socket", text::socket_path, report),
+        metrics: section.parsed("metrics", text::socket_address, report),
+        state_directory: section.parsed("state_directory", text::line, report),
+    }
+}
+
+fn port(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawPort {
+    let (addresses, addresses_are_whole) = section.parsed_list("addresses", text::cidr, report);
+    RawPort {
+        place: section.place,
+        name: section.parsed("name", text::any, report),
+        device: section.parsed("device", text::line, report),
+        addresses,
+        addresses_are_whole,
+        gateway: section.parsed("gateway", text::gateway, report),
+        gateway6: section.parsed("gateway6", text::ipv6, report),
+        mac: section.parsed("mac", text::mac, report),
+        mtu: section.integer("mtu", report),
+    }
+}
+
+fn neighbour(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawNeighbour {
+    RawNeighbour {
+        place: section.place,
+        address: section.parsed("address", text::neighbour, report),
+        mac: section.parsed("mac", text::mac, report),
+    }
+}
+
+fn pool(source: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawPool {
+    RawPool {
+        place: section.place,
+        name: section.parsed("name", text::any, report),
+        backends: match section.list("backends", report) {
+            Field::Absent => Field::Absent,
+            Field::Broken => Field::Broken,
+            Field::Given(At { value, place }) => Field::at(backends(source, value, report), place),
+        },
+        addresses: section.parsed("addresses", text::address_range, report),
+        instances: section.integer("instances", report),
+    }
+}
+
+fn backends(source: &Source<'_>, items: &DeArray<'_>, report: &mut Report) -> Vec<RawBackend> {
+    let naming =
+        Naming { kind: "backend", by: "address", key: "backends", form: "{ address = \"10.0.0.4\" }" };
+    let open = |item, report: &mut Report| {
+        let section = Section::open(source, item, naming, BACKEND_KEYS, report)?;
+        Some(RawBackend {
+            place: section.place,
+            address: section.parsed("address", text::ipv4, report),
+            weight: section.integer("weight", report),
+            state: section.parsed("state", text::admin_state, report),
+        })
+    };
+    items.iter().filter_map(|item| open(item, report)).collect()
+}
+
+fn probe(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawProbe {
+    section.parsed("via", text::probe_via, report);
+    RawProbe {
+        place: section.place,
+        name: section.parsed("name", text::any, report),
+        kind: section.parsed("kind", text::probe_kind, report),
+        port: section.integer("port", report),
+        path: section.parsed("path", text::url_path, report),
+        interval: section.parsed("interval", text::duration, report),
+        timeout: section.parsed("timeout", text::duration, report),
+        rise: section.integer("rise", report),
+        fall: section.integer("fall", report),
+    }
+}
+
+fn rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRule {
+    refuse_later_features(section, report);
+    RawRule {
+        place: section.place,
+        name: section.parsed("name", text::any, report),
+        frontend: section.parsed("frontend", text::endpoint, report),
+        pool: section.parsed("pool", text::any, report),
+        backend_port: section.integer("backend_port", report),
+        distribution: section.parsed("distribution", text::distribution, report),
+        idle_timeout: section.parsed("idle_timeout", text::duration, report),
+        probe: section.parsed("probe", |name| Ok(RuleProbe::Named(name.to_owned())), report),
+        no_healthy_backends: section.parsed("no_healthy_backends", text::no_healthy_backends, report),
+    }
+}
+
+fn refuse_later_features(section: &Section<'_, '_>, report: &mut Report) {
+    let unsupported = |what: String, instead| {
+        let subject = section.subject.clone();
+        ValueProblem::Unsupported { subject, what, instead }
+    };
+    if let Field::Given(At { value: Forward::Later(mode), place }) =
+        section.parsed("forward", text::forward, report)
+    {
+        report.error(place, unsupported(format!("forward = \"{mode}\""), "use \"nat\""));
+    }
+    if let Field::Given(At { value: true, place }) = section.boolean("tcp_reset", report) {
+        report.error(place, unsupported("tcp_reset = true".to_owned(), "write false, or delete the line"));
+    }
+}
+
+/// Every section with its keys, for tests that must know them all.
+#[cfg(test)]
+pub(crate) const SECTIONS: [(&str, Keys); 8] = [
+    ("dataplane", DATAPLANE_KEYS),
+    ("control", CONTROL_KEYS),
+    ("port", PORT_KEYS),
+    ("neighbour", NEIGHBOUR_KEYS),
+    ("pool", POOL_KEYS),
+    ("backends", BACKEND_KEYS),
+    ("probe", PROBE_KEYS),
+    ("rule", RULE_KEYS),
+];

@@ -1,0 +1,332 @@
+//! What is wrong, and exactly what is said about it.
+
+use super::*;
+
+#[test]
+fn a_sound_configuration_has_no_findings() {
+    let loaded = load(SOUND, &[]).unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(require_devices(&loaded.model), Ok(()));
+    let rule = loaded.model.rules.first().unwrap();
+    assert_eq!((rule.backend_port, rule.idle_timeout.as_secs()), (443, 240));
+    assert_eq!(
+        (rule.distribution, rule.no_healthy_backends),
+        (Distribution::FiveTuple, NoHealthyBackends::Drop)
+    );
+    assert_eq!(loaded.model.dataplane.flows_per_worker, 1_048_576);
+    assert_eq!(loaded.model.ports.first().map(|port| port.mtu), Some(1500));
+}
+
+const MANY_MISTAKES: &str = r#"[dataplane]
+managment_cpu = 0
+flows_per_worker = 12
+idle = spin
+hash_key = "0011"
+[[port]]
+name = "out side"
+mtu = "1500"
+[[port]]
+name = "inside"
+addresses = ["10.0.0.1/24"]
+gateway = "10.0.1.1"
+mac = "ff:ff:ff:ff:ff:ff"
+[[pool]]
+name = "web"
+backends = [
+  { address = "10.0.0.4", weight = 101 },
+  { address = "10.0.0.4", wieght = 2 },
+  { weight = 2 },
+  { address = "10.0.0.1" },
+  "10.0.0.9",
+]
+[[rule]]
+name = "r1"
+frontend = "203.0.113.10:0/tcp"
+pool = "wbe"
+tcp_reset = true
+forward = "dsr"
+idle_timeout = "500ms"
+[[rule]]
+name = "r2"
+pool = "web"
+[[nat_rule]]
+name = "x"
+"#;
+
+#[test]
+fn all_mistakes_of_a_file_are_reported_at_once_with_their_lines() {
+    let expected = [
+        r#"g.toml:2: [dataplane] has an unknown key "managment_cpu"; did you mean management_cpu?"#,
+        "g.toml:3: [dataplane] has flows_per_worker 12; allowed are 1024 to 268435456",
+        "g.toml:4: this line is not TOML: put the value in double quotes",
+        "g.toml:5: [dataplane] has a hash_key which is not 32 hex digits; `openssl rand -hex 16` makes one",
+        r#"g.toml:7: "out side" cannot be the name of a port; use 1 to 63 letters, digits, dots, dashes and underscores"#,
+        "g.toml:8: a port has a string as mtu; write it as mtu = 1500",
+        "g.toml:12: port inside has gateway 10.0.1.1, which is not on a network of the port; correct it, or add an \
+         address in its network to the port",
+        r#"g.toml:13: port inside has mac "ff:ff:ff:ff:ff:ff", which is no station's address: it is zero, multicast or broadcast"#,
+        "g.toml:17: backend 10.0.0.4 has weight 101; allowed are 0 to 100",
+        r#"g.toml:18: backend 10.0.0.4 has an unknown key "wieght"; did you mean weight?"#,
+        "g.toml:18: backend 10.0.0.4 is in pool web already (line 17); use weight for a larger share",
+        r#"g.toml:19: a backend of pool web has no address; add address = "10.0.0.4""#,
+        "g.toml:20: a backend of pool web has address 10.0.0.1, which is our own on port inside; use another",
+        r#"g.toml:21: backends has a string; write it as { address = "10.0.0.4" }"#,
+        r#"g.toml:25: rule r1 has frontend "203.0.113.10:0/tcp", which means all ports; this version does not support that: make a rule for each port"#,
+        r#"g.toml:26: rule r1 uses pool "wbe", which does not exist; did you mean web? If not, add a [[pool]] of that name, or --backend NAME=ADDR"#,
+        "g.toml:27: rule r1 has tcp_reset = true, which this version does not support; write false, or delete the line",
+        r#"g.toml:28: rule r1 has forward = "dsr", which this version does not support; use "nat""#,
+        "g.toml:29: rule r1 has idle_timeout 500ms; allowed are 1s to 1day",
+        r#"g.toml:30: rule r2 has no frontend; add frontend = "203.0.113.10:443/tcp""#,
+        "g.toml:33: the file has a [[nat_rule]], which this version does not support; make it a [[rule]] with a pool of one backend",
+    ];
+    assert_eq!(errors(MANY_MISTAKES, &[]), expected);
+}
+
+/// Lines after the eight of `SOUND`, and what is said about them.
+const ADDED: &[(&str, &[&str])] = &[
+    (
+        "[[rule]]\nname = \"b\"\nfrontend = \"203.0.113.11:443/tcp\"\npool = \"web\"",
+        &[
+            "g.toml:12: rules b and web (line 8) both send to backend 10.0.0.4:443/tcp and 1 more, so that responses \
+           could not be told apart; give one of them another backend_port (forward = \"full-nat\" or \"dsr\" will \
+           lift this, but this version has neither)",
+        ],
+    ),
+    ("[[rule]]\nname = \"b\"\nfrontend = \"203.0.113.11:443/udp\"\npool = \"web\"", &[]),
+    (
+        "[[rule]]\nname = \"b\"\nfrontend = \"203.0.113.10:443/tcp\"\npool = \"web\"\nbackend_port = 8443",
+        &[
+            "g.toml:11: rule b has frontend 203.0.113.10:443/tcp, which rule web has (line 7); change one of them",
+        ],
+    ),
+    (
+        "[[rule]]\nname = \"web\"\nfrontend = \"203.0.113.11:443/udp\"\npool = \"web\"",
+        &["g.toml:10: rule web exists already (line 6); give one of them another name"],
+    ),
+    (
+        "[[rule]]\nname = \"b\"\nfrontend = \"[2001:db8::10]:443/tcp\"\npool = \"web\"",
+        &[
+            "g.toml:11: rule b has frontend \"[2001:db8::10]:443/tcp\", which is IPv6; this version forwards IPv4 \
+           only: use an IPv4 address",
+        ],
+    ),
+    (
+        "[[rule]]\nname = \"b\"\nfrontend = \"10.0.0.255:443/udp\"\npool = \"web\"\nbackend_port = 0",
+        &[
+            "g.toml:11: frontend of rule b has address 10.0.0.255, which is a broadcast address; use the address of one host",
+            "g.toml:13: rule b has backend_port 0; allowed are 1 to 65535",
+        ],
+    ),
+    (
+        "[[pool]]\nname = \"far\"\nbackends = [{ address = \"10.9.0.1\" }]",
+        &[
+            "g.toml:11: backend 10.9.0.1 of pool far is on no port's network, and no port has a gateway; add an \
+           address in its network to a port, or a gateway",
+        ],
+    ),
+    (
+        "[[pool]]\nname = \"bad\"\nbackends = [{ address = \"203.0.113.10\" }, { address = \"127.0.0.1\" }]",
+        &[
+            "g.toml:11: backend 203.0.113.10 of pool bad is the address of a frontend (line 7); use another",
+            "g.toml:11: a backend of pool bad has address 127.0.0.1, which is a loopback address; use the address of one host",
+        ],
+    ),
+    (
+        "[[pool]]\nname = \"both\"\nbackends = []\naddresses = \"10.0.0.7-10.0.0.9\"\n[[pool]]\nname = \"none\"",
+        &[
+            "g.toml:12: pool both has both backends and addresses; delete one of them",
+            "g.toml:13: pool none has neither backends nor addresses; add backends = [{ address = \"10.0.0.4\" }], \
+             or addresses = \"10.0.1.4-10.0.1.99\" and instances = 3",
+        ],
+    ),
+    (
+        "[[pool]]\nname = \"r\"\naddresses = \"10.0.0.7-10.0.0.9\"\ninstances = 4",
+        &["g.toml:12: pool r has 4 instances in a range of 3 addresses; widen the range"],
+    ),
+    (
+        "[[pool]]\nname = \"r\"\nbackends = []\ninstances = 4",
+        &["g.toml:12: pool r has instances but no addresses; add the range, or delete instances"],
+    ),
+    (
+        "[[pool]]\nname = \"r\"\naddresses = \"10.0.0.9-10.0.0.7\"\ninstances = 4",
+        &[
+            "g.toml:11: pool r has addresses \"10.0.0.9-10.0.0.7\", which ends before it begins; swap the two addresses",
+        ],
+    ),
+    (
+        "[[neighbour]]\naddress = \"10.7.0.1\"\nmac = \"02:00:00:00:00:04\"\n[[neighbour]]\naddress = \"10.0.0.1\"",
+        &[
+            "g.toml:10: a neighbour has address 10.7.0.1, which is not on a network of any port; correct it, or add \
+             an address in its network to the port",
+            "g.toml:12: a neighbour has no mac; add mac = \"02:00:00:00:00:04\"",
+            "g.toml:13: a neighbour has address 10.0.0.1, which is our own on port inside; use another",
+        ],
+    ),
+    (
+        "[[probe]]\nname = \"p\"\nkind = \"tcp\"\npath = \"/x\"\ninterval = \"1s\"\nrise = 0\nvia = \"moon\"",
+        &[
+            "g.toml:12: probe p is of kind tcp and has a path; delete the path, or use kind http",
+            "g.toml:13: probe p has timeout 2s, which is longer than its interval 1s; shorten it, or ask less often",
+            "g.toml:14: probe p has rise 0; allowed are 1 to 100",
+            "g.toml:15: probe p has via \"moon\", which is unknown; choose host or port",
+        ],
+    ),
+    (
+        "[[rule]]\nname = \"b\"\nfrontend = \"203.0.113.11:443/udp\"\npool = \"web\"\nprobe = \"p\"",
+        &["g.toml:13: rule b uses probe \"p\", which does not exist; add a [[probe]] of that name"],
+    ),
+    (
+        "[control]\nsocket = 3\nmetrics = \"here\"\nstate_directory = \"\"",
+        &[
+            "g.toml:10: [control] has an integer as socket; write it as socket = \"/run/guideway/control.sock\"",
+            "g.toml:11: [control] has metrics \"here\", which is not an address with a port; write it as 127.0.0.1:9464",
+            "g.toml:12: [control] has state_directory \"\", which is empty or has control characters",
+        ],
+    ),
+    (
+        "dataplane = 3",
+        &[
+            "g.toml:9: rule web has an unknown key \"dataplane\"; known are name, frontend, pool, backend_port, forward, distribution, idle_timeout, tcp_reset, probe, no_healthy_backends",
+        ],
+    ),
+    (
+        "[[outbound_rule]]",
+        &[
+            "g.toml:9: the file has a [[outbound_rule]], which this version does not support; delete the section: backends need another way out",
+        ],
+    ),
+    ("name = \"twice\"", &["g.toml:9: \"name\" is given twice; delete one"]),
+];
+
+#[test]
+fn each_mistake_is_told_with_its_line_and_a_way_out() {
+    for (added, expected) in ADDED {
+        let expected: Vec<String> = expected.iter().map(|line| (*line).to_owned()).collect();
+        assert_eq!(errors(&format!("{SOUND}{added}"), &[]), expected, "{added}");
+    }
+}
+
+#[test]
+fn ports_are_compared_with_each_other() {
+    let text = "[[port]]\nname = \"a\"\ndevice = \"d\"\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.0.1\"\n\
+                [[port]]\nname = \"a\"\ndevice = \"d\"\naddresses = [\"10.0.0.1/24\", \"10.1.0.255/24\"]\nmtu = 9217\n\
+                gateway = \"2001:db8::1\"\n";
+    let expected = [
+        "g.toml:5: gateway of port a has address 10.0.0.1, which is our own on port a; use another",
+        "g.toml:7: port a exists already (line 2); give one of them another name",
+        "g.toml:9: a port has address 10.0.0.1, which is given already (line 4); delete one",
+        "g.toml:9: a port has address 10.1.0.255, which is a broadcast address; use the address of one host",
+        "g.toml:10: a port has mtu 9217; allowed are 576 to 9216",
+        "g.toml:11: port a has gateway \"2001:db8::1\", which is IPv6; use the key gateway6",
+    ];
+    assert_eq!(errors(text, &[]), expected);
+    let text = "[[port]]\nname = \"a\"\ndevice = \"d\"\n[[port]]\nname = \"b\"\ndevice = \"d\"\n";
+    assert_eq!(
+        errors(text, &[]),
+        ["g.toml:6: port b has device \"d\", which another port has (line 3); a device serves one port"]
+    );
+}
+
+#[test]
+fn one_slip_is_one_finding() {
+    let cases = [
+        // A header that is broken takes its section along; nobody misses the section's name.
+        (SOUND.replace("[[pool]]", "[[pool"), vec![2]),
+        (SOUND.replace("[[pool]]", "[[pols]]"), vec![2]),
+        (SOUND.replace("name = \"web\"\nfr", "nme = \"web\"\nfr"), vec![6]),
+        (SOUND.replace("frontend = ", "frontend "), vec![7]),
+        (SOUND.replace("frontend = ", "frontent = "), vec![7]),
+        (SOUND.replace("addresses = ", "adresses = "), vec![1]),
+        (SOUND.replace("10.0.0.1/24", "10.0.0.1"), vec![1]),
+        (SOUND.replace("\"10.0.0.5\"", "10.0.0.5"), vec![4]),
+        (SOUND.replace("name = \"web\"\nback", "name = 7\nback"), vec![3]),
+    ];
+    for (text, lines) in cases {
+        let findings = load(&text, &[]).unwrap_err();
+        let places: Vec<_> = findings.list.iter().map(|finding| finding.place).collect();
+        let expected: Vec<_> = lines.into_iter().map(Place::Line).collect();
+        assert_eq!(places, expected, "{text}\n{findings}");
+    }
+}
+
+#[test]
+fn oddities_are_warnings() {
+    let text = format!(
+        "{SOUND}probe = \"p\"\n[[probe]]\nname = \"p\"\nkind = \"http\"\n[[probe]]\nname = \"q\"\nkind = \"tcp\"\n\
+         [[pool]]\nname = \"spare\"\nbackends = []\n[[pool]]\nname = \"off\"\n\
+         backends = [{{ address = \"10.0.0.9\", weight = 0 }}, {{ address = \"10.0.0.8\", state = \"down\" }}]\n\
+         [[rule]]\nname = \"off\"\nfrontend = \"203.0.113.12:53/udp\"\npool = \"off\"\n\
+         [control]\nmetrics = \"[::1]:9464\"\n[dataplane]\nworkers = \"0,2-5\"\nmanagement_cpu = 4\n"
+    );
+    let expected = [
+        "g.toml:9: rule web: probes are not run by this version: every backend counts as up",
+        "g.toml:11: probe p: probes are not run by this version: every backend counts as up",
+        "g.toml:14: probe q: probes are not run by this version: every backend counts as up",
+        "g.toml:14: nothing uses probe q; name it in a rule, or delete it",
+        "g.toml:17: nothing uses pool spare; name it in a rule, or delete it",
+        "g.toml:25: rule off has no backend to choose: all of pool off are down, drained or of weight 0, or it is empty",
+        "g.toml:27: metrics has no effect: this version does not serve metrics",
+        "g.toml:30: management_cpu 4 is also a worker's, which will lose packets whenever management work is done; \
+         use another CPU for one of them",
+    ];
+    assert_eq!(warnings(&text, &[]), expected);
+    let text = "[[port]]\nname = \"a\"\naddresses = [\"2001:db8::2/64\"]\ngateway6 = \"2001:db8::1\"\n[[port]]\nname = \"b\"\n";
+    let expected = [
+        "g.toml: there is no rule, so nothing is balanced; add a [[rule]], or --frontend and --backend",
+        "g.toml:3: port a has an IPv6 address, which has no effect: this version forwards IPv4 only",
+        "g.toml:4: port a has gateway6 2001:db8::1, which has no effect: this version forwards IPv4 only",
+        "g.toml:6: nothing uses port b; give it addresses, or delete it",
+    ];
+    assert_eq!(warnings(text, &[]), expected);
+}
+
+#[test]
+fn only_run_needs_ports_and_devices() {
+    let without = load("", &[]).unwrap();
+    let all = require_devices(&without.model).unwrap_err().to_string();
+    assert_eq!(all, "there is no port; add a [[port]] with a device, or --port NAME=DEVICE");
+    let bare = load("[[port]]\nname = \"a\"\n[[port]]\nname = \"b\"\ndevice = \"d\"\n", &[]).unwrap();
+    let all = require_devices(&bare.model).unwrap_err().to_string();
+    assert_eq!(all, "port a has no device; add device = \"0000:3b:00.0\" to its section, or --port a=DEVICE");
+}
+
+#[test]
+fn a_range_and_a_count_make_backends() {
+    let text = "[[pool]]\nname = \"relay\"\naddresses = \"10.0.1.4-10.0.1.99\"\ninstances = 3\n";
+    let model = load(text, &[]).unwrap().model;
+    let addresses: Vec<_> =
+        model.pools.first().unwrap().backends.iter().map(|backend| backend.address).collect();
+    assert_eq!(addresses, [4, 5, 6].map(|last| Ipv4Addr::new(10, 0, 1, last)));
+}
+
+#[test]
+fn limits_have_findings() {
+    let ports: String = (0..17).map(|n| format!("[[port]]\nname = \"p{n}\"\n")).collect();
+    assert_eq!(errors(&ports, &[]), ["g.toml:33: there are 17 ports; 16 are allowed: take some away"]);
+    let backends = |count: u32| {
+        let one = |n: u32| format!("{{address=\"{}\"}}", Ipv4Addr::from(0x0a00_0001 + n));
+        (0..count).map(one).collect::<Vec<_>>().join(",")
+    };
+    let pool = |count| format!("[[pool]]\nname = \"p\"\nbackends = [{}]\n", backends(count));
+    assert_eq!(errors(&pool(10_000), &[]), Vec::<String>::new());
+    assert_eq!(
+        errors(&pool(10_001), &[]),
+        ["g.toml:3: there are 10001 backends in pool p; 10000 are allowed: take some away"]
+    );
+    let rule = |n: u32| {
+        let frontend = Ipv4Addr::from(0xcb00_7100 + n / 60_000);
+        format!("[[rule]]\nname = \"r{n}\"\nfrontend = \"{frontend}:{}/tcp\"\npool = \"p\"\n", n % 60_000 + 1)
+    };
+    let rules = |count| (0..count).map(rule).collect::<String>();
+    assert_eq!(errors(&(pool(1) + &rules(4096)), &[]), Vec::<String>::new());
+    assert_eq!(
+        errors(&(pool(1) + &rules(4097)), &[]),
+        ["g.toml:16388: there are 4097 rules; 4096 are allowed: take some away"]
+    );
+    assert_eq!(
+        errors(&(pool(10_000) + &rules(14)), &[]),
+        [
+            "g.toml: there are 140000 backends, counted once for each rule that uses them; 131072 are allowed: take some away"
+        ]
+    );
+}

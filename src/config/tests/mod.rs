@@ -1,0 +1,50 @@
+//! The configuration's tests: text and flags in, the model or the exact findings out.
+
+mod documents;
+mod findings;
+mod flags;
+mod hostile;
+
+use std::net::Ipv4Addr;
+
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    flags: ConfigFlags,
+}
+
+fn flags(words: &[&str]) -> ConfigFlags {
+    Cli::try_parse_from(std::iter::once("guideway").chain(words.iter().copied())).unwrap().flags
+}
+
+fn load(text: &str, words: &[&str]) -> Result<Loaded, Findings> {
+    load_text("g.toml", text, &flags(words))
+}
+
+/// The findings that stop `text` and `words`, a line each.
+fn errors(text: &str, words: &[&str]) -> Vec<String> {
+    match load(text, words) {
+        Ok(_) => Vec::new(),
+        Err(findings) => findings.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
+fn warnings(text: &str, words: &[&str]) -> Vec<String> {
+    load(text, words).unwrap().warnings.iter().map(ToString::to_string).collect()
+}
+
+/// Ports and a rule without fault, in eight lines, for tests to add to.
+const SOUND: &str = "\
+port = [{ name = \"inside\", device = \"net_tap0\", addresses = [\"10.0.0.1/24\"] }]
+[[pool]]
+name = \"web\"
+backends = [{ address = \"10.0.0.4\" }, { address = \"10.0.0.5\" }]
+[[rule]]
+name = \"web\"
+frontend = \"203.0.113.10:443/tcp\"
+pool = \"web\"
+";

@@ -1,0 +1,485 @@
+//! Small parsers: from the text of one value to what it means. Pure; file and flags share them.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
+use crate::wire::{MacAddr, Protocol};
+
+/// What is wrong with a text. Displays as the end of a sentence that quotes the text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadText {
+    /// No address at all.
+    Address,
+    /// IPv6 where this version has IPv4 only.
+    Ipv6,
+    /// IPv6 under the key for IPv4.
+    Ipv6Gateway,
+    /// No IPv6 address.
+    Ipv6Address,
+    /// No address in its network.
+    Cidr,
+    /// More bits than an address has.
+    PrefixLen,
+    /// No `ADDR:PORT/PROTO`.
+    Endpoint,
+    /// Neither TCP nor UDP.
+    Protocol,
+    /// All protocols at once.
+    ProtocolAny,
+    /// Port 0, all ports.
+    PortZero,
+    /// Several ports.
+    PortRange,
+    /// Not 1 to 65535.
+    Port,
+    /// No duration with a unit.
+    Duration,
+    /// No whole number.
+    Integer,
+    /// No list of CPUs.
+    CpuList,
+    /// A CPU number beyond [`CPU_MAX`].
+    CpuTooLarge,
+    /// One CPU for two workers.
+    CpuTwice,
+    /// No Ethernet address.
+    Mac,
+    /// No station's Ethernet address.
+    MacNotUnicast,
+    /// No 32 hex digits. The text is never shown.
+    HashKey,
+    /// No `FIRST-LAST`.
+    AddressRange,
+    /// The last address lies before the first.
+    RangeBackwards,
+    /// More addresses than a pool's range may have.
+    RangeTooLong,
+    /// No path of a URL.
+    UrlPath,
+    /// Nothing, or control characters.
+    Blank,
+    /// Longer than the kernel's name of a Unix socket.
+    SocketPath,
+    /// No address and port.
+    SocketAddress,
+    /// None of the words that may stand there, which are these.
+    Choice(&'static str),
+}
+
+impl fmt::Display for BadText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Address => "which is not an IPv4 address; write it as 10.0.0.4",
+            Self::Ipv6 => "which is IPv6; this version forwards IPv4 only: use an IPv4 address",
+            Self::Ipv6Gateway => "which is IPv6; use the key gateway6",
+            Self::Ipv6Address => "which is not an IPv6 address; write it as 2001:db8::1",
+            Self::Cidr => "which is not an address with its prefix; write it as 198.51.100.2/24",
+            Self::PrefixLen => "whose prefix is too long; the most are /32 for IPv4 and /128 for IPv6",
+            Self::Endpoint => "which is not ADDR:PORT/PROTO; write it as 203.0.113.10:443/tcp",
+            Self::Protocol => "whose protocol is unknown; use tcp or udp",
+            Self::ProtocolAny => "whose protocol is any; this version does not support that: make a rule for tcp and one for udp",
+            Self::PortZero => "which means all ports; this version does not support that: make a rule for each port",
+            Self::PortRange => "which is a range of ports; this version does not support that: make a rule for each port",
+            Self::Port => "whose port is not a number from 1 to 65535",
+            Self::Duration => "which is not a duration with a unit; write it as 250ms, 5s, 4m or 1h30m",
+            Self::Integer => "which is not a whole number",
+            Self::CpuList => "which is not a list of CPUs; write it as 2-5 or 0,2-5",
+            Self::CpuTooLarge => "which has a CPU above 1023",
+            Self::CpuTwice => "which has a CPU twice; each worker needs its own",
+            Self::Mac => "which is not an Ethernet address; write it as 02:00:00:00:00:04",
+            Self::MacNotUnicast => "which is no station's address: it is zero, multicast or broadcast",
+            Self::HashKey => "which is not 32 hex digits",
+            Self::AddressRange => "which is not a range of IPv4 addresses; write it as 10.0.1.4-10.0.1.99",
+            Self::RangeBackwards => "which ends before it begins; swap the two addresses",
+            Self::RangeTooLong => "which is too long; stay within one /16, or below 4097 addresses",
+            Self::UrlPath => "which is not a path; begin it with / and leave out spaces",
+            Self::Blank => "which is empty or has control characters",
+            Self::SocketPath => "which is empty, has control characters, or is longer than 107 bytes",
+            Self::SocketAddress => "which is not an address with a port; write it as 127.0.0.1:9464",
+            Self::Choice(words) => return write!(f, "which is unknown; choose {words}"),
+        })
+    }
+}
+
+/// The largest CPU number: the kernel's `CPU_SETSIZE` (sched.h) less one.
+pub const CPU_MAX: usize = 1023;
+
+/// The most addresses of a pool's range that leaves its /16.
+pub const RANGE_LEN_MAX: u64 = 4096;
+
+/// The most bytes in the path of a Unix socket: `sun_path` less its closing zero, unix(7).
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// An IPv4 address.
+pub(crate) fn ipv4(text: &str) -> Result<Ipv4Addr, BadText> {
+    let other = || if Ipv6Addr::from_str(text).is_ok() { BadText::Ipv6 } else { BadText::Address };
+    text.parse().map_err(|_| other())
+}
+
+/// An IPv4 address under `gateway`.
+pub(crate) fn gateway(text: &str) -> Result<Ipv4Addr, BadText> {
+    ipv4(text).map_err(|bad| if bad == BadText::Ipv6 { BadText::Ipv6Gateway } else { bad })
+}
+
+/// An IPv6 address.
+pub(crate) fn ipv6(text: &str) -> Result<Ipv6Addr, BadText> {
+    text.parse().map_err(|_| BadText::Ipv6Address)
+}
+
+/// An address of either version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Versioned<T> {
+    /// In use.
+    V4(T),
+    /// Known to be sound, and otherwise ignored by this version.
+    V6,
+}
+
+/// An address in its network, `198.51.100.2/24`.
+pub(crate) fn cidr(text: &str) -> Result<Versioned<Cidr>, BadText> {
+    let (address, prefix) = text.split_once('/').ok_or(BadText::Cidr)?;
+    let prefix_len = digits::<u8>(prefix).ok_or(BadText::Cidr)?;
+    if let Ok(address) = address.parse() {
+        let cidr = Cidr { address, prefix_len };
+        return if prefix_len <= 32 { Ok(Versioned::V4(cidr)) } else { Err(BadText::PrefixLen) };
+    }
+    match (address.parse::<Ipv6Addr>(), prefix_len) {
+        (Ok(_), ..=128) => Ok(Versioned::V6),
+        (Ok(_), _) => Err(BadText::PrefixLen),
+        (Err(_), _) => Err(BadText::Cidr),
+    }
+}
+
+/// The address of a neighbour.
+pub(crate) fn neighbour(text: &str) -> Result<Versioned<Ipv4Addr>, BadText> {
+    match ipv4(text) {
+        Err(BadText::Ipv6) => Ok(Versioned::V6),
+        other => other.map(Versioned::V4),
+    }
+}
+
+/// `203.0.113.10:443/tcp`.
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, BadText> {
+    let (host, protocol) = text.rsplit_once('/').ok_or(BadText::Endpoint)?;
+    if host.starts_with('[') || host.parse::<Ipv6Addr>().is_ok() {
+        return Err(BadText::Ipv6);
+    }
+    let (address, port) = host.rsplit_once(':').ok_or(BadText::Endpoint)?;
+    let address = address.parse().map_err(|_| BadText::Endpoint)?;
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        "any" => return Err(BadText::ProtocolAny),
+        _ => return Err(BadText::Protocol),
+    };
+    if port.contains('-') {
+        return Err(BadText::PortRange);
+    }
+    match digits(port) {
+        Some(0) => Err(BadText::PortZero),
+        Some(port) => Ok(Endpoint { address, port, protocol }),
+        None => Err(BadText::Port),
+    }
+}
+
+/// 1 to 65535.
+pub(crate) fn port(text: &str) -> Result<u16, BadText> {
+    digits(text).filter(|port| *port != 0).ok_or(BadText::Port)
+}
+
+/// `4m`, `250ms`, `1h30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, BadText> {
+    // humantime reads a bare 0; nothing here is measured in "0".
+    let has_unit = text.chars().last().is_some_and(char::is_alphabetic);
+    humantime::parse_duration(text).ok().filter(|_| has_unit).ok_or(BadText::Duration)
+}
+
+/// A whole number; underscores as in TOML.
+pub(crate) fn integer(text: &str) -> Result<i128, BadText> {
+    let is_plain = text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    text.replace('_', "").parse().ok().filter(|_| is_plain).ok_or(BadText::Integer)
+}
+
+/// `0,2-5`: in the order given, no CPU twice.
+pub(crate) fn cpu_list(text: &str) -> Result<Vec<usize>, BadText> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        for cpu in cpu_range(part.trim())? {
+            if cpus.contains(&cpu) {
+                return Err(BadText::CpuTwice);
+            }
+            cpus.push(cpu);
+        }
+    }
+    Ok(cpus)
+}
+
+fn cpu_range(text: &str) -> Result<RangeInclusive<usize>, BadText> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let first = digits(first).ok_or(BadText::CpuList)?;
+    let last = digits(last).ok_or(BadText::CpuList)?;
+    match () {
+        () if last < first => Err(BadText::CpuList),
+        () if last > CPU_MAX => Err(BadText::CpuTooLarge),
+        () => Ok(first..=last),
+    }
+}
+
+/// The Ethernet address of a station.
+pub(crate) fn mac(text: &str) -> Result<MacAddr, BadText> {
+    let mac: MacAddr = text.parse().map_err(|_| BadText::Mac)?;
+    if mac.is_group() || mac == MacAddr::ZERO { Err(BadText::MacNotUnicast) } else { Ok(mac) }
+}
+
+/// 32 hex digits.
+pub(crate) fn hash_key(text: &str) -> Result<HashKey, BadText> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let key = u128::from_str_radix(text, 16).ok().filter(|_| is_hex).ok_or(BadText::HashKey)?;
+    Ok(HashKey(key.to_be_bytes()))
+}
+
+/// First and last address of a pool's range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AddressRange {
+    first: Ipv4Addr,
+    last: Ipv4Addr,
+}
+
+impl AddressRange {
+    /// How many addresses there are, 1 to 65536.
+    pub(crate) fn len(self) -> u64 {
+        u64::from(u32::from(self.last).abs_diff(u32::from(self.first))) + 1
+    }
+
+    /// The addresses, upward.
+    pub(crate) fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
+        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
+    }
+}
+
+/// `10.0.1.4-10.0.1.99`.
+pub(crate) fn address_range(text: &str) -> Result<AddressRange, BadText> {
+    let (first, last) = text.split_once('-').ok_or(BadText::AddressRange)?;
+    let parse = |text: &str| text.trim().parse::<Ipv4Addr>().map_err(|_| BadText::AddressRange);
+    let range = AddressRange { first: parse(first)?, last: parse(last)? };
+    let same_16 = u32::from(range.first) >> 16 == u32::from(range.last) >> 16;
+    match () {
+        () if range.last < range.first => Err(BadText::RangeBackwards),
+        () if !same_16 && range.len() > RANGE_LEN_MAX => Err(BadText::RangeTooLong),
+        () => Ok(range),
+    }
+}
+
+/// The path of an HTTP request: printable ASCII, as RFC 9112 section 3.2.1 wants it.
+pub(crate) fn url_path(text: &str) -> Result<String, BadText> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_path { Ok(text.to_owned()) } else { Err(BadText::UrlPath) }
+}
+
+/// Any text of one line.
+pub(crate) fn line(text: &str) -> Result<String, BadText> {
+    let is_blank = text.trim().is_empty() || text.chars().any(char::is_control);
+    if is_blank { Err(BadText::Blank) } else { Ok(text.to_owned()) }
+}
+
+/// The path of a Unix socket.
+pub(crate) fn socket_path(text: &str) -> Result<String, BadText> {
+    line(text).ok().filter(|path| path.len() <= SOCKET_PATH_BYTES_MAX).ok_or(BadText::SocketPath)
+}
+
+/// Any text; names are judged later, where their kind is known.
+pub(crate) fn any(text: &str) -> Result<String, BadText> {
+    Ok(text.to_owned())
+}
+
+/// `127.0.0.1:9464`.
+pub(crate) fn socket_address(text: &str) -> Result<std::net::SocketAddr, BadText> {
+    text.parse().map_err(|_| BadText::SocketAddress)
+}
+
+/// `spin`, `pause`, `sleep`.
+pub(crate) fn idle(text: &str) -> Result<Idle, BadText> {
+    match text {
+        "spin" => Ok(Idle::Spin),
+        "pause" => Ok(Idle::Pause),
+        "sleep" => Ok(Idle::Sleep),
+        _ => Err(BadText::Choice("spin, pause or sleep")),
+    }
+}
+
+/// `auto`, `up`, `down`, `drain`.
+pub(crate) fn admin_state(text: &str) -> Result<AdminState, BadText> {
+    match text {
+        "auto" => Ok(AdminState::Auto),
+        "up" => Ok(AdminState::Up),
+        "down" => Ok(AdminState::Down),
+        "drain" => Ok(AdminState::Drain),
+        _ => Err(BadText::Choice("auto, up, down or drain")),
+    }
+}
+
+/// `5-tuple`, `source-ip`, `source-ip-protocol`.
+pub(crate) fn distribution(text: &str) -> Result<Distribution, BadText> {
+    match text {
+        "5-tuple" => Ok(Distribution::FiveTuple),
+        "source-ip" => Ok(Distribution::SourceIp),
+        "source-ip-protocol" => Ok(Distribution::SourceIpProtocol),
+        _ => Err(BadText::Choice("5-tuple, source-ip or source-ip-protocol")),
+    }
+}
+
+/// `drop`, `all`.
+pub(crate) fn no_healthy_backends(text: &str) -> Result<NoHealthyBackends, BadText> {
+    match text {
+        "drop" => Ok(NoHealthyBackends::Drop),
+        "all" => Ok(NoHealthyBackends::All),
+        _ => Err(BadText::Choice("drop or all")),
+    }
+}
+
+/// How a rule's packets reach the backend, as far as this version goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Forward {
+    /// Addresses and ports are rewritten.
+    Nat,
+    /// A mode of a later version, by its name.
+    Later(&'static str),
+}
+
+/// `nat` and the modes to come.
+pub(crate) fn forward(text: &str) -> Result<Forward, BadText> {
+    const LATER: [&str; 6] = ["full-nat", "dsr", "ipip", "gre", "gue", "vxlan"];
+    let later = || LATER.iter().find(|mode| **mode == text).map(|mode| Forward::Later(mode));
+    let nat = (text == "nat").then_some(Forward::Nat);
+    nat.or_else(later).ok_or(BadText::Choice("nat"))
+}
+
+/// What a probe asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ProbeKind {
+    /// Whether a connection opens.
+    Tcp,
+    /// Whether a GET is answered, in clear text or by TLS.
+    Http,
+}
+
+/// `tcp`, `http`, `https`.
+pub(crate) fn probe_kind(text: &str) -> Result<ProbeKind, BadText> {
+    match text {
+        "tcp" => Ok(ProbeKind::Tcp),
+        "http" | "https" => Ok(ProbeKind::Http),
+        _ => Err(BadText::Choice("tcp, http or https")),
+    }
+}
+
+/// `host`, `port`: by which network a probe goes.
+pub(crate) fn probe_via(text: &str) -> Result<(), BadText> {
+    if matches!(text, "host" | "port") { Ok(()) } else { Err(BadText::Choice("host or port")) }
+}
+
+/// Digits only: `parse` alone would take a plus sign.
+fn digits<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_are_numbers_and_ranges() {
+        assert_eq!(cpu_list("0,2-5"), Ok(vec![0, 2, 3, 4, 5]));
+        assert_eq!(cpu_list("3, 1"), Ok(vec![3, 1]));
+        let bad = [
+            ("", BadText::CpuList),
+            ("1,", BadText::CpuList),
+            ("5-2", BadText::CpuList),
+            ("+1", BadText::CpuList),
+            ("1,0-2", BadText::CpuTwice),
+            ("1024", BadText::CpuTooLarge),
+            ("0-18446744073709551615", BadText::CpuTooLarge),
+            ("99999999999999999999", BadText::CpuList),
+        ];
+        for (text, why) in bad {
+            assert_eq!(cpu_list(text), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn endpoints_name_what_they_cannot_be_yet() {
+        let address = Ipv4Addr::new(203, 0, 113, 10);
+        assert_eq!(
+            endpoint("203.0.113.10:443/tcp"),
+            Ok(Endpoint { address, port: 443, protocol: Protocol::Tcp })
+        );
+        let bad = [
+            ("203.0.113.10:443", BadText::Endpoint),
+            ("203.0.113.10/tcp", BadText::Endpoint),
+            ("203.0.113:443/tcp", BadText::Endpoint),
+            ("203.0.113.10:0/tcp", BadText::PortZero),
+            ("203.0.113.10:0/any", BadText::ProtocolAny),
+            ("203.0.113.10:80-90/tcp", BadText::PortRange),
+            ("203.0.113.10:65536/tcp", BadText::Port),
+            ("203.0.113.10:+80/tcp", BadText::Port),
+            ("203.0.113.10:80/sctp", BadText::Protocol),
+            ("[2001:db8::10]:443/tcp", BadText::Ipv6),
+            ("2001:db8::10:443/tcp", BadText::Ipv6),
+        ];
+        for (text, why) in bad {
+            assert_eq!(endpoint(text), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_need_their_prefix() {
+        let outside = Cidr { address: Ipv4Addr::new(198, 51, 100, 2), prefix_len: 24 };
+        assert_eq!(cidr("198.51.100.2/24"), Ok(Versioned::V4(outside)));
+        assert_eq!(cidr("2001:db8:1::2/64"), Ok(Versioned::V6));
+        assert_eq!(cidr("198.51.100.2"), Err(BadText::Cidr));
+        assert_eq!(cidr("198.51.100.2/33"), Err(BadText::PrefixLen));
+        assert_eq!(cidr("198.51.100.2/256"), Err(BadText::Cidr));
+        assert_eq!(cidr("2001:db8::/129"), Err(BadText::PrefixLen));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, ms) in [("4m", 240_000), ("5s", 5_000), ("250ms", 250), ("1h30m", 5_400_000), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "0", "4", "4 parsecs", "-3s", "99999999999999999999s"] {
+            assert_eq!(duration(text), Err(BadText::Duration), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_addresses_are_bounded() {
+        assert_eq!(address_range("10.0.1.4-10.0.1.99").map(AddressRange::len), Ok(96));
+        assert_eq!(address_range("10.0.0.0-10.0.255.255").map(AddressRange::len), Ok(65_536));
+        assert_eq!(address_range("10.0.255.0-10.1.14.255").map(AddressRange::len), Ok(4096));
+        assert_eq!(address_range("10.0.255.0-10.1.15.0"), Err(BadText::RangeTooLong));
+        assert_eq!(address_range("10.0.1.4-10.0.1.3"), Err(BadText::RangeBackwards));
+        assert_eq!(address_range("10.0.1.4"), Err(BadText::AddressRange));
+    }
+
+    #[test]
+    fn hash_keys_are_sixteen_bytes_in_the_order_written() {
+        let key = hash_key("000102030405060708090a0b0c0d0eFF").unwrap();
+        assert_eq!(key.0, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+        for text in ["", "00", "+00102030405060708090a0b0c0d0eff", "000102030405060708090a0b0c0d0e0g"] {
+            assert_eq!(hash_key(text), Err(BadText::HashKey), "{text}");
+        }
+    }
+
+    #[test]
+    fn stations_have_unicast_addresses() {
+        assert_eq!(mac("02:00:00:00:00:04"), Ok(MacAddr([2, 0, 0, 0, 0, 4])));
+        for text in ["00:00:00:00:00:00", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff"] {
+            assert_eq!(mac(text), Err(BadText::MacNotUnicast), "{text}");
+        }
+        assert_eq!(mac("02-00-00-00-00-04"), Err(BadText::Mac));
+    }
+}

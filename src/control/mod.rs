@@ -1,0 +1,15 @@
+//! The management thread: everything that is not done for each packet. Neighbours, reloads, signals,
+//! statistics; and the start and the stop of it all.
+
+mod hash_key;
+#[cfg(feature = "dpdk")]
+mod launch;
+mod manager;
+mod neighbours;
+mod report;
+
+pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
+#[cfg(feature = "dpdk")]
+pub use launch::{LaunchError, run};
+pub use manager::{Manager, ReloadError};
+pub use report::{counters_text, rule_names};

@@ -1,0 +1,112 @@
+//! Frames that are for us: ARP, and echo requests. They are rare; the stage returns at once without them.
+
+use super::lanes::{Class, Event, Lanes, Outcome, Source};
+use crate::drop_reason::DropReason;
+use crate::io::{Frame, PortId};
+use crate::packet::{Ipv4Packet, Parsed};
+use crate::snapshot::{Local, PortLink, Snapshot};
+use crate::wire::ethernet::{self, Addresses};
+use crate::wire::{MacAddr, arp, checksum, icmp, ipv4};
+
+impl Lanes {
+    /// Answers what is asked of us.
+    pub(super) fn answer<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
+        let Some(link) = world.port(source.port()) else { return };
+        for (lane, frame) in burst.iter_mut().take(self.len).enumerate() {
+            let outcome = match (self.class[lane], self.parsed[lane]) {
+                (Class::Arp, _) => self.answer_arp(frame.bytes_mut(), source.port(), link, world),
+                (Class::Icmp, Parsed::Icmp(ip)) => {
+                    answer_echo(frame.bytes_mut(), &ip, link).map(|()| Outcome::Answer(source.port()))
+                }
+                _ => continue,
+            };
+            self.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
+        }
+    }
+
+    /// RFC 826, and RFC 5227 for conflicts.
+    fn answer_arp(
+        &mut self,
+        frame: &mut [u8],
+        port: PortId,
+        link: &PortLink,
+        world: &Snapshot,
+    ) -> Result<Outcome, DropReason> {
+        let packet = frame.get(ethernet::HEADER_LEN..).map(arp::Packet::parse);
+        let Some(Ok(packet)) = packet else { return Err(DropReason::ArpMalformed) };
+        if packet.sender_mac.is_group() || packet.sender_mac == MacAddr::ZERO {
+            return Err(DropReason::ArpMalformed);
+        }
+        if is_ours_at(packet.sender, port, world) {
+            return Err(DropReason::ArpConflict);
+        }
+        if !is_ours_at(packet.target, port, world) {
+            return Err(DropReason::ArpNotOurs);
+        }
+        let is_reply = packet.operation == arp::Operation::Reply;
+        if !packet.sender.is_unspecified() {
+            let (address, mac) = (packet.sender, packet.sender_mac);
+            self.tell(Event::Neighbour { port, address, mac, is_reply });
+        }
+        if is_reply {
+            return Ok(Outcome::Control);
+        }
+        let reply = arp::Packet {
+            operation: arp::Operation::Reply,
+            sender_mac: link.mac,
+            sender: packet.target,
+            target_mac: packet.sender_mac,
+            target: packet.sender,
+        };
+        let answer = reply.to_frame(packet.sender_mac);
+        // The request was as long as this or longer; padding stays.
+        frame.get_mut(..answer.len()).ok_or(DropReason::ArpMalformed)?.copy_from_slice(&answer);
+        Ok(Outcome::Answer(port))
+    }
+}
+
+/// A port's own address is ours at that port; a frontend's is at every port.
+fn is_ours_at(address: std::net::Ipv4Addr, port: PortId, world: &Snapshot) -> bool {
+    match world.local(address) {
+        Some(Local::Port(own)) => own == port,
+        Some(Local::Frontend) => true,
+        None => false,
+    }
+}
+
+/// RFC 792: the same data back, to the station it came from.
+fn answer_echo(frame: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<(), DropReason> {
+    let end = ethernet::HEADER_LEN + usize::from(ip.total_len);
+    let packet = frame.get_mut(..end).ok_or(DropReason::IcmpMalformed)?;
+    let (headers, message) =
+        packet.split_at_mut_checked(ip.payload_offset.into()).ok_or(DropReason::IcmpMalformed)?;
+    if checksum::sum(message) != 0xffff {
+        return Err(DropReason::IcmpMalformed);
+    }
+    let header = message.first_chunk_mut::<{ icmp::HEADER_LEN }>().ok_or(DropReason::IcmpMalformed)?;
+    if header[..2] != [icmp::TYPE_ECHO, 0] {
+        return Err(DropReason::IcmpUnhandled);
+    }
+    header[0] = icmp::TYPE_ECHO_REPLY;
+    header[icmp::CHECKSUM_OFFSET..icmp::CHECKSUM_OFFSET + 2].fill(0);
+    let field = checksum::field(checksum::sum(message));
+    if let Some(place) = message.get_mut(icmp::CHECKSUM_OFFSET..icmp::CHECKSUM_OFFSET + 2) {
+        place.copy_from_slice(&field);
+    }
+    turn_round(headers, ip, link)
+}
+
+/// Sends the packet back to where it came from, on both layers.
+fn turn_round(headers: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<(), DropReason> {
+    let (ethernet, header) = headers
+        .split_first_chunk_mut::<{ ethernet::HEADER_LEN }>()
+        .ok_or(DropReason::EthernetTruncated)?;
+    let back = Addresses::new(ethernet::addresses(ethernet).source(), link.mac);
+    ethernet[..12].copy_from_slice(&back.0);
+    let fixed = header.first_chunk_mut::<{ ipv4::HEADER_LEN }>().ok_or(DropReason::Ipv4Truncated)?;
+    fixed[ipv4::SOURCE_OFFSET..ipv4::SOURCE_OFFSET + 4].copy_from_slice(&ip.destination.octets());
+    fixed[ipv4::DESTINATION_OFFSET..ipv4::DESTINATION_OFFSET + 4].copy_from_slice(&ip.source.octets());
+    fixed[ipv4::TTL_OFFSET] = ipv4::TTL_DEFAULT;
+    ipv4::write_checksum(header);
+    Ok(())
+}

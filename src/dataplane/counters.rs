@@ -1,0 +1,236 @@
+//! What a worker counts. Each counter has one writer, its worker, and is read by anyone at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use crate::drop_reason::DropReason;
+use crate::io::PORTS_MAX;
+use crate::snapshot::{BACKENDS_MAX, BackendId};
+
+/// A number that one thread writes and others read. Adding to it costs what adding to a `u64` costs.
+#[derive(Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Only for the one writer.
+    #[inline]
+    pub(super) fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Only for the one writer.
+    #[inline]
+    pub(super) fn subtract(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
+    }
+
+    /// The value some time ago, as a rule nanoseconds.
+    #[inline]
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// All counters of one worker. For each worker, at any moment when it is between two bursts:
+/// `received + taken_over = transmitted + answered + controlled + handed_over + Σ drops`.
+pub struct WorkerCounters {
+    /// Frames taken from ports.
+    pub(super) received: CachePadded<[Counter; PORTS_MAX]>,
+    /// Frames forwarded out of ports.
+    pub(super) transmitted: CachePadded<[Counter; PORTS_MAX]>,
+    pub(super) drops: CachePadded<[Counter; DropReason::COUNT]>,
+    pub(super) flow: CachePadded<FlowCounters>,
+    pub(super) other: CachePadded<OtherCounters>,
+    /// By `BackendId`.
+    backends: Box<[BackendCounters]>,
+}
+
+/// Frames with another end than forwarding or a drop.
+#[derive(Default)]
+pub(super) struct OtherCounters {
+    /// Turned round into an answer of our own.
+    pub(super) answered: Counter,
+    /// For the management thread: ARP replies.
+    pub(super) controlled: Counter,
+    /// Given to the worker that owns the flow or the transmit queue.
+    pub(super) handed_over: Counter,
+    /// Come from another worker.
+    pub(super) taken_over: Counter,
+    /// Frames of the management thread that left.
+    pub(super) originated: Counter,
+    /// Bursts, empty polls not counted.
+    pub(super) bursts: Counter,
+    /// Times all receive queues were asked.
+    pub(super) polls: Counter,
+}
+
+/// What happened in the flow table.
+#[derive(Default)]
+pub(super) struct FlowCounters {
+    pub(super) created: Counter,
+    pub(super) expired: Counter,
+    /// Half-open or unconfirmed flows that gave their place to a new one.
+    pub(super) reclaimed: Counter,
+    /// Packets forwarded without an entry, for the table had no place.
+    pub(super) untracked: Counter,
+}
+
+/// What one backend of one rule got and gave. One cache line.
+#[derive(Default)]
+#[repr(align(64))]
+pub struct BackendCounters {
+    pub(super) flows: Counter,
+    pub(super) flows_total: Counter,
+    pub(super) packets_in: Counter,
+    pub(super) bytes_in: Counter,
+    pub(super) packets_out: Counter,
+    pub(super) bytes_out: Counter,
+}
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        Self {
+            received: CachePadded::default(),
+            transmitted: CachePadded::default(),
+            drops: CachePadded::new(std::array::from_fn(|_| Counter::default())),
+            flow: CachePadded::default(),
+            other: CachePadded::default(),
+            backends: (0..BACKENDS_MAX).map(|_| BackendCounters::default()).collect(),
+        }
+    }
+}
+
+impl WorkerCounters {
+    #[inline]
+    pub(super) fn backend(&self, id: BackendId) -> Option<&BackendCounters> {
+        self.backends.get(id.0 as usize)
+    }
+
+    #[inline]
+    pub(super) fn dropped(&self, reason: DropReason) {
+        self.dropped_many(reason, 1);
+    }
+
+    #[inline]
+    pub(super) fn dropped_many(&self, reason: DropReason, frames: u64) {
+        if let Some(counter) = self.drops.get(reason as usize) {
+            counter.add(frames);
+        }
+    }
+
+    /// Established and other flows to `id` in this worker's table.
+    pub fn flows_to(&self, id: BackendId) -> u64 {
+        self.backend(id).map_or(0, |backend| backend.flows.get())
+    }
+
+    /// What `id` got and gave by this worker.
+    pub fn backend_totals(&self, id: BackendId) -> BackendTotals {
+        let Some(b) = self.backend(id) else { return BackendTotals::default() };
+        BackendTotals {
+            flows: b.flows.get(),
+            flows_total: b.flows_total.get(),
+            packets_in: b.packets_in.get(),
+            bytes_in: b.bytes_in.get(),
+            packets_out: b.packets_out.get(),
+            bytes_out: b.bytes_out.get(),
+        }
+    }
+
+    /// All but the backends'.
+    pub fn totals(&self) -> WorkerTotals {
+        let sum = |counters: &[Counter]| counters.iter().map(Counter::get).sum();
+        WorkerTotals {
+            received: sum(&*self.received),
+            transmitted: sum(&*self.transmitted),
+            answered: self.other.answered.get(),
+            controlled: self.other.controlled.get(),
+            handed_over: self.other.handed_over.get(),
+            taken_over: self.other.taken_over.get(),
+            originated: self.other.originated.get(),
+            drops: DropReason::ALL.iter().map(|r| (*r, self.drops[*r as usize].get())).collect(),
+            flows_created: self.flow.created.get(),
+            flows_expired: self.flow.expired.get(),
+            flows_reclaimed: self.flow.reclaimed.get(),
+            untracked: self.flow.untracked.get(),
+            bursts: self.other.bursts.get(),
+            polls: self.other.polls.get(),
+        }
+    }
+}
+
+/// A worker's counters, read once. See [`WorkerCounters`] for the sum that holds.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "the fields are the counters of the same names")]
+pub struct WorkerTotals {
+    pub received: u64,
+    pub transmitted: u64,
+    pub answered: u64,
+    pub controlled: u64,
+    pub handed_over: u64,
+    pub taken_over: u64,
+    pub originated: u64,
+    pub drops: Vec<(DropReason, u64)>,
+    pub flows_created: u64,
+    pub flows_expired: u64,
+    pub flows_reclaimed: u64,
+    pub untracked: u64,
+    pub bursts: u64,
+    pub polls: u64,
+}
+
+/// What one backend of one rule got and gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the counters of the same names")]
+pub struct BackendTotals {
+    pub flows: u64,
+    pub flows_total: u64,
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    pub packets_out: u64,
+    pub bytes_out: u64,
+}
+
+/// The sum over all workers. Between bursts `received = transmitted + answered + controlled + dropped`,
+/// for what one worker hands over another takes over.
+pub type Totals = WorkerTotals;
+
+impl WorkerTotals {
+    /// Adds those of another worker.
+    pub fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.transmitted += other.transmitted;
+        self.answered += other.answered;
+        self.controlled += other.controlled;
+        self.handed_over += other.handed_over;
+        self.taken_over += other.taken_over;
+        self.originated += other.originated;
+        self.flows_created += other.flows_created;
+        self.flows_expired += other.flows_expired;
+        self.flows_reclaimed += other.flows_reclaimed;
+        self.untracked += other.untracked;
+        self.bursts += other.bursts;
+        self.polls += other.polls;
+        if self.drops.is_empty() {
+            self.drops = DropReason::ALL.iter().map(|reason| (*reason, 0)).collect();
+        }
+        self.drops.iter_mut().zip(&other.drops).for_each(|((_, sum), (_, count))| *sum += count);
+    }
+
+    /// Σ drops.
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl BackendTotals {
+    /// Adds those of another worker.
+    pub fn add(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.flows_total += other.flows_total;
+        self.packets_in += other.packets_in;
+        self.bytes_in += other.bytes_in;
+        self.packets_out += other.packets_out;
+        self.bytes_out += other.bytes_out;
+    }
+}

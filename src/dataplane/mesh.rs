@@ -1,0 +1,141 @@
+//! The rings between threads: worker to worker, worker to management, management to worker.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use super::lanes::Event;
+use super::worker::WorkerId;
+use crate::io::PortId;
+
+/// Frames that wait for one worker, at most: a few milliseconds of what a worker can do in software spread.
+const INBOX_LEN: usize = 4096;
+
+/// Events that wait for the management thread, at most. What is lost comes again with the next packet.
+const EVENTS_LEN: usize = 4096;
+
+/// Frames of the management thread that wait to be sent, at most.
+const ORIGINATED_LEN: usize = 1024;
+
+/// A frame from one worker to another.
+pub(super) enum Handed<F> {
+    /// The receiver owns the flow. The frame came in by this port.
+    Process(PortId, F),
+    /// The receiver owns a transmit queue of this port.
+    Transmit(PortId, FrameKind, F),
+}
+
+/// Why a frame leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum FrameKind {
+    /// It was forwarded.
+    Forwarded = 0,
+    /// It answers another.
+    Answer = 1,
+    /// The management thread made it.
+    Originated = 2,
+}
+
+/// A frame that the management thread wants sent: bytes by value, so that no worker frees memory.
+#[derive(Clone, Copy)]
+pub struct ControlFrame {
+    /// Where it leaves.
+    pub port: PortId,
+    len: u8,
+    bytes: [u8; Self::LEN_MAX],
+}
+
+impl ControlFrame {
+    /// The longest there is: room for an ARP packet or a neighbour solicitation.
+    pub const LEN_MAX: usize = 128;
+
+    /// `None` when `bytes` are too many.
+    pub fn new(port: PortId, bytes: &[u8]) -> Option<Self> {
+        let mut frame = Self { port, len: bytes.len().try_into().ok()?, bytes: [0; Self::LEN_MAX] };
+        frame.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(frame)
+    }
+
+    /// The whole frame.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len.into()).unwrap_or_default()
+    }
+}
+
+/// All rings. Each worker has an end of its own, a [`Seat`].
+pub struct Mesh<F> {
+    inboxes: Arc<[ArrayQueue<Handed<F>>]>,
+    events: Arc<ArrayQueue<Event>>,
+    originated: Arc<ArrayQueue<ControlFrame>>,
+}
+
+/// A worker's end of the rings.
+pub struct Seat<F> {
+    me: WorkerId,
+    inboxes: Arc<[ArrayQueue<Handed<F>>]>,
+    events: Arc<ArrayQueue<Event>>,
+    originated: Arc<ArrayQueue<ControlFrame>>,
+}
+
+impl<F> Mesh<F> {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            inboxes: (0..workers).map(|_| ArrayQueue::new(INBOX_LEN)).collect(),
+            events: Arc::new(ArrayQueue::new(EVENTS_LEN)),
+            originated: Arc::new(ArrayQueue::new(ORIGINATED_LEN)),
+        }
+    }
+
+    /// The end of worker `me`.
+    pub fn seat(&self, me: WorkerId) -> Seat<F> {
+        let Self { inboxes, events, originated } = self;
+        Seat { me, inboxes: inboxes.clone(), events: events.clone(), originated: originated.clone() }
+    }
+
+    /// What the workers have told.
+    pub fn events(&self) -> Arc<ArrayQueue<Event>> {
+        self.events.clone()
+    }
+
+    /// Where the management thread puts frames to be sent.
+    pub fn originated(&self) -> Arc<ArrayQueue<ControlFrame>> {
+        self.originated.clone()
+    }
+
+    /// Whether any worker has frames of another to look at.
+    pub fn is_busy(&self) -> bool {
+        self.inboxes.iter().any(|inbox| !inbox.is_empty())
+    }
+}
+
+impl<F> Seat<F> {
+    pub(super) fn me(&self) -> WorkerId {
+        self.me
+    }
+
+    /// Whether there was room.
+    pub(super) fn hand_over(&self, to: WorkerId, handed: Handed<F>) -> bool {
+        self.inboxes.get(usize::from(to.0)).is_some_and(|inbox| inbox.push(handed).is_ok())
+    }
+
+    #[inline]
+    pub(super) fn take_over(&self) -> Option<Handed<F>> {
+        // A single worker has nobody to take from, and is spared the look.
+        if self.inboxes.len() == 1 {
+            return None;
+        }
+        self.inboxes.get(usize::from(self.me.0))?.pop()
+    }
+
+    /// Frames of the management thread; the first worker sends them all.
+    #[inline]
+    pub(super) fn originated(&self) -> Option<ControlFrame> {
+        if self.me.0 == 0 && !self.originated.is_empty() { self.originated.pop() } else { None }
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        // A full ring means that the management thread knows more than it can handle already.
+        let _ = self.events.push(event);
+    }
+}

@@ -1,0 +1,256 @@
+//! The poll loop around the path: frames in, frames out, and everything counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::counters::WorkerCounters;
+use super::lanes::{Lanes, Outcome, Source};
+use super::mesh::{FrameKind, Handed, Seat};
+use super::{FlowTable, Path};
+use crate::drop_reason::DropReason;
+use crate::io::{BURST_MAX, PortId, Queues};
+use crate::snapshot::Reader;
+use crate::tick::Tick;
+
+/// A worker: its position, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WorkerId(pub u8);
+
+/// A port, as one worker has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WorkerPort {
+    /// The port.
+    pub port: PortId,
+    /// Whether all of a flow's packets come by this worker's queue.
+    pub keeps_flows: bool,
+    /// Who sends this worker's frames out of the port: itself, where it has a transmit queue.
+    pub transmitter: WorkerId,
+}
+
+/// What a worker does while nothing arrives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IdlePolicy {
+    /// Polls again at once.
+    Spin,
+    /// Polls again after some `pause` instructions.
+    Pause,
+    /// Sleeps between polls once nothing has arrived for a while.
+    Sleep,
+}
+
+/// Pauses between polls: about a microsecond.
+const PAUSES: u32 = 32;
+/// Empty polls before the first sleep: a pause between two bursts should not put a worker to sleep.
+const POLLS_BEFORE_SLEEP: u32 = 1000;
+/// What one sleep adds to a packet's way, at most, give or take the timer's slack.
+const SLEEP: Duration = Duration::from_micros(50);
+
+/// The sweep goes round the flow table in this time, so that a flow's end is seen soon after its timeout.
+const SWEEP_ROUND: Duration = Duration::from_millis(500);
+/// Lines swept at once, at most: about 10 µs, so that no packet waits for the sweep.
+const SWEEP_LINES_MAX: u64 = 512;
+
+/// One worker: the path, its queues, and its ends of the rings.
+pub struct Worker<Q: Queues> {
+    path: Path,
+    queues: Q,
+    reader: Reader,
+    burst: Vec<Q::Frame>,
+    out: Outbox<Q::Frame>,
+    swept_at: Duration,
+    sweep_debt: u64,
+}
+
+impl<Q: Queues> Worker<Q> {
+    /// The worker at `seat` of `workers`.
+    pub fn new(
+        seat: Seat<Q::Frame>,
+        workers: usize,
+        ports: Vec<WorkerPort>,
+        queues: Q,
+        reader: Reader,
+        flows: FlowTable,
+        counters: Arc<WorkerCounters>,
+    ) -> Self {
+        let path = Path::new(seat.me(), workers, flows, counters.clone());
+        let buffers = ports.iter().map(|_| std::array::from_fn(|_| Vec::with_capacity(2 * BURST_MAX)));
+        let out = Outbox { buffers: buffers.collect(), ports, seat, counters };
+        let burst = Vec::with_capacity(BURST_MAX);
+        Self { path, queues, reader, burst, out, swept_at: Duration::ZERO, sweep_debt: 0 }
+    }
+
+    /// Works until `stop` is set.
+    pub fn run(&mut self, stop: &AtomicBool, idle: IdlePolicy) {
+        let start = Instant::now();
+        let mut empty_polls = 0u32;
+        while !stop.load(Ordering::Relaxed) {
+            if self.poll(start.elapsed()) > 0 {
+                empty_polls = 0;
+                continue;
+            }
+            empty_polls = empty_polls.saturating_add(1);
+            match idle {
+                IdlePolicy::Spin => {}
+                IdlePolicy::Pause => (0..PAUSES).for_each(|_| std::hint::spin_loop()),
+                IdlePolicy::Sleep if empty_polls > POLLS_BEFORE_SLEEP => std::thread::sleep(SLEEP),
+                IdlePolicy::Sleep => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    /// Asks every queue once and takes what comes to its end. Returns how many frames there were. `now`
+    /// counts from the start and never goes back.
+    pub fn poll(&mut self, now: Duration) -> usize {
+        self.reader.refresh();
+        let tick = Tick::at(now);
+        let mut frames = 0;
+        for i in 0..self.out.ports.len() {
+            let WorkerPort { port, keeps_flows, .. } = self.out.ports[i];
+            self.queues.receive(port, &mut self.burst);
+            if !self.burst.is_empty() {
+                frames += self.burst.len();
+                self.out.counters.received[port.index()].add(self.burst.len() as u64);
+                self.process(Source::Port { port, keeps_flows }, tick);
+            }
+        }
+        frames += self.take_over(tick);
+        while let Some(control) = self.out.seat.originated() {
+            if let Some(frame) = self.queues.new_frame(control.bytes()) {
+                self.out.send(control.port, FrameKind::Originated, frame);
+            }
+        }
+        self.out.flush(&mut self.queues);
+        self.out.counters.other.polls.add(1);
+        self.sweep(now, tick);
+        frames
+    }
+
+    /// Frames that other workers have for this one.
+    fn take_over(&mut self, tick: Tick) -> usize {
+        let mut frames = 0;
+        let mut from = None;
+        while frames < BURST_MAX {
+            let Some(handed) = self.out.seat.take_over() else { break };
+            frames += 1;
+            self.out.counters.other.taken_over.add(1);
+            match handed {
+                Handed::Transmit(port, kind, frame) => self.out.send(port, kind, frame),
+                Handed::Process(port, frame) => {
+                    // A burst has one source.
+                    if let Some(other) = from.replace(port).filter(|other| *other != port) {
+                        self.process(Source::Worker(other), tick);
+                    }
+                    self.burst.push(frame);
+                }
+            }
+        }
+        if let Some(port) = from {
+            self.process(Source::Worker(port), tick);
+        }
+        frames
+    }
+
+    fn process(&mut self, source: Source, tick: Tick) {
+        let world = self.reader.current();
+        let lanes = self.path.process_burst(&mut self.burst, source, world, tick);
+        self.out.dispatch(&mut self.burst, lanes, source);
+        self.out.counters.other.bursts.add(1);
+        self.out.flush(&mut self.queues);
+    }
+
+    /// A share of the table in proportion to the time that has gone by.
+    fn sweep(&mut self, now: Duration, tick: Tick) {
+        let elapsed = now.saturating_sub(self.swept_at).min(SWEEP_ROUND);
+        self.swept_at = now;
+        self.sweep_debt += elapsed.as_nanos() as u64 * self.path.flows().lines() as u64;
+        let lines = self.sweep_debt / SWEEP_ROUND.as_nanos() as u64;
+        if lines > 0 {
+            self.sweep_debt %= SWEEP_ROUND.as_nanos() as u64;
+            self.path.sweep(lines.min(SWEEP_LINES_MAX) as usize, self.reader.current(), tick);
+        }
+    }
+
+    /// The queues, to look at what left by them.
+    pub fn queues_mut(&mut self) -> &mut Q {
+        &mut self.queues
+    }
+}
+
+/// Frames on their way out, and the counting of all of them.
+struct Outbox<F> {
+    /// By position in `ports`, then by `FrameKind`.
+    buffers: Vec<[Vec<F>; 3]>,
+    ports: Vec<WorkerPort>,
+    seat: Seat<F>,
+    counters: Arc<WorkerCounters>,
+}
+
+impl<F: crate::io::Frame> Outbox<F> {
+    /// Sends every frame of `burst` to where its outcome says.
+    fn dispatch(&mut self, burst: &mut Vec<F>, lanes: &Lanes, source: Source) {
+        for (frame, outcome) in burst.drain(..).zip(lanes.outcomes()) {
+            match *outcome {
+                Outcome::Forward(port) => self.send(port, FrameKind::Forwarded, frame),
+                Outcome::Answer(port) => self.send(port, FrameKind::Answer, frame),
+                Outcome::Control => self.counters.other.controlled.add(1),
+                Outcome::HandOver(worker) => self.hand_over(worker, Handed::Process(source.port(), frame)),
+                Outcome::Drop(reason) => self.counters.dropped(reason),
+            }
+        }
+        lanes.events().iter().for_each(|event| self.seat.tell(*event));
+    }
+
+    /// Buffers the frame, or gives it to the worker that can send it.
+    #[inline]
+    fn send(&mut self, port: PortId, kind: FrameKind, frame: F) {
+        let Some(at) = self.ports.get(port.index()) else {
+            self.counters.dropped(DropReason::NoRoute);
+            return;
+        };
+        if at.transmitter != self.seat.me() {
+            self.hand_over(at.transmitter, Handed::Transmit(port, kind, frame));
+        } else if let Some(buffer) = self.buffers.get_mut(port.index()).and_then(|b| b.get_mut(kind as usize)) {
+            if buffer.len() < buffer.capacity() {
+                buffer.push(frame);
+            } else {
+                self.counters.dropped(DropReason::TransmitFull);
+            }
+        }
+    }
+
+    fn hand_over(&mut self, to: WorkerId, handed: Handed<F>) {
+        if self.seat.hand_over(to, handed) {
+            self.counters.other.handed_over.add(1);
+        } else {
+            self.counters.dropped(DropReason::HandoverFull);
+        }
+    }
+
+    /// Transmits what is buffered. What a queue does not take is dropped: to wait for it would hold up
+    /// everything else.
+    fn flush<Q: Queues<Frame = F>>(&mut self, queues: &mut Q) {
+        for (buffers, at) in self.buffers.iter_mut().zip(&self.ports) {
+            for (kind, buffer) in buffers.iter_mut().enumerate() {
+                if buffer.is_empty() {
+                    continue;
+                }
+                let before = buffer.len();
+                queues.transmit(at.port, buffer);
+                let sent = (before - buffer.len()) as u64;
+                match kind {
+                    0 => self.counters.transmitted[at.port.index()].add(sent),
+                    1 => self.counters.other.answered.add(sent),
+                    _ => self.counters.other.originated.add(sent),
+                }
+                if !buffer.is_empty() {
+                    // Frames of our own are in no sum of received frames.
+                    if kind < 2 {
+                        self.counters.dropped_many(DropReason::TransmitFull, buffer.len() as u64);
+                    }
+                    buffer.clear();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Every reason for which a frame is not sent on. Each has a counter, a label and a line in
+//! `docs/COUNTERS.md`.
+
+/// One row a reason: variant, label, and the sentence an operator reads.
+macro_rules! drop_reasons {
+    ($($variant:ident $label:literal $meaning:literal,)*) => {
+        /// Why a frame was not sent on.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl DropReason {
+            /// All of them, in the order of their counters.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in counters and metrics.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+
+            /// What happened, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    EthernetTruncated "ethernet-truncated" "The frame is shorter than an Ethernet header.",
+    WrongMac "wrong-mac" "The frame is addressed to another station, or is IP in a broadcast or multicast frame.",
+    NotIpv4 "not-ipv4" "The frame carries neither IPv4 nor ARP.",
+    VlanTagged "vlan-tagged" "The frame carries a VLAN tag, and no port expects one.",
+    ArpMalformed "arp-malformed" "The ARP packet is cut short, or not one for IPv4 over Ethernet.",
+    ArpNotOurs "arp-not-ours" "The ARP packet does not concern an address of ours.",
+    ArpConflict "arp-conflict" "Another station claims an address of ours.",
+    Ipv4Truncated "ipv4-truncated" "The frame ends before the IPv4 header or before the packet's total length.",
+    Ipv4BadHeader "ipv4-bad-header" "The version is not 4, or header length and total length contradict each other.",
+    Ipv4BadChecksum "ipv4-bad-checksum" "The checksum of the IPv4 header is wrong.",
+    Ipv4Fragment "ipv4-fragment" "The packet is a fragment of a datagram.",
+    MartianSource "martian-source" "The source address is one no sender can have: our own, loopback, multicast, or zero.",
+    TcpTruncated "tcp-truncated" "The packet ends before the TCP header does.",
+    TcpBadOffset "tcp-bad-offset" "The data offset is below 5, or points past the end of the packet.",
+    TcpBadFlags "tcp-bad-flags" "No TCP segment has this combination of control bits.",
+    UdpTruncated "udp-truncated" "The packet ends before the UDP header does.",
+    UdpBadLength "udp-bad-length" "The UDP length contradicts the length of the packet.",
+    PortZero "port-zero" "A port of the packet is 0, which is reserved.",
+    IcmpMalformed "icmp-malformed" "The ICMP message is cut short or its checksum is wrong.",
+    IcmpUnhandled "icmp-unhandled" "An ICMP message to an address of ours that is not an echo request.",
+    NoRule "no-rule" "The packet is for an address of ours, but no rule takes its protocol and port.",
+    WrongPort "wrong-port" "A packet with a backend's source address came in by a port that does not lead to it.",
+    NotOurs "not-ours" "The packet is neither for us nor from a backend to a client.",
+    TtlExceeded "ttl-exceeded" "The packet has no hop left.",
+    NoBackendAvailable "no-backend-available" "The rule has no backend that takes new flows.",
+    NoRoute "no-route" "The destination is on no connected network, and there is no gateway.",
+    NeighbourUnresolved "neighbour-unresolved" "The next hop's Ethernet address is not known yet; it is being asked for.",
+    ExceedsMtu "exceeds-mtu" "The packet is larger than the MTU of the port it would leave by.",
+    TransmitFull "transmit-full" "The transmit queue of the port took no more frames.",
+    HandoverFull "handover-full" "The queue to the worker that owns the flow was full.",
+}
+
+impl DropReason {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_unique_and_the_order_is_that_of_the_counters() {
+        let mut labels: Vec<_> = DropReason::ALL.iter().map(|r| r.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), DropReason::COUNT);
+        assert!(DropReason::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
+    }
+
+    #[test]
+    fn every_reason_has_a_line_in_the_documentation() {
+        let docs = include_str!("../docs/COUNTERS.md");
+        for reason in DropReason::ALL {
+            let row = format!("| `{}` | {} |", reason.label(), reason.meaning());
+            assert!(docs.contains(&row), "docs/COUNTERS.md lacks: {row}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What the dataplane asks of the world of drivers: an owned frame, and the queues one worker owns.
+//!
+//! DPDK implements these traits behind its fence (`dpdk`); `memory` implements them on plain bytes, for
+//! captures, tests and benches. The pipeline is generic over them and cannot tell which it runs on.
+
+pub mod capture;
+pub mod memory;
+
+/// A port of the load balancer: its position in the configuration, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PortId(pub u8);
+
+impl PortId {
+    /// The id as an index into per-port arrays.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// The most ports one process drives. Bounds every per-port array.
+pub const PORTS_MAX: usize = 16;
+
+/// Frames taken from a queue at once. 64 was the best of 16…128 in measurements of the staged path.
+pub const BURST_MAX: usize = 64;
+
+/// One Ethernet frame, owned by whoever holds it; dropping it gives its memory back.
+pub trait Frame: Send {
+    /// The frame, from the first byte of the Ethernet header, without the frame check sequence.
+    fn bytes(&self) -> &[u8];
+    /// The same bytes, writable.
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+/// The queues one worker owns, of every port. Never blocks.
+pub trait Queues {
+    /// What comes out of the receive queues and goes into the transmit queues.
+    type Frame: Frame;
+
+    /// Appends the frames that wait at `port` for this worker to `burst`, at most up to a length of
+    /// [`BURST_MAX`].
+    fn receive(&mut self, port: PortId, burst: &mut Vec<Self::Frame>);
+
+    /// Sends frames from the front of `burst`, in order. Those the queue cannot take stay in it.
+    fn transmit(&mut self, port: PortId, burst: &mut Vec<Self::Frame>);
+
+    /// Whether this worker owns a transmit queue of `port`. Where it does not, it gives its frames to a
+    /// worker that does.
+    fn can_transmit(&self, port: PortId) -> bool;
+
+    /// A new frame holding a copy of `bytes`; `None` when memory has run out or `bytes` do not fit.
+    fn new_frame(&mut self, bytes: &[u8]) -> Option<Self::Frame>;
+}

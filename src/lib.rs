@@ -1,0 +1,31 @@
+//! guideway: a layer-4 load balancer on DPDK.
+//!
+//! Two one-way streets, which meet in two types:
+//!
+//! ```text
+//! data     wire → parse → classify → look up / select → rewrite → wire        (dataplane, packet, wire)
+//!                                       ▲                   │
+//!                                   Snapshot             counters
+//!                                       │                   ▼
+//! control  flags + file → Model → compile → publish → workers; neighbours      (config, snapshot, control)
+//! ```
+//!
+//! `docs/ARCHITECTURE.md` is the long form. To read the code, begin with [`dataplane::Path::process_burst`]:
+//! it is a packet's whole way, one line a stage.
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod dataplane;
+pub mod drop_reason;
+pub mod io;
+pub mod maglev;
+pub mod packet;
+pub mod replay;
+pub mod snapshot;
+pub mod tick;
+pub mod wire;
+
+#[cfg(feature = "dpdk")]
+#[allow(unsafe_code)]
+pub mod dpdk;

@@ -1,0 +1,50 @@
+//! The keys by which packets find frontends, responses find backends, and flows find their entries.
+
+use std::net::Ipv4Addr;
+
+use crate::wire::Protocol;
+
+/// An address, a port and a protocol in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct EndpointKey(pub u64);
+
+impl EndpointKey {
+    /// Never zero, for a protocol's number is not.
+    #[inline]
+    pub fn new(address: Ipv4Addr, port: u16, protocol: Protocol) -> Self {
+        let address = u64::from(u32::from(address));
+        Self(address << 32 | u64::from(port) << 16 | u64::from(protocol.number()))
+    }
+}
+
+/// A flow as the client sends it: client address, client port, and the frontend, which stands for the
+/// destination address, the destination port and the protocol. One word, never zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FlowKey(pub u64);
+
+impl FlowKey {
+    /// `frontend` is the index of the frontend, below 65,535.
+    #[inline]
+    pub fn new(client: Ipv4Addr, client_port: u16, frontend: u16) -> Self {
+        // One more than the index, so that a key of all zeros can mean "no flow".
+        Self(Self::client_word(client, client_port) | (u64::from(frontend) + 1))
+    }
+
+    /// The client's address and port, where they stand in a key.
+    #[inline]
+    pub fn client_word(client: Ipv4Addr, client_port: u16) -> u64 {
+        u64::from(u32::from(client)) << 32 | u64::from(client_port) << 16
+    }
+
+    /// The part of the key that names the client.
+    #[inline]
+    pub fn client(self) -> u64 {
+        self.0 & !0xffff
+    }
+
+    /// The index of the frontend.
+    #[inline]
+    pub fn frontend(self) -> u16 {
+        (self.0 as u16).wrapping_sub(1)
+    }
+}

@@ -1,0 +1,10 @@
+//! From a frame's bytes to what they mean: a packet with its fields proven to be there, or the name of
+//! what is wrong with it. Also the flow a packet belongs to, and the keyed hash over flows.
+
+mod flow;
+mod parse;
+mod siphash;
+
+pub use flow::{EndpointKey, FlowKey};
+pub use parse::{Ipv4Packet, Packet, Parsed, parse};
+pub use siphash::{HASH_LANES, SipHash};

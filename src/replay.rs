@@ -1,0 +1,138 @@
+//! The dataplane over memory, frame after frame, by the clock that the frames carry. Nothing is opened and
+//! nothing is left to chance: the same frames give the same frames, whatever the number of workers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{HashKey, Model};
+use crate::dataplane::{
+    BackendTotals, FlowTable, Mesh, Totals, Worker, WorkerCounters, WorkerId, WorkerPort, WorkerTotals,
+};
+use crate::io::PortId;
+use crate::io::memory::{HeapFrame, MemoryQueues};
+use crate::snapshot::{
+    BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, TooMany,
+};
+use crate::wire::MacAddr;
+
+/// A load balancer without ports.
+pub struct Replay {
+    workers: Vec<Worker<MemoryQueues>>,
+    counters: Vec<Arc<WorkerCounters>>,
+    mesh: Mesh<HeapFrame>,
+    compiler: Compiler,
+    publisher: Publisher,
+    conditions: Conditions,
+    ports: usize,
+    frames: usize,
+}
+
+/// Why a replay cannot begin.
+#[derive(Debug)]
+pub enum ReplayError {
+    /// Too many rules and backends.
+    TooMany(TooMany),
+    /// No memory for the flow tables.
+    Memory(std::io::Error),
+}
+
+impl std::fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooMany(error) => write!(f, "{error}"),
+            Self::Memory(error) => write!(f, "no memory for the flow tables: {error}; set flows_per_worker lower"),
+        }
+    }
+}
+
+impl Replay {
+    /// For `model`, with so many workers, 1 to 64.
+    ///
+    /// # Errors
+    /// When the model or its flow tables are too large.
+    pub fn new(model: &Model, key: HashKey, workers: usize) -> Result<Self, ReplayError> {
+        let conditions = conditions(model);
+        let mut compiler = Compiler::new(key);
+        let first = compiler.compile(model, &conditions).map_err(ReplayError::TooMany)?;
+        let (publisher, readers) = Publisher::new(first, workers);
+        let mesh = Mesh::new(workers);
+        let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
+        let ports = model.ports.len();
+        let mut made = Vec::new();
+        for (reader, (id, counters)) in readers.into_iter().zip((0u8..).zip(&counters)) {
+            let flows = FlowTable::new(model.dataplane.flows_per_worker).map_err(ReplayError::Memory)?;
+            let id = WorkerId(id);
+            // One frame of a flow comes by this worker, the next by that: the owner must be found.
+            let own = |port| WorkerPort { port: PortId(port), keeps_flows: false, transmitter: id };
+            let own = (0..ports as u8).map(own).collect();
+            let queues = MemoryQueues::new(ports);
+            made.push(Worker::new(mesh.seat(id), workers, own, queues, reader, flows, counters.clone()));
+        }
+        Ok(Self { workers: made, counters, mesh, compiler, publisher, conditions, ports, frames: 0 })
+    }
+
+    /// Has `frame` arrive at `port`, `now` after the start, and returns what leaves on account of it.
+    pub fn frame(&mut self, now: Duration, port: PortId, frame: Vec<u8>) -> Vec<(PortId, Vec<u8>)> {
+        let workers = self.workers.len();
+        let first = self.frames % workers;
+        self.frames += 1;
+        self.workers[first].queues_mut().push(port, frame);
+        self.workers[first].poll(now);
+        while self.mesh.is_busy() {
+            self.workers.iter_mut().for_each(|worker| {
+                worker.poll(now);
+            });
+        }
+        let mut sent = Vec::new();
+        for worker in &mut self.workers {
+            for port in (0..self.ports as u8).map(PortId) {
+                sent.extend(worker.queues_mut().sent(port).map(|frame| (port, frame)));
+            }
+        }
+        // Nobody listens to what the workers would have the management thread know.
+        while self.mesh.events().pop().is_some() {}
+        sent
+    }
+
+    /// Goes on with another configuration, as a reload does.
+    ///
+    /// # Errors
+    /// When it is too large; the old one stays.
+    pub fn reload(&mut self, model: &Model) -> Result<(), TooMany> {
+        self.conditions = conditions(model);
+        let next = self.compiler.compile(model, &self.conditions)?;
+        self.publisher.publish(next);
+        Ok(())
+    }
+
+    /// The sum of all workers' counters.
+    pub fn totals(&self) -> Totals {
+        let mut sum = WorkerTotals::default();
+        self.counters.iter().for_each(|worker| sum.add(&worker.totals()));
+        sum
+    }
+
+    /// What every backend of every rule got and gave.
+    pub fn backends(&self) -> Vec<(BackendIdentity, BackendTotals)> {
+        let totals = |id: BackendId| {
+            let mut sum = BackendTotals::default();
+            self.counters.iter().for_each(|worker| sum.add(&worker.backend_totals(id)));
+            sum
+        };
+        self.compiler.backends().map(|(identity, id)| (identity, totals(id))).collect()
+    }
+}
+
+/// Ports with their own or made-up Ethernet addresses, and neighbours with made-up ones.
+fn conditions(model: &Model) -> Conditions {
+    let link = |(port, index): (&crate::config::Port, u8)| PortLink {
+        mac: port.mac.unwrap_or(MacAddr([2, 0xff, 0, 0, 0, index])),
+        // What a capture holds has come in. Only a port that says who it is can tell what is not for it.
+        filters: port.mac.is_some(),
+        mtu: port.mtu,
+    };
+    Conditions {
+        links: model.ports.iter().zip(0..).map(link).collect(),
+        neighbours: Neighbours { synthetic: true, ..Neighbours::default() },
+    }
+}

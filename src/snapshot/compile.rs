@@ -1,0 +1,300 @@
+//! Model + what is known of ports and neighbours → snapshot.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::ids::Ids;
+use super::{
+    ANY_PORT, Backend, BackendId, BackendIdentity, Deltas, Frontend, MaglevTable, Neighbours, NextHop,
+    Routes, Selector, Snapshot, WordMap, address_key,
+};
+use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
+use crate::maglev::{self, Preference};
+use crate::packet::{EndpointKey, SipHash};
+use crate::tick;
+use crate::wire::MacAddr;
+use crate::wire::checksum::Delta;
+
+pub use super::ids::TooMany;
+
+/// What a port is at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortLink {
+    /// Its Ethernet address.
+    pub mac: MacAddr,
+    /// Whether frames to other stations are dropped.
+    pub filters: bool,
+    /// The largest IP packet that fits.
+    pub mtu: u16,
+}
+
+/// What a snapshot depends on besides the configuration.
+#[derive(Clone, Default, Debug)]
+pub struct Conditions {
+    /// By `PortId`, one for each port of the model.
+    pub links: Vec<PortLink>,
+    /// The neighbours' Ethernet addresses, static ones not included.
+    pub neighbours: Neighbours,
+}
+
+/// Makes snapshots, one after the other, with ids that are stable from one to the next.
+pub struct Compiler {
+    hash: SipHash,
+    ids: Ids,
+    /// The tables of the latest snapshot: what did not change is not built again.
+    tables: HashMap<TableInputs, MaglevTable>,
+    generation: u64,
+}
+
+/// Length, and the available backends with their weights, sorted.
+type TableInputs = (usize, Vec<(Ipv4Addr, u8)>);
+
+impl Compiler {
+    /// For a process whose hash key is `key`.
+    pub fn new(key: HashKey) -> Self {
+        Self { hash: SipHash::new(key.0), ids: Ids::default(), tables: HashMap::new(), generation: 0 }
+    }
+
+    /// The next snapshot.
+    ///
+    /// # Errors
+    /// When there are more frontends or backends than ids; nothing has changed then.
+    pub fn compile(&mut self, model: &Model, conditions: &Conditions) -> Result<Snapshot, TooMany> {
+        let frontends: BTreeSet<Endpoint> = model.rules.iter().map(|rule| rule.frontend).collect();
+        let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
+        self.ids.assign(&frontends, &backends.collect())?;
+        self.generation += 1;
+
+        let mut neighbours = conditions.neighbours.clone();
+        let mut routes = Routes::new(model, &conditions.links, &neighbours);
+        for fixed in &model.neighbours {
+            if let Some((port, _)) = routes.neighbour_for(fixed.address) {
+                neighbours.known.insert((port, fixed.address), fixed.mac);
+            }
+        }
+        routes = Routes::new(model, &conditions.links, &neighbours);
+
+        let selectors = self.selectors(model);
+        Ok(Snapshot {
+            generation: self.generation,
+            hash: self.hash,
+            by_frontend: WordMap::new(frontends.iter().filter_map(|endpoint| {
+                let id = self.ids.frontend(*endpoint)?;
+                Some((endpoint_key(*endpoint), id.0.into()))
+            })),
+            by_response: self.responses(&frontends),
+            locals: locals(model),
+            frontends: self.frontend_records(model, selectors),
+            backends: self.backend_records(model, &routes),
+            routes,
+            ports: conditions.links.clone().into(),
+        })
+    }
+
+    /// Backends that are in no rule any more, but whose flows may go on.
+    pub fn lingering(&self) -> Vec<BackendId> {
+        self.ids.lingering().collect()
+    }
+
+    /// Frees the ids of lingering backends that `is_unused`. The caller has made sure that no worker can
+    /// come to use them again.
+    pub fn release(&mut self, is_unused: impl Fn(BackendId) -> bool) -> Vec<BackendId> {
+        self.ids.release(is_unused)
+    }
+
+    /// Who a backend id is.
+    pub fn backends(&self) -> impl Iterator<Item = (BackendIdentity, BackendId)> {
+        self.ids.backends()
+    }
+
+    /// One selector a rule, in the model's order.
+    fn selectors(&mut self, model: &Model) -> Vec<Selector> {
+        let mut tables = HashMap::new();
+        let mut selector = |rule: &config::Rule| {
+            let available = available(rule);
+            let inputs = table_inputs(rule, &available);
+            let table = tables.get(&inputs).or_else(|| self.tables.get(&inputs)).cloned();
+            let table = table.unwrap_or_else(|| fill(&self.hash, &inputs));
+            tables.insert(inputs, table.clone());
+            let id = |backend: &config::Backend| self.ids.backend(&identity(rule, backend));
+            let backends = available.iter().filter_map(id).collect();
+            Selector { seed: select_seed(&self.hash, rule), table, backends }
+        };
+        let selectors = model.rules.iter().map(&mut selector).collect();
+        self.tables = tables;
+        selectors
+    }
+
+    /// The destination's part of the hash of a flow: address, port and protocol.
+    fn flow_seed(&self, endpoint: Endpoint) -> u64 {
+        self.hash.word(endpoint_key(endpoint) | 0x0500)
+    }
+
+    fn frontend_records(&self, model: &Model, selectors: Vec<Selector>) -> Box<[Frontend]> {
+        let count = self.ids.frontends().map(|(_, id)| usize::from(id.0) + 1).max().unwrap_or(0);
+        let mut records: Vec<Option<Frontend>> = (0..count).map(|_| None).collect();
+        // What lingers has no backends to choose and no time left, but still the seed of its flows.
+        for (endpoint, id) in self.ids.frontends() {
+            let selector = Selector { seed: None, table: Arc::from([]), backends: Box::default() };
+            let flow_seed = self.flow_seed(endpoint);
+            let record = Frontend { endpoint, flow_seed, idle_ticks: 0, selector };
+            records[usize::from(id.0)] = Some(record);
+        }
+        for (rule, selector) in model.rules.iter().zip(selectors) {
+            let id = self.ids.frontend(rule.frontend);
+            if let Some(Some(record)) = id.and_then(|id| records.get_mut(usize::from(id.0))) {
+                record.idle_ticks = tick::ticks(rule.idle_timeout);
+                record.selector = selector;
+            }
+        }
+        let hole = || Frontend {
+            endpoint: Endpoint { address: [0, 0, 0, 0].into(), port: 0, protocol: crate::wire::Protocol::Tcp },
+            flow_seed: 0,
+            idle_ticks: 0,
+            selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
+        };
+        records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()
+    }
+
+    fn backend_records(&self, model: &Model, routes: &Routes) -> Box<[Backend]> {
+        let is_down = |rule: &config::Rule, b: &config::Backend| {
+            (b.state == AdminState::Down).then(|| identity(rule, b))
+        };
+        let down: BTreeSet<BackendIdentity> =
+            model.rules.iter().flat_map(|r| r.pool.backends.iter().filter_map(|b| is_down(r, b))).collect();
+        let count = self.ids.backends().map(|(_, id)| id.0 as usize + 1).max().unwrap_or(0);
+        let mut records = vec![Backend::hole(); count];
+        for (identity, id) in self.ids.backends() {
+            let Some(frontend) = self.ids.frontend(identity.frontend) else { continue };
+            let mut record = Backend::new(identity, routes.next_hop(identity.address));
+            record.frontend = frontend;
+            record.is_down = down.contains(&identity);
+            records[id.0 as usize] = record;
+        }
+        records.into()
+    }
+
+    /// Responses of backends to `frontends`. Those of backends that linger are still translated, unless
+    /// another rule has taken over the backend's endpoint: later entries win.
+    fn responses(&self, frontends: &BTreeSet<Endpoint>) -> WordMap {
+        let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
+        let served = || self.ids.backends().filter(|(identity, _)| frontends.contains(&identity.frontend));
+        let first = served().filter(|(_, id)| lingering.contains(id));
+        let then = served().filter(|(_, id)| !lingering.contains(id));
+        WordMap::new(first.chain(then).map(|(identity, id)| {
+            let endpoint = Endpoint {
+                address: identity.address,
+                port: identity.port,
+                protocol: identity.frontend.protocol,
+            };
+            (endpoint_key(endpoint), id.0)
+        }))
+    }
+}
+
+fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {
+    BackendIdentity { frontend: rule.frontend, address: backend.address, port: rule.backend_port }
+}
+
+fn endpoint_key(endpoint: Endpoint) -> u64 {
+    EndpointKey::new(endpoint.address, endpoint.port, endpoint.protocol).0
+}
+
+/// The backends that new flows of `rule` go to, by address.
+fn available(rule: &config::Rule) -> Vec<config::Backend> {
+    let takes_part = |b: &&config::Backend| b.weight > 0 && b.state != AdminState::Drain;
+    let candidates: Vec<config::Backend> = rule.pool.backends.iter().filter(takes_part).copied().collect();
+    let up: Vec<_> = candidates.iter().filter(|b| b.state != AdminState::Down).copied().collect();
+    let everyone = up.is_empty() && rule.no_healthy_backends == NoHealthyBackends::All;
+    let mut available = if everyone { candidates } else { up };
+    // The table depends on the order, and the order of a file means nothing.
+    available.sort_by_key(|backend| backend.address);
+    available
+}
+
+/// The selector of `rule` by itself, its backend ids counting the addresses that are returned with it.
+pub fn selector_for(hash: &SipHash, rule: &config::Rule) -> (Selector, Vec<Ipv4Addr>) {
+    let available = available(rule);
+    let table = fill(hash, &table_inputs(rule, &available));
+    let backends = (0..available.len() as u32).map(BackendId).collect();
+    let addresses = available.iter().map(|backend| backend.address).collect();
+    (Selector { seed: select_seed(hash, rule), table, backends }, addresses)
+}
+
+fn table_inputs(rule: &config::Rule, available: &[config::Backend]) -> TableInputs {
+    let members = available.iter().map(|b| (b.address, b.weight)).collect();
+    (maglev::table_len(rule.pool.backends.len()), members)
+}
+
+fn fill(hash: &SipHash, (len, members): &TableInputs) -> MaglevTable {
+    // The two hashes of a backend's name differ in a bit that no address reaches.
+    let preference = |(address, weight): &(Ipv4Addr, u8)| {
+        let name = u64::from(u32::from(*address));
+        let (offset, skip) = (hash.word(name | 1 << 62), hash.word(name | 1 << 63));
+        Preference::from_hashes(offset, skip, *weight, *len)
+    };
+    let preferences: Vec<Preference> = members.iter().map(preference).collect();
+    Arc::from(maglev::fill(*len, &preferences))
+}
+
+/// The destination's part of the hash that chooses, over exactly the fields of the distribution; `None` for
+/// the 5-tuple, whose hash the flow has anyway.
+fn select_seed(hash: &SipHash, rule: &config::Rule) -> Option<u64> {
+    let address = u64::from(u32::from(rule.frontend.address)) << 32;
+    let protocol = u64::from(rule.frontend.protocol.number());
+    match rule.distribution {
+        Distribution::FiveTuple => None,
+        Distribution::SourceIp => Some(hash.word(address | 0x0200)),
+        Distribution::SourceIpProtocol => Some(hash.word(address | 0x0300 | protocol)),
+    }
+}
+
+/// Our own addresses on their ports, and the frontends' on all.
+fn locals(model: &Model) -> WordMap {
+    let frontends = model.rules.iter().map(|rule| (address_key(rule.frontend.address), ANY_PORT));
+    let own = model.ports.iter().zip(0u32..).flat_map(|(port, index)| {
+        port.addresses.iter().map(move |cidr| (address_key(cidr.address), index))
+    });
+    WordMap::new(frontends.chain(own))
+}
+
+impl Backend {
+    fn new(identity: BackendIdentity, next_hop: NextHop) -> Self {
+        let frontend = identity.frontend;
+        let (front, back) = (frontend.address.octets(), identity.address.octets());
+        let (front_port, back_port) = (frontend.port.to_be_bytes(), identity.port.to_be_bytes());
+        // One hop less: the TTL is the high byte of its word, the protocol the low one.
+        let hop = Delta::NONE.replace([1, 0], [0, 0]);
+        let deltas = |from: [u8; 4], to: [u8; 4], from_port: [u8; 2], to_port: [u8; 2]| Deltas {
+            ip: hop.replace(from, to),
+            l4: Delta::NONE.replace(from, to).replace(from_port, to_port),
+        };
+        Self {
+            next_hop,
+            is_down: false,
+            address: identity.address,
+            port: back_port,
+            frontend_address: frontend.address,
+            frontend_port: front_port,
+            to_backend: deltas(front, back, front_port, back_port),
+            to_client: deltas(back, front, back_port, front_port),
+            frontend: super::FrontendId(0),
+        }
+    }
+
+    /// The record of an id that nobody has.
+    fn hole() -> Self {
+        Self {
+            next_hop: NextHop::NoRoute,
+            is_down: true,
+            address: [0, 0, 0, 0].into(),
+            port: [0; 2],
+            frontend_address: [0, 0, 0, 0].into(),
+            frontend_port: [0; 2],
+            to_backend: Deltas::default(),
+            to_client: Deltas::default(),
+            frontend: super::FrontendId(u16::MAX),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Which record belongs to which frontend and backend, over all generations.
+//!
+//! A flow entry holds a backend's id for as long as the flow lives, and that may be longer than the
+//! backend stands in the configuration. So what is removed lingers, with its id, until the workers hold no
+//! flow to it; only then can the id go to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::{BACKENDS_MAX, BackendId, FRONTENDS_MAX, FrontendId};
+use crate::config::Endpoint;
+
+/// What makes a backend the same one in another generation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct BackendIdentity {
+    /// The frontend it serves.
+    pub frontend: Endpoint,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Too many frontends or backends at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooMany {
+    /// "frontends" or "backends".
+    pub what: &'static str,
+    /// How many there would be, those that linger included.
+    pub wanted: usize,
+    /// How many there may be.
+    pub limit: usize,
+}
+
+impl std::fmt::Display for TooMany {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, wanted, limit } = self;
+        write!(
+            f,
+            "{wanted} {what} are more than the {limit} that fit at once; those removed earlier count until \
+             their flows have ended"
+        )
+    }
+}
+
+/// The ids in use.
+#[derive(Default)]
+pub(super) struct Ids {
+    frontends: Slots<Endpoint>,
+    backends: Slots<BackendIdentity>,
+}
+
+impl Ids {
+    /// Gives an id to each of `current` that has none. Those absent from it linger.
+    pub(super) fn assign(
+        &mut self,
+        frontends: &BTreeSet<Endpoint>,
+        backends: &BTreeSet<BackendIdentity>,
+    ) -> Result<(), TooMany> {
+        self.frontends.check("frontends", frontends, FRONTENDS_MAX)?;
+        self.backends.check("backends", backends, BACKENDS_MAX)?;
+        self.frontends.assign(frontends);
+        self.backends.assign(backends);
+        Ok(())
+    }
+
+    pub(super) fn frontend(&self, endpoint: Endpoint) -> Option<FrontendId> {
+        self.frontends.ids.get(&endpoint).map(|id| FrontendId(*id as u16))
+    }
+
+    pub(super) fn backend(&self, identity: &BackendIdentity) -> Option<BackendId> {
+        self.backends.ids.get(identity).map(|id| BackendId(*id))
+    }
+
+    /// All frontends, those that linger included, and the number of records they need.
+    pub(super) fn frontends(&self) -> impl Iterator<Item = (Endpoint, FrontendId)> {
+        self.frontends.ids.iter().map(|(endpoint, id)| (*endpoint, FrontendId(*id as u16)))
+    }
+
+    /// All backends, those that linger included.
+    pub(super) fn backends(&self) -> impl Iterator<Item = (BackendIdentity, BackendId)> {
+        self.backends.ids.iter().map(|(identity, id)| (*identity, BackendId(*id)))
+    }
+
+    pub(super) fn lingering(&self) -> impl Iterator<Item = BackendId> {
+        self.backends.lingering.values().map(|id| BackendId(*id))
+    }
+
+    /// Frees what lingers and `is_unused`; a frontend once all its backends are gone.
+    pub(super) fn release(&mut self, is_unused: impl Fn(BackendId) -> bool) -> Vec<BackendId> {
+        let freed = self.backends.release(|_, id| is_unused(BackendId(id)));
+        let backends = &self.backends.ids;
+        self.frontends.release(|endpoint, _| backends.keys().all(|identity| identity.frontend != *endpoint));
+        freed.into_iter().map(BackendId).collect()
+    }
+}
+
+/// Small numbers for keys, the lowest free one first.
+struct Slots<K> {
+    ids: BTreeMap<K, u32>,
+    lingering: BTreeMap<K, u32>,
+    free: BTreeSet<u32>,
+}
+
+impl<K> Default for Slots<K> {
+    fn default() -> Self {
+        Self { ids: BTreeMap::new(), lingering: BTreeMap::new(), free: BTreeSet::new() }
+    }
+}
+
+impl<K: Ord + Copy> Slots<K> {
+    fn check(&self, what: &'static str, current: &BTreeSet<K>, limit: usize) -> Result<(), TooMany> {
+        let new = current.iter().filter(|key| !self.ids.contains_key(key)).count();
+        let wanted = self.ids.len() + new;
+        if wanted > limit { Err(TooMany { what, wanted, limit }) } else { Ok(()) }
+    }
+
+    fn assign(&mut self, current: &BTreeSet<K>) {
+        for key in current {
+            if !self.ids.contains_key(key) {
+                let id = self.free.pop_first().unwrap_or(self.ids.len() as u32);
+                self.ids.insert(*key, id);
+            }
+        }
+        let gone = self.ids.iter().filter(|(key, _)| !current.contains(key));
+        self.lingering = gone.map(|(key, id)| (*key, *id)).collect();
+    }
+
+    fn release(&mut self, is_unused: impl Fn(&K, u32) -> bool) -> Vec<u32> {
+        let freed: Vec<(K, u32)> =
+            self.lingering.iter().filter(|(key, id)| is_unused(key, **id)).map(|(k, id)| (*k, *id)).collect();
+        for (key, id) in &freed {
+            self.ids.remove(key);
+            self.lingering.remove(key);
+            self.free.insert(*id);
+        }
+        freed.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assign(slots: &mut Slots<char>, current: &str) {
+        slots.assign(&current.chars().collect());
+    }
+
+    #[test]
+    fn ids_stay_linger_and_return() {
+        let mut slots = Slots::default();
+        assign(&mut slots, "abc");
+        assign(&mut slots, "acd");
+        assert_eq!(slots.ids, BTreeMap::from([('a', 0), ('b', 1), ('c', 2), ('d', 3)]));
+        assert_eq!(slots.lingering, BTreeMap::from([('b', 1)]));
+        // Still in use: its id goes to nobody.
+        assert!(slots.release(|_, _| false).is_empty());
+        assign(&mut slots, "acde");
+        assert_eq!(slots.ids[&'e'], 4);
+        // No longer in use: the next newcomer gets it.
+        assert_eq!(slots.release(|_, _| true), [1]);
+        assign(&mut slots, "acdef");
+        assert_eq!(slots.ids[&'f'], 1);
+        // One that comes back before its id was freed has it again.
+        assign(&mut slots, "cdef");
+        assign(&mut slots, "acdef");
+        assert_eq!((slots.ids[&'a'], slots.lingering.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_limit_counts_what_lingers() {
+        let mut slots = Slots::default();
+        assign(&mut slots, "ab");
+        assign(&mut slots, "c");
+        assert!(slots.check("things", &BTreeSet::from(['c', 'd']), 4).is_ok());
+        let error = slots.check("things", &BTreeSet::from(['c', 'd', 'e']), 4).unwrap_err();
+        assert_eq!((error.wanted, error.limit), (5, 4));
+    }
+}

@@ -1,0 +1,180 @@
+//! The snapshot: a configuration compiled for reading. Whole and immutable; a change makes a new one, with
+//! the next generation number, and the workers pass from one to the next between two bursts.
+//!
+//! What the path needs of a frontend or a backend lies in one record, found by index: addresses and ports
+//! as bytes to be written, checksum differences worked out beforehand, the next hop resolved.
+
+mod compile;
+mod ids;
+mod publish;
+mod routes;
+mod select;
+mod word_map;
+
+pub use compile::{Compiler, Conditions, PortLink, TooMany, selector_for};
+pub use ids::BackendIdentity;
+pub use publish::{Publisher, Reader};
+pub use routes::{Neighbours, NextHop, Routes};
+pub use select::{MaglevTable, Selector};
+pub use word_map::WordMap;
+
+use std::net::Ipv4Addr;
+
+use crate::config::Endpoint;
+use crate::io::PortId;
+use crate::packet::{EndpointKey, FlowKey, SipHash};
+use crate::wire::MacAddr;
+use crate::wire::checksum::Delta;
+use crate::wire::ethernet::Addresses;
+
+/// The position of a frontend's record. Stable while any flow refers to it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct FrontendId(pub u16);
+
+/// The position of a backend's record: one backend as one rule uses it. Stable from generation to
+/// generation, and not given to another while any worker holds a flow to it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct BackendId(pub u32);
+
+/// Frontends a process can hold at once, those that linger included: a flow key has 16 bits for one, and
+/// the value 0 is taken.
+pub const FRONTENDS_MAX: usize = 65_535;
+
+/// Backends (of each rule, so a pool used by two rules counts twice) a process can hold at once, those
+/// that linger after their removal included. Bounds each worker's counters to 8 MiB.
+pub const BACKENDS_MAX: usize = 131_072;
+
+/// Everything the dataplane reads. See the module's text.
+pub struct Snapshot {
+    /// 1 for the first configuration, and one more for each that follows.
+    pub generation: u64,
+    /// The keyed hash, the same in all generations.
+    pub hash: SipHash,
+    /// Endpoint → frontend.
+    pub(crate) by_frontend: WordMap,
+    /// Backend's endpoint → backend, for responses.
+    pub(crate) by_response: WordMap,
+    /// Address → port index, or [`ANY_PORT`] for an address that is ours on all ports.
+    pub(crate) locals: WordMap,
+    /// By `FrontendId`.
+    pub(crate) frontends: Box<[Frontend]>,
+    /// By `BackendId`.
+    pub(crate) backends: Box<[Backend]>,
+    /// Where packets for other than backends leave.
+    pub routes: Routes,
+    /// By `PortId`.
+    pub(crate) ports: Box<[PortLink]>,
+}
+
+/// The value in [`Snapshot::locals`] of an address that is ours on all ports: a frontend's.
+pub(crate) const ANY_PORT: u32 = u32::MAX;
+
+/// A frontend, as the path sees it.
+pub struct Frontend {
+    /// What clients use.
+    pub endpoint: Endpoint,
+    /// Mixed into the client's address and port before hashing.
+    pub(crate) flow_seed: u64,
+    /// Established flows without packets for more ticks than this are forgotten.
+    pub(crate) idle_ticks: u32,
+    /// Chooses backends for new flows.
+    pub selector: Selector,
+}
+
+impl Frontend {
+    /// The hash of a flow to this frontend, over the 5-tuple.
+    pub fn flow_hash(&self, hasher: &SipHash, key: FlowKey) -> u64 {
+        hasher.word(key.client() ^ self.flow_seed)
+    }
+}
+
+/// A backend of one rule, as the path sees it.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// The Ethernet addresses of frames to it, where the next hop is known.
+    pub(crate) next_hop: NextHop,
+    /// It is down: its UDP flows move to others.
+    pub(crate) is_down: bool,
+    /// Its own address.
+    pub address: Ipv4Addr,
+    /// Its port, in wire order.
+    pub(crate) port: [u8; 2],
+    /// The frontend's address.
+    pub(crate) frontend_address: Ipv4Addr,
+    /// The frontend's port, in wire order.
+    pub(crate) frontend_port: [u8; 2],
+    /// What the way to the backend does to checksums.
+    pub(crate) to_backend: Deltas,
+    /// What the way back to the client does to checksums.
+    pub(crate) to_client: Deltas,
+    /// Whose backend it is.
+    pub frontend: FrontendId,
+}
+
+/// What a rewrite does to the two checksums of a packet.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Deltas {
+    /// The IPv4 header's: an address replaced, and the TTL one less.
+    pub(crate) ip: Delta,
+    /// TCP's or UDP's: an address, in the pseudo header, and a port replaced.
+    pub(crate) l4: Delta,
+}
+
+/// Of what kind an address of ours is, if it is one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Local {
+    /// The own address of a port.
+    Port(PortId),
+    /// A frontend's.
+    Frontend,
+}
+
+impl Snapshot {
+    /// The frontend that takes packets to `key`.
+    #[inline]
+    pub fn frontend_at(&self, key: EndpointKey) -> Option<FrontendId> {
+        self.by_frontend.get(key.0).map(|id| FrontendId(id as u16))
+    }
+
+    /// The backend whose responses come from `key`.
+    #[inline]
+    pub(crate) fn responder_at(&self, key: EndpointKey) -> Option<BackendId> {
+        self.by_response.get(key.0).map(BackendId)
+    }
+
+    /// The record of a frontend; `None` for an id that this generation does not hold.
+    #[inline]
+    pub fn frontend(&self, id: FrontendId) -> Option<&Frontend> {
+        self.frontends.get(usize::from(id.0))
+    }
+
+    /// The record of a backend; `None` for an id that this generation does not hold.
+    #[inline]
+    pub fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.backends.get(id.0 as usize)
+    }
+
+    /// Whether, and how, `address` is ours.
+    #[inline]
+    pub(crate) fn local(&self, address: Ipv4Addr) -> Option<Local> {
+        let value = self.locals.get(address_key(address))?;
+        Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
+    }
+
+    /// The port's Ethernet address and limits.
+    #[inline]
+    pub(crate) fn port(&self, port: PortId) -> Option<&PortLink> {
+        self.ports.get(port.index())
+    }
+}
+
+/// The key of an address in a [`WordMap`]; never zero.
+#[inline]
+pub(crate) fn address_key(address: Ipv4Addr) -> u64 {
+    1 << 32 | u64::from(u32::from(address))
+}
+
+/// The Ethernet addresses of a frame from `port` to `mac`.
+pub(crate) fn addresses(port: &PortLink, mac: MacAddr) -> Addresses {
+    Addresses::new(mac, port.mac)
+}

@@ -1,0 +1,134 @@
+//! Where a packet leaves: connected networks, the gateway, and the Ethernet addresses of next hops.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use super::{PortLink, WordMap, address_key, addresses};
+use crate::config::{Cidr, Model};
+use crate::drop_reason::DropReason;
+use crate::io::PortId;
+use crate::wire::MacAddr;
+use crate::wire::ethernet::Addresses;
+
+/// Where a frame to some address goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NextHop {
+    /// Out of a port, with these Ethernet addresses.
+    Known {
+        /// The port.
+        port: PortId,
+        /// Destination and source of the frame.
+        addresses: Addresses,
+        /// The largest IP packet that fits.
+        mtu: u16,
+    },
+    /// To a neighbour whose Ethernet address is not known yet.
+    Unresolved {
+        /// The port that leads to it.
+        port: PortId,
+        /// The neighbour.
+        address: Ipv4Addr,
+    },
+    /// Nowhere.
+    NoRoute,
+}
+
+impl NextHop {
+    /// Why a packet to here is dropped, unless it need not be.
+    pub fn refusal(self) -> Option<DropReason> {
+        match self {
+            Self::Known { .. } => None,
+            Self::Unresolved { .. } => Some(DropReason::NeighbourUnresolved),
+            Self::NoRoute => Some(DropReason::NoRoute),
+        }
+    }
+}
+
+/// The neighbours whose Ethernet addresses are known.
+#[derive(Clone, Default, Debug)]
+pub struct Neighbours {
+    /// Known for a port each.
+    pub known: HashMap<(PortId, Ipv4Addr), MacAddr>,
+    /// Whether all others have an address made of theirs: 02:00 and the four bytes. For captures, where
+    /// there is nobody to ask.
+    pub synthetic: bool,
+}
+
+
+fn synthetic_mac(address: Ipv4Addr) -> MacAddr {
+    let [a, b, c, d] = address.octets();
+    MacAddr([2, 0, a, b, c, d])
+}
+
+/// Connected networks and the gateway, compiled for lookups.
+pub struct Routes {
+    /// Longest prefix first.
+    connected: Box<[(Cidr, PortId)]>,
+    default: Option<(PortId, Ipv4Addr)>,
+    default_hop: NextHop,
+    /// Port and address → index into `macs`.
+    by_neighbour: WordMap,
+    macs: Box<[MacAddr]>,
+    synthetic: bool,
+    ports: Box<[PortLink]>,
+}
+
+impl Routes {
+    /// For the ports of `model`, whose links are `ports`. Of several gateways the first port's serves.
+    pub fn new(model: &Model, ports: &[PortLink], neighbours: &Neighbours) -> Self {
+        let with_id = || model.ports.iter().zip(0..).map(|(port, id)| (port, PortId(id)));
+        let mut connected: Vec<(Cidr, PortId)> =
+            with_id().flat_map(|(port, id)| port.addresses.iter().map(move |a| (*a, id))).collect();
+        connected.sort_by_key(|(cidr, _)| std::cmp::Reverse(cidr.prefix_len));
+        let mut macs = Vec::new();
+        let index = |((port, address), mac): (&(PortId, Ipv4Addr), &MacAddr)| {
+            macs.push(*mac);
+            (neighbour_key(*port, *address), macs.len() as u32 - 1)
+        };
+        let by_neighbour = WordMap::new(neighbours.known.iter().map(index).collect::<Vec<_>>());
+        let mut routes = Self {
+            connected: connected.into(),
+            default: with_id().find_map(|(port, id)| Some((id, port.gateway?))),
+            default_hop: NextHop::NoRoute,
+            by_neighbour,
+            macs: macs.into(),
+            synthetic: neighbours.synthetic,
+            ports: ports.into(),
+        };
+        if let Some((port, gateway)) = routes.default {
+            routes.default_hop = routes.neighbour(port, gateway);
+        }
+        routes
+    }
+
+    /// Where a packet to `destination` goes. A few comparisons, and a cache line for a neighbour.
+    #[inline]
+    pub fn next_hop(&self, destination: Ipv4Addr) -> NextHop {
+        match self.connected.iter().find(|(network, _)| network.contains(destination)) {
+            Some((_, port)) => self.neighbour(*port, destination),
+            None => self.default_hop,
+        }
+    }
+
+    /// The neighbour that a packet to `destination` is handed to, and the port that leads there.
+    pub fn neighbour_for(&self, destination: Ipv4Addr) -> Option<(PortId, Ipv4Addr)> {
+        let connected = self.connected.iter().find(|(network, _)| network.contains(destination));
+        connected.map(|(_, port)| (*port, destination)).or(self.default)
+    }
+
+    fn neighbour(&self, port: PortId, address: Ipv4Addr) -> NextHop {
+        let known = self.by_neighbour.get(neighbour_key(port, address));
+        let mac = known.and_then(|index| self.macs.get(index as usize).copied());
+        let mac = mac.or_else(|| self.synthetic.then(|| synthetic_mac(address)));
+        match (mac, self.ports.get(port.index())) {
+            (Some(mac), Some(link)) => {
+                NextHop::Known { port, addresses: addresses(link, mac), mtu: link.mtu }
+            }
+            _ => NextHop::Unresolved { port, address },
+        }
+    }
+}
+
+fn neighbour_key(port: PortId, address: Ipv4Addr) -> u64 {
+    address_key(address) | u64::from(port.0) << 40
+}

@@ -1,0 +1,131 @@
+//! A read-only map from one word to another, made for lookups on the packet's path: one cache line each.
+
+/// Keys, none of them zero, four to a cache line with their values. Built once, then only read.
+///
+/// A key whose line is full lies in the next line that is not. Half of the places stay empty, so a lookup
+/// reads one line nearly always, whether the key is there or not. Keys come from the configuration and
+/// the neighbours, not from packets: no sender can fill a line.
+#[derive(Clone, Debug)]
+pub struct WordMap {
+    lines: Box<[Line]>,
+    shift: u32,
+}
+
+const LINE_KEYS: usize = 4;
+
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(align(64))]
+struct Line {
+    keys: [u64; LINE_KEYS],
+    values: [u32; LINE_KEYS],
+}
+
+impl Default for WordMap {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+impl WordMap {
+    /// Of two entries with one key, the later wins. Zero keys are ignored.
+    pub fn new(entries: impl IntoIterator<Item = (u64, u32)>) -> Self {
+        let mut unique: Vec<(u64, u32)> = entries.into_iter().filter(|(key, _)| *key != 0).collect();
+        unique.reverse();
+        unique.sort_by_key(|(key, _)| *key);
+        unique.dedup_by_key(|(key, _)| *key);
+        // Twice the places that are needed, and at least two lines, for a shift by 64 is none.
+        let bits = (unique.len() / 2).next_power_of_two().trailing_zeros().max(1);
+        let mut map = Self { lines: vec![Line::default(); 1 << bits].into(), shift: 64 - bits };
+        unique.iter().for_each(|(key, value)| map.insert(*key, *value));
+        map
+    }
+
+    fn insert(&mut self, key: u64, value: u32) {
+        let start = self.line_of(key);
+        let (before, from_start) = self.lines.split_at_mut(start);
+        for line in from_start.iter_mut().chain(before) {
+            if let Some(place) = line.keys.iter().position(|k| *k == 0) {
+                line.keys[place] = key;
+                line.values[place] = value;
+                return;
+            }
+        }
+    }
+
+    #[inline]
+    fn line_of(&self, key: u64) -> usize {
+        // The multiplier moves differences upwards only, so the high half, an address, is brought down
+        // first. The multiplier is the golden ratio's fraction (Knuth, volume 3, section 6.4).
+        ((key ^ key >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    }
+
+    /// The value of `key`. One cache line, rarely two.
+    #[inline]
+    pub fn get(&self, key: u64) -> Option<u32> {
+        let line = self.lines.get(self.line_of(key))?;
+        for (k, value) in line.keys.iter().zip(line.values) {
+            if *k == key && key != 0 {
+                return Some(value);
+            }
+        }
+        // Places are taken from the first to the last: an empty last one means that none went on.
+        if line.keys[LINE_KEYS - 1] == 0 { None } else { self.get_beyond(key) }
+    }
+
+    #[cold]
+    fn get_beyond(&self, key: u64) -> Option<u32> {
+        if key == 0 {
+            return None;
+        }
+        let (before, from_line) = self.lines.split_at(self.line_of(key));
+        for line in from_line.iter().chain(before).skip(1) {
+            if let Some(place) = line.keys.iter().position(|k| *k == key) {
+                return Some(line.values[place]);
+            }
+            if line.keys[LINE_KEYS - 1] == 0 {
+                break;
+            }
+        }
+        None
+    }
+
+    /// The bytes it takes.
+    pub fn len_bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn it_answers_like_a_hash_map(
+            entries in proptest::collection::hash_map(any::<u64>(), any::<u32>(), 0..500),
+            absent in proptest::collection::vec(any::<u64>(), 0..100),
+        ) {
+            let entries: HashMap<u64, u32> = entries.into_iter().filter(|(key, _)| *key != 0).collect();
+            let map = WordMap::new(entries.clone());
+            for key in entries.keys().chain(&absent).chain(&[0]) {
+                prop_assert_eq!(map.get(*key), entries.get(key).copied());
+            }
+        }
+    }
+
+    #[test]
+    fn fifty_thousand_endpoints_in_a_row_take_some_tens_of_bytes_each() {
+        let key = |i: u64| (0x0a00_0000 + i) << 32 | 8080 << 16 | 6;
+        let map = WordMap::new((0..50_000).map(|i| (key(i), i as u32)));
+        assert!((0..50_000).all(|i| map.get(key(i)) == Some(i as u32)));
+        assert_eq!(map.get(key(50_000)), None);
+        assert!(map.len_bytes() <= 50_000 * 96, "{} bytes", map.len_bytes());
+    }
+
+    #[test]
+    fn of_two_entries_with_one_key_the_later_wins() {
+        assert_eq!(WordMap::new([(5, 1), (5, 2)]).get(5), Some(2));
+    }
+}

@@ -1,0 +1,103 @@
+//! IPv4 header (RFC 791 section 3.1).
+
+use std::net::Ipv4Addr;
+
+use super::checksum;
+
+/// Without options.
+pub const HEADER_LEN: usize = 20;
+
+/// Protocol numbers (IANA).
+pub const PROTOCOL_ICMP: u8 = 1;
+/// TCP, RFC 9293.
+pub const PROTOCOL_TCP: u8 = 6;
+/// UDP, RFC 768.
+pub const PROTOCOL_UDP: u8 = 17;
+
+/// TTL of the packets we make ourselves (RFC 1700, "the current recommended default").
+pub const TTL_DEFAULT: u8 = 64;
+
+/// More fragments, and the 13 bits of the fragment offset.
+const FRAGMENT_MASK: u16 = 0x3fff;
+
+/// A header without options, or the first 20 bytes of one with options.
+#[derive(Clone, Copy)]
+pub struct Header<'a>(pub &'a [u8; HEADER_LEN]);
+
+impl Header<'_> {
+    /// 4, or it is not IPv4.
+    #[inline]
+    pub fn version(self) -> u8 {
+        self.0[0] >> 4
+    }
+
+    /// Bytes of the header with its options; below 20 it is malformed.
+    #[inline]
+    pub fn header_len(self) -> usize {
+        usize::from(self.0[0] & 0x0f) * 4
+    }
+
+    /// Bytes of the whole packet, header included.
+    #[inline]
+    pub fn total_len(self) -> usize {
+        usize::from(u16::from_be_bytes([self.0[2], self.0[3]]))
+    }
+
+    /// Whether the packet is a part of a datagram.
+    #[inline]
+    pub fn is_fragment(self) -> bool {
+        u16::from_be_bytes([self.0[6], self.0[7]]) & FRAGMENT_MASK != 0
+    }
+
+    /// Hops left.
+    #[inline]
+    pub fn ttl(self) -> u8 {
+        self.0[8]
+    }
+
+    /// What the packet carries.
+    #[inline]
+    pub fn protocol(self) -> u8 {
+        self.0[9]
+    }
+
+    /// Where it came from.
+    #[inline]
+    pub fn source(self) -> Ipv4Addr {
+        let h = self.0;
+        Ipv4Addr::new(h[12], h[13], h[14], h[15])
+    }
+
+    /// Where it goes.
+    #[inline]
+    pub fn destination(self) -> Ipv4Addr {
+        let h = self.0;
+        Ipv4Addr::new(h[16], h[17], h[18], h[19])
+    }
+}
+
+/// Offset of the TTL in the header; the protocol follows, so that the two are one checksummed word.
+pub const TTL_OFFSET: usize = 8;
+/// Offset of the header checksum.
+pub const CHECKSUM_OFFSET: usize = 10;
+/// Offset of the source address.
+pub const SOURCE_OFFSET: usize = 12;
+/// Offset of the destination address.
+pub const DESTINATION_OFFSET: usize = 16;
+
+/// Whether the checksum over `header`, options included, is right.
+#[inline]
+pub fn checksum_is_right(header: &[u8]) -> bool {
+    // A right header sums to all ones (RFC 1071 section 1, point 3).
+    checksum::sum(header) == 0xffff
+}
+
+/// Writes the checksum of `header`, options included. Nothing happens to what is shorter than a header.
+pub fn write_checksum(header: &mut [u8]) {
+    if header.len() < HEADER_LEN {
+        return;
+    }
+    header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].fill(0);
+    let field = checksum::field(checksum::sum(header));
+    header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&field);
+}
