@@ -24,7 +24,7 @@ pub struct Replay {
     publisher: Publisher,
     conditions: Conditions,
     ports: usize,
-    frames: usize,
+    bursts: usize,
 }
 
 /// Why a replay cannot begin.
@@ -68,16 +68,25 @@ impl Replay {
             let queues = MemoryQueues::new(ports);
             made.push(Worker::new(mesh.seat(id), workers, own, queues, reader, flows, counters.clone()));
         }
-        Ok(Self { workers: made, counters, mesh, compiler, publisher, conditions, ports, frames: 0 })
+        Ok(Self { workers: made, counters, mesh, compiler, publisher, conditions, ports, bursts: 0 })
     }
 
     /// Has `frame` arrive at `port`, `now` after the start, and returns what leaves on account of it.
     pub fn frame(&mut self, now: Duration, port: PortId, frame: Vec<u8>) -> Vec<(PortId, Vec<u8>)> {
-        let workers = self.workers.len();
-        let first = self.frames % workers;
-        self.frames += 1;
-        self.workers[first].queues_mut().push(port, frame);
-        self.workers[first].poll(now);
+        self.burst(now, port, [frame])
+    }
+
+    /// Has `frames` arrive at `port` at once, and returns what leaves on account of them.
+    pub fn burst(
+        &mut self,
+        now: Duration,
+        port: PortId,
+        frames: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Vec<(PortId, Vec<u8>)> {
+        let first = self.bursts % self.workers.len();
+        self.bursts += 1;
+        frames.into_iter().for_each(|frame| self.workers[first].queues_mut().push(port, frame));
+        while self.workers[first].poll(now) > 0 {}
         while self.mesh.is_busy() {
             self.workers.iter_mut().for_each(|worker| {
                 worker.poll(now);

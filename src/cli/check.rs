@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     match crate::config::require_devices(&model) {
         Ok(()) => println!("sound"),
-        Err(findings) => print!("sound, but cannot run yet:\n{findings}"),
+        Err(findings) => println!("sound, but cannot run yet:\n{}", findings.to_string().trim_end()),
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(super) struct Args {
 
     /// A frontend, as in 203.0.113.10:443/tcp, or the name of a rule.
     #[arg(value_name = "FRONTEND")]
-    frontend: String,
+    target: String,
 
     /// Print JSON.
     #[arg(long)]
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Failure::Usage(format!("{}: not an IPv4 address and port, as in 192.0.2.7:40000", args.client))
     })?;
     let model = super::load(&args.config)?;
-    let rule = find_rule(&model, &args.frontend)?;
+    let rule = find_rule(&model, &args.target)?;
     let (key, key_origin) = super::key_to_look_with(&model);
     let world = snapshot(&model, key)?;
     let explained = explain(&world, rule, client).ok_or_else(|| {

@@ -103,3 +103,13 @@ fn key_to_look_with(model: &Model) -> (HashKey, &'static str) {
         (None, None) => (REPLAY_KEY, "fixed, for want of a configured one"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_do_not_collide() {
+        super::Cli::command().debug_assert();
+    }
+}

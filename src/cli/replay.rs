@@ -49,6 +49,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (key, _) = super::key_to_look_with(&model);
     let mut inputs = open_inputs(&model, &args.inputs)?;
     let nanoseconds = inputs.iter().any(|input| input.reader.has_nanoseconds());
+    check_outputs(&model, &args.inputs, &args.outputs)?;
     let mut outputs = open_outputs(&model, &args.outputs, nanoseconds)?;
     let mut replay = Replay::new(&model, key, args.workers.into()).map_err(|e| Failure::Runtime(e.to_string()))?;
 
@@ -109,6 +110,29 @@ fn open_inputs(model: &Model, texts: &[String]) -> Result<Vec<Input>, Failure> {
         Ok(input)
     };
     texts.iter().map(open).collect()
+}
+
+/// No output may destroy an input or another output.
+fn check_outputs(model: &Model, inputs: &[String], outputs: &[String]) -> Result<(), Failure> {
+    // A file that is not there yet has its path for a name.
+    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    let input = |text: &String| port_and_path(model, "--in", text).map(|(_, path)| real(path));
+    let mut taken: Vec<PathBuf> = inputs.iter().map(input).collect::<Result<_, _>>()?;
+    let mut ports = Vec::new();
+    for text in outputs {
+        let (port, path) = port_and_path(model, "--out", text)?;
+        let path = real(path);
+        // Devices, such as /dev/null, can take any number of outputs.
+        if taken.contains(&path) && !path.starts_with("/dev") {
+            return Err(Failure::Usage(format!("--out {text}: the file is read or written already")));
+        }
+        if ports.contains(&port) {
+            return Err(Failure::Usage(format!("--out {text}: the port has an output already")));
+        }
+        taken.push(path);
+        ports.push(port);
+    }
+    Ok(())
 }
 
 fn open_outputs(model: &Model, texts: &[String], nanoseconds: bool) -> Result<Vec<Output>, Failure> {

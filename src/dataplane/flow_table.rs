@@ -298,7 +298,7 @@ impl Lines<'_> {
     /// no place: all eight are taken by flows that are established.
     pub(super) fn record(&mut self, query: &Query<'_>, backend: BackendId, counters: &WorkerCounters) -> bool {
         let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
-        self.forget(query, [first, second], counters);
+        self.forget(query, counters);
         let free = |index: usize| self.0.get(index)?.free_way(query).map(|way| (index, way));
         let Some((index, way)) =
             free(first).or_else(|| free(second)).or_else(|| self.reclaim([first, second], counters))
@@ -324,8 +324,8 @@ impl Lines<'_> {
     }
 
     /// Forgets what was recorded of the flow.
-    fn forget(&mut self, query: &Query<'_>, lines: [usize; 2], counters: &WorkerCounters) {
-        for index in lines {
+    pub(super) fn forget(&mut self, query: &Query<'_>, counters: &WorkerCounters) {
+        for index in [self.first_line(query.hash), self.second_line(query.hash)] {
             let way = self.0.get(index).and_then(|line| line.keys.iter().position(|k| *k == query.key.0));
             if let Some(way) = way {
                 self.clear_hashed(index, way, Some(query.hash), counters);

@@ -26,19 +26,29 @@ impl Lanes {
 
     /// Finds the flows that are in their first line. For the others, asks the memory for the second line
     /// and for the slot of the Maglev table.
-    pub(super) fn look_up(&mut self, flows: &mut FlowTable, world: &Snapshot, now: Tick) {
+    pub(super) fn look_up(
+        &mut self,
+        flows: &mut FlowTable,
+        world: &Snapshot,
+        now: Tick,
+        counters: &WorkerCounters,
+    ) {
         let mut lines = flows.open();
         for i in 0..self.clients.len() {
             let (client, hash) = (self.clients[i], self.hashes[i]);
             let Some(query) = self.query(&client, hash, world, now) else { continue };
             match lines.find_first(&query) {
-                Found::Backend(backend) => self.clients[i].backend = Some(backend),
-                Found::NotYet | Found::Choose => {
-                    lines.prefetch_second(hash);
-                    query.frontend.selector.prefetch(hash);
-                    self.misses.push(i as u8);
+                Found::Backend(backend) => {
+                    self.clients[i].backend = Some(backend);
+                    continue;
                 }
+                // At once, so that the flow's next packets in this burst wait for the choice as well.
+                Found::Choose => lines.forget(&query, counters),
+                Found::NotYet => {}
             }
+            lines.prefetch_second(hash);
+            query.frontend.selector.prefetch(hash);
+            self.misses.push(i as u8);
         }
     }
 

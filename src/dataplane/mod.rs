@@ -60,7 +60,7 @@ impl Path {
         lanes.hash_flows(world);
         lanes.steer(source, steering);
         lanes.prefetch_flows(flows);
-        lanes.look_up(flows, world, now);
+        lanes.look_up(flows, world, now, counters);
         lanes.select(flows, world, now, counters);
         lanes.rewrite(burst, world, counters);
         lanes.answer(burst, source, world);
