@@ -203,9 +203,10 @@ mod tests {
         for gone in [0, 37, 99] {
             let left: Vec<_> = all.iter().copied().filter(|(name, _)| *name != gone).collect();
             let after = fill(len, &preferences(&left, len));
-            let moved = before.iter().zip(&after).filter(|(b, a)| {
-                u32::from(**b) != gone && all[usize::from(**b)] != left[usize::from(**a)]
-            });
+            let moved = before
+                .iter()
+                .zip(&after)
+                .filter(|(b, a)| u32::from(**b) != gone && all[usize::from(**b)] != left[usize::from(**a)]);
             assert!(moved.count() * 100 <= len, "without {gone}");
         }
     }

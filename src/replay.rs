@@ -13,6 +13,7 @@ use crate::io::memory::{HeapFrame, MemoryQueues};
 use crate::snapshot::{
     BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, TooMany,
 };
+use crate::tick::Tick;
 use crate::wire::MacAddr;
 
 /// A load balancer without ports.
@@ -25,6 +26,7 @@ pub struct Replay {
     conditions: Conditions,
     ports: usize,
     bursts: usize,
+    swept_at: Tick,
 }
 
 /// Why a replay cannot begin.
@@ -40,7 +42,9 @@ impl std::fmt::Display for ReplayError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TooMany(error) => write!(f, "{error}"),
-            Self::Memory(error) => write!(f, "no memory for the flow tables: {error}; set flows_per_worker lower"),
+            Self::Memory(error) => {
+                write!(f, "no memory for the flow tables: {error}; set flows_per_worker lower")
+            }
         }
     }
 }
@@ -68,7 +72,17 @@ impl Replay {
             let queues = MemoryQueues::new(ports);
             made.push(Worker::new(mesh.seat(id), workers, own, queues, reader, flows, counters.clone()));
         }
-        Ok(Self { workers: made, counters, mesh, compiler, publisher, conditions, ports, bursts: 0 })
+        Ok(Self {
+            workers: made,
+            counters,
+            mesh,
+            compiler,
+            publisher,
+            conditions,
+            ports,
+            bursts: 0,
+            swept_at: Tick::default(),
+        })
     }
 
     /// Has `frame` arrive at `port`, `now` after the start, and returns what leaves on account of it.
@@ -83,6 +97,10 @@ impl Replay {
         port: PortId,
         frames: impl IntoIterator<Item = Vec<u8>>,
     ) -> Vec<(PortId, Vec<u8>)> {
+        // Flows end by the clock, not by the traffic: all that are over are gone before this burst.
+        if std::mem::replace(&mut self.swept_at, Tick::at(now)) != Tick::at(now) {
+            self.workers.iter_mut().for_each(|worker| worker.sweep_all(now));
+        }
         let first = self.bursts % self.workers.len();
         self.bursts += 1;
         frames.into_iter().for_each(|frame| self.workers[first].queues_mut().push(port, frame));

@@ -23,11 +23,12 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     });
     let ping = (0u8..4).prop_map(|host| echo_request([192, 0, 2, host], FRONTEND, b"ping"));
     let noise = prop::collection::vec(any::<u8>(), 0..80);
-    let damaged = (any_packet(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut frame, at, byte)| {
-        let at = at.index(frame.len());
-        frame[at] = byte;
-        frame
-    });
+    let damaged =
+        (any_packet(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut frame, at, byte)| {
+            let at = at.index(frame.len());
+            frame[at] = byte;
+            frame
+        });
     prop_oneof![8 => packet, 1 => ping, 1 => noise, 2 => damaged]
 }
 
@@ -67,7 +68,8 @@ fn the_path_does_not_allocate() {
     use guideway::wire::MacAddr;
 
     let model = model(&config());
-    let links = [OUTSIDE_MAC, INSIDE_MAC].map(|mac| PortLink { mac: MacAddr(mac), filters: false, mtu: 1500 });
+    let links =
+        [OUTSIDE_MAC, INSIDE_MAC].map(|mac| PortLink { mac: MacAddr(mac), filters: false, mtu: 1500 });
     let neighbours = Neighbours { synthetic: true, ..Neighbours::default() };
     let conditions = Conditions { links: links.to_vec(), neighbours };
     let world = Compiler::new(REPLAY_KEY).compile(&model, &conditions).unwrap();

@@ -41,7 +41,8 @@ fn roomy(backends: &str, rule: &str) -> String {
 #[test]
 fn established_flows_stay_through_every_change_of_the_pool() {
     for workers in [1, 2, 4] {
-        let mut balancer = balancer(&roomy(&numbered(1..=9, ""), "").replace("10.0.0.1/24", "10.0.0.100/24"), workers);
+        let mut balancer =
+            balancer(&roomy(&numbered(1..=9, ""), "").replace("10.0.0.1/24", "10.0.0.100/24"), workers);
         let before = establish(&mut balancer, 0.0);
         let changes = [
             numbered(3..=12, ""),
@@ -116,6 +117,7 @@ fn lives_until(spec: &Spec, packets: &[&'static str], rule: &str, lives: f64, en
         let flags = spec.flags.map(|_| "A");
         let after = backend_of(&mut balancer, 0, &Spec { flags, ..spec.clone() }, 0.3 + wait);
         assert_eq!(after, Some(if is_kept { 4 } else { 5 }), "{packets:?} after {wait} s");
+        assert_balanced(&balancer);
     }
 }
 
@@ -147,6 +149,7 @@ fn a_packet_now_and_then_keeps_a_flow_alive_and_the_sweep_counts_it_out_in_the_e
         backend_of(&mut balancer, 1, &Spec::udp(), 957.0 + f64::from(tenth) / 10.0);
     }
     assert_eq!(balancer.totals().flows_expired, 1);
+    assert_balanced(&balancer);
 }
 
 #[test]
@@ -171,6 +174,19 @@ fn a_made_up_syn_does_not_move_an_established_flow() {
     assert_eq!(backend_of(&mut balancer, 0, &Spec::tcp("A"), 1.0), Some(4));
 }
 
+#[test]
+fn flows_end_by_the_clock_whatever_the_number_of_workers() {
+    for workers in [1, 2, 4, 7] {
+        let mut balancer = balancer(&roomy(&numbered([4], ""), "idle_timeout = \"10s\""), workers);
+        backends_of(&mut balancer, &Spec::tcp("S"), 0.0);
+        backend_of(&mut balancer, 0, &Spec::udp(), 10.0);
+        assert_eq!(balancer.totals().flows_expired, 0, "{workers} workers");
+        backend_of(&mut balancer, 1, &Spec::udp(), 10.5);
+        assert_eq!(balancer.totals().flows_expired, u64::from(FLOWS), "{workers} workers");
+        assert_balanced(&balancer);
+    }
+}
+
 /// A table for a thousand flows, hundreds of them established, under a flood of SYNs.
 #[test]
 fn a_flood_neither_evicts_an_established_flow_nor_stops_service() {
@@ -190,6 +206,7 @@ fn a_flood_neither_evicts_an_established_flow_nor_stops_service() {
     }
     let totals = balancer.totals();
     assert!(totals.flows_reclaimed > 10_000, "{totals:?}");
+    assert_balanced(&balancer);
     // With none of their backends left, only those that are still recorded are where they were.
     balancer.reload(&model(&with_backends(&numbered(20..=21, ""), ""))).unwrap();
     for (i, before) in established.iter().enumerate() {

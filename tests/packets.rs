@@ -144,10 +144,25 @@ fn what_cannot_go_on_is_dropped_by_name() {
             drops("SCTP between others", OUTSIDE, other_protocol(132, CLIENT, [8, 8, 8, 8]), "not-ours"),
             drops("land", OUTSIDE, from(FRONTEND, 443), "martian-source"),
             drops("from our own address", OUTSIDE, from([198, 51, 100, 2], 9), "martian-source"),
-            drops("from our address to others", OUTSIDE, Spec { to: ([8, 8, 8, 8], 1), from: (FRONTEND, 443), ..Spec::tcp("S") }.frame(), "martian-source"),
+            drops(
+                "from our address to others",
+                OUTSIDE,
+                Spec { to: ([8, 8, 8, 8], 1), from: (FRONTEND, 443), ..Spec::tcp("S") }.frame(),
+                "martian-source",
+            ),
             drops("a backend's name from outside", OUTSIDE, from_backend.frame(), "wrong-port"),
-            drops("a backend's other port", INSIDE, Spec { from: (BACKEND, 22), ..from_backend.clone() }.frame(), "not-ours"),
-            drops("a backend to us", INSIDE, Spec { to: ([10, 0, 0, 1], 9), ..from_backend }.frame(), "no-rule"),
+            drops(
+                "a backend's other port",
+                INSIDE,
+                Spec { from: (BACKEND, 22), ..from_backend.clone() }.frame(),
+                "not-ours",
+            ),
+            drops(
+                "a backend to us",
+                INSIDE,
+                Spec { to: ([10, 0, 0, 1], 9), ..from_backend }.frame(),
+                "no-rule",
+            ),
             drops("nothing", OUTSIDE, Vec::new(), "ethernet-truncated"),
         ],
     );
@@ -179,7 +194,12 @@ fn what_is_asked_of_us_is_answered() {
             answers("ARP for a frontend", OUTSIDE, ask(FRONTEND), reply(FRONTEND)),
             answers("ARP probe", OUTSIDE, probe, probe_reply),
             answers("ping", OUTSIDE, echo_request(CLIENT, own, b"ping"), echo_reply(own, CLIENT, b"ping")),
-            answers("ping of a frontend", OUTSIDE, echo_request(CLIENT, FRONTEND, b"odd"), echo_reply(FRONTEND, CLIENT, b"odd")),
+            answers(
+                "ping of a frontend",
+                OUTSIDE,
+                echo_request(CLIENT, FRONTEND, b"odd"),
+                echo_reply(FRONTEND, CLIENT, b"odd"),
+            ),
             drops("ARP for others", OUTSIDE, ask(host), "arp-not-ours"),
             drops("ARP for the other port's address", OUTSIDE, ask([10, 0, 0, 1]), "arp-not-ours"),
             drops("somebody with our address", OUTSIDE, thief, "arp-conflict"),
@@ -205,8 +225,11 @@ fn pings_are_answered_right_whatever_their_checksum() {
 
 #[test]
 fn a_port_that_knows_its_mac_takes_frames_for_it_only() {
-    let config = with_backends(&numbered([4], ""), "")
-        .replacen("addresses", "mac = \"02:00:5e:00:53:10\"\naddresses", 1);
+    let config = with_backends(&numbered([4], ""), "").replacen(
+        "addresses",
+        "mac = \"02:00:5e:00:53:10\"\naddresses",
+        1,
+    );
     let mac = [2, 0, 0x5e, 0, 0x53, 0x10];
     let to = |mac| Spec { macs: (ROUTER_MAC, mac), ..Spec::tcp("S") }.frame();
     let asked = arp(ArpOperation::REQUEST, (ROUTER_MAC, [198, 51, 100, 1]), ([0; 6], FRONTEND), [0xff; 6]);

@@ -92,7 +92,8 @@ fn a_rule_whose_inputs_did_not_change_keeps_its_table() {
     let mut tables = |last| {
         let snapshot = compiler.compile(&model(&text(last)), &conditions()).unwrap();
         let table = |port| {
-            let key = guideway::packet::EndpointKey::new(FRONTEND.into(), port, guideway::wire::Protocol::Tcp);
+            let key =
+                guideway::packet::EndpointKey::new(FRONTEND.into(), port, guideway::wire::Protocol::Tcp);
             let id = snapshot.frontend_at(key).unwrap();
             snapshot.frontend(id).unwrap().selector.table().as_ptr() as usize
         };

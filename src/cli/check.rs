@@ -49,11 +49,7 @@ fn print_model(model: &Model, world: &Snapshot) {
         let timeout = humantime::format_duration(rule.idle_timeout);
         println!(
             "rule {}: {} to pool {} port {}, {}, idle timeout {timeout}",
-            rule.name,
-            rule.frontend,
-            rule.pool.name,
-            rule.backend_port,
-            rule.distribution
+            rule.name, rule.frontend, rule.pool.name, rule.backend_port, rule.distribution
         );
         let shares = shares(world, rule);
         for backend in &rule.pool.backends {
@@ -121,9 +117,8 @@ fn changed_backends(before: &Rule, after: &Rule) -> Vec<String> {
     let come = new.keys().filter(|a| !old.contains_key(a)).map(|address| format!("+{address}"));
     let changed = new.iter().filter(|(a, b)| old.get(a).is_some_and(|before| before != *b));
     let changed = changed.map(|(address, b)| format!("{address} weight {}, {}", b.weight, b.state));
-    let port = (before.backend_port != after.backend_port).then(|| {
-        format!("backend port {} instead of {}", after.backend_port, before.backend_port)
-    });
+    let port = (before.backend_port != after.backend_port)
+        .then(|| format!("backend port {} instead of {}", after.backend_port, before.backend_port));
     gone.chain(come).chain(changed).chain(port).collect()
 }
 

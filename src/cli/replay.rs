@@ -48,16 +48,19 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     mark_down(&mut model, &args.down)?;
     let (key, _) = super::key_to_look_with(&model);
     let mut inputs = open_inputs(&model, &args.inputs)?;
-    let nanoseconds = inputs.iter().any(|input| input.reader.has_nanoseconds());
+    let nanoseconds = inputs.iter().any(|input| input.has_nanoseconds);
     check_outputs(&model, &args.inputs, &args.outputs)?;
     let mut outputs = open_outputs(&model, &args.outputs, nanoseconds)?;
-    let mut replay = Replay::new(&model, key, args.workers.into()).map_err(|e| Failure::Runtime(e.to_string()))?;
+    let mut replay =
+        Replay::new(&model, key, args.workers.into()).map_err(|e| Failure::Runtime(e.to_string()))?;
 
     let mut first = None;
     let mut now = Duration::ZERO;
-    while let Some(input) = next_input(&mut inputs) {
+    while let Some(index) = next_input(&inputs) {
+        let input = &mut inputs[index];
+        let taken = input.take();
+        let Some((at, frame)) = taken.map_err(|e| capture_failure(&input.path, &e))? else { continue };
         let port = input.port;
-        let Some((at, frame)) = input.take()? else { continue };
         // A capture whose clock was set back does not set ours back.
         now = now.max(at.saturating_sub(*first.get_or_insert(at)));
         for (port, frame) in replay.frame(now, port, frame) {
@@ -77,21 +80,67 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 struct Input {
     port: PortId,
     path: PathBuf,
-    reader: CaptureReader,
-    next: Option<Captured>,
+    frames: Frames,
+    has_nanoseconds: bool,
+    /// What comes next: a frame, the end, or damage, which is told once all before it has been replayed.
+    next: Result<Option<Captured>, CaptureError>,
+}
+
+enum Frames {
+    /// In order of time, as nearly all captures are.
+    Read(CaptureReader),
+    /// Put in order.
+    Sorted(std::vec::IntoIter<Captured>),
 }
 
 impl Input {
-    fn take(&mut self) -> Result<Option<Captured>, Failure> {
-        let next = self.reader.next_frame().map_err(|e| capture_failure(&self.path, &e))?;
-        Ok(std::mem::replace(&mut self.next, next))
+    fn open(port: PortId, path: PathBuf) -> Result<Self, CaptureError> {
+        let has_nanoseconds = CaptureReader::open(&path)?.has_nanoseconds();
+        let frames = match unsorted(&path)? {
+            Some(mut frames) => {
+                frames.sort_by_key(|(at, _)| *at);
+                Frames::Sorted(frames.into_iter())
+            }
+            None => Frames::Read(CaptureReader::open(&path)?),
+        };
+        let mut input = Self { port, path, frames, has_nanoseconds, next: Ok(None) };
+        input.take()?;
+        Ok(input)
+    }
+
+    fn take(&mut self) -> Result<Option<Captured>, CaptureError> {
+        let next = match &mut self.frames {
+            Frames::Read(reader) => reader.next_frame(),
+            Frames::Sorted(frames) => Ok(frames.next()),
+        };
+        std::mem::replace(&mut self.next, next)
+    }
+
+    fn is_at_end(&self) -> bool {
+        matches!(self.next, Ok(None))
     }
 }
 
-/// The one whose next frame is the earliest; of several, the one named first.
-fn next_input(inputs: &mut [Input]) -> Option<&mut Input> {
-    let waiting = inputs.iter_mut().filter(|input| input.next.is_some());
-    waiting.min_by_key(|input| input.next.as_ref().map(|(at, _)| *at))
+/// All frames of a capture that are not in order of time; `None` for one that is, or that is damaged.
+fn unsorted(path: &Path) -> Result<Option<Vec<Captured>>, CaptureError> {
+    let mut reader = CaptureReader::open(path)?;
+    let mut last = Duration::ZERO;
+    while let Ok(Some((at, _))) = reader.next_frame() {
+        if at < last {
+            let mut reader = CaptureReader::open(path)?;
+            return std::iter::from_fn(|| reader.next_frame().transpose())
+                .collect::<Result<_, _>>()
+                .map(Some);
+        }
+        last = at;
+    }
+    Ok(None)
+}
+
+/// The one whose next frame is the earliest; of several, the one named first. Damage comes first of all.
+fn next_input(inputs: &[Input]) -> Option<usize> {
+    let at = |index: &usize| inputs[*index].next.as_ref().ok()?.as_ref().map(|(at, _)| *at);
+    (0..inputs.len()).filter(|index| !inputs[*index].is_at_end()).min_by_key(at)
 }
 
 struct Output {
@@ -103,11 +152,7 @@ struct Output {
 fn open_inputs(model: &Model, texts: &[String]) -> Result<Vec<Input>, Failure> {
     let open = |text: &String| {
         let (port, path) = port_and_path(model, "--in", text)?;
-        let reader = CaptureReader::open(&path)
-            .map_err(|e| Failure::Usage(format!("--in {text}: {}: {e}", path.display())))?;
-        let mut input = Input { port, path, reader, next: None };
-        input.take()?;
-        Ok(input)
+        Input::open(port, path).map_err(|error| Failure::Usage(format!("--in {text}: {error}")))
     };
     texts.iter().map(open).collect()
 }
@@ -155,7 +200,11 @@ fn port_and_path(model: &Model, flag: &str, text: &str) -> Result<(PortId, PathB
 }
 
 fn capture_failure(path: &Path, error: &CaptureError) -> Failure {
-    Failure::Runtime(format!("{}: {error}", path.display()))
+    let message = format!("{}: {error}", path.display());
+    match error {
+        CaptureError::NotEthernet(_) => Failure::Usage(message),
+        _ => Failure::Runtime(message),
+    }
 }
 
 /// Has the backends be down that `down` names, and no other that follows its probe.

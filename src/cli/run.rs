@@ -46,6 +46,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let model = super::load(&args.config)?;
     crate::config::require_devices(&model)?;
     let _: (Option<Duration>, &[String]) = (args.stats.map(Duration::from_secs), &args.eal);
-    let message = "this program was built without DPDK and has no ports; build it without --no-default-features";
+    let message =
+        "this program was built without DPDK and has no ports; build it without --no-default-features";
     Err(Failure::Runtime(message.into()))
 }

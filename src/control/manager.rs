@@ -153,9 +153,8 @@ impl Manager {
             return Err(ReloadError::Ports("the number of ports".into()));
         }
         for (old, new) in self.model.ports.iter().zip(&model.ports) {
-            let fixed = |port: &crate::config::Port| {
-                (port.name.clone(), port.device.clone(), port.mac, port.mtu)
-            };
+            let fixed =
+                |port: &crate::config::Port| (port.name.clone(), port.device.clone(), port.mac, port.mtu);
             if fixed(old) != fixed(new) {
                 return Err(ReloadError::Ports(format!("port {}: name, device, mac and mtu", old.name)));
             }

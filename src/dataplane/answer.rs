@@ -98,9 +98,8 @@ fn answer_echo(frame: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<(),
 
 /// Sends the packet back to where it came from, on both layers.
 fn turn_round(headers: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<(), DropReason> {
-    let (ethernet, header) = headers
-        .split_first_chunk_mut::<{ ethernet::HEADER_LEN }>()
-        .ok_or(DropReason::EthernetTruncated)?;
+    let (ethernet, header) =
+        headers.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::EthernetTruncated)?;
     let back = Addresses::new(ethernet::addresses(ethernet).source(), link.mac);
     ethernet[..12].copy_from_slice(&back.0);
     let fixed = header.first_chunk_mut::<{ ipv4::HEADER_LEN }>().ok_or(DropReason::Ipv4Truncated)?;

@@ -21,8 +21,8 @@ mod worker;
 pub use counters::{BackendCounters, BackendTotals, Totals, WorkerCounters, WorkerTotals};
 pub use flow_table::FlowTable;
 pub use lanes::{Event, Outcome, Source};
-pub use worker::{IdlePolicy, Worker, WorkerId, WorkerPort};
 pub use mesh::{ControlFrame, Mesh, Seat};
+pub use worker::{IdlePolicy, Worker, WorkerId, WorkerPort};
 
 use std::sync::Arc;
 

@@ -48,7 +48,9 @@ impl Lanes {
         }
         for lane in 0..self.len {
             let Class::Response(id) = self.class[lane] else { continue };
-            let (Some(backend), Some(packet)) = (world.backend(id), self.packet(lane).copied()) else { continue };
+            let (Some(backend), Some(packet)) = (world.backend(id), self.packet(lane).copied()) else {
+                continue;
+            };
             let rewrite = |ethernet| Rewrite {
                 ethernet,
                 address_offset: ipv4::SOURCE_OFFSET,
@@ -111,7 +113,9 @@ fn sendable(packet: &Packet, next_hop: NextHop) -> Result<(PortId, Addresses), D
 /// rest is written over.
 #[inline]
 fn apply(frame: &mut [u8], packet: &Packet, rewrite: &Rewrite<'_>) {
-    let Some((ethernet, ip_packet)) = frame.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>() else { return };
+    let Some((ethernet, ip_packet)) = frame.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>() else {
+        return;
+    };
     ethernet[..12].copy_from_slice(&rewrite.ethernet.0);
     let ip_len = usize::from(packet.ip.payload_offset) - ethernet::HEADER_LEN;
     let Some((ip, segment)) = ip_packet.split_at_mut_checked(ip_len) else { return };

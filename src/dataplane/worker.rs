@@ -171,6 +171,12 @@ impl<Q: Queues> Worker<Q> {
         }
     }
 
+    /// Forgets all flows that are over at `now`, however long that takes: for a clock that jumps.
+    pub fn sweep_all(&mut self, now: Duration) {
+        self.reader.refresh();
+        self.path.sweep(self.path.flows().lines(), self.reader.current(), Tick::at(now));
+    }
+
     /// The queues, to look at what left by them.
     pub fn queues_mut(&mut self) -> &mut Q {
         &mut self.queues
@@ -210,7 +216,8 @@ impl<F: crate::io::Frame> Outbox<F> {
         };
         if at.transmitter != self.seat.me() {
             self.hand_over(at.transmitter, Handed::Transmit(port, kind, frame));
-        } else if let Some(buffer) = self.buffers.get_mut(port.index()).and_then(|b| b.get_mut(kind as usize)) {
+        } else if let Some(buffer) = self.buffers.get_mut(port.index()).and_then(|b| b.get_mut(kind as usize))
+        {
             if buffer.len() < buffer.capacity() {
                 buffer.push(frame);
             } else {

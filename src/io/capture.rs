@@ -39,7 +39,9 @@ impl fmt::Display for CaptureError {
             Self::Io(error) => write!(f, "{error}"),
             Self::Damaged { frame: 0, what } => write!(f, "not a pcap or pcapng file: {what}"),
             Self::Damaged { frame, what } => write!(f, "damaged at frame {frame}: {what}"),
-            Self::NotEthernet(link) => write!(f, "link type {link:?}; only captures of Ethernet can be read"),
+            Self::NotEthernet(link) => {
+                write!(f, "link type {}; only captures of Ethernet (1) can be read", u32::from(*link))
+            }
         }
     }
 }
@@ -226,7 +228,9 @@ mod tests {
     #[test]
     fn timestamps_come_in_many_units() {
         let quarter_past = Duration::from_millis(1_250);
-        for (raw, resolution) in [(1_250_000, None), (1_250, Some(3)), (1_250_000_000, Some(9)), (80, Some(0x86))] {
+        for (raw, resolution) in
+            [(1_250_000, None), (1_250, Some(3)), (1_250_000_000, Some(9)), (80, Some(0x86))]
+        {
             assert_eq!(timestamp(raw, resolution), quarter_past, "{resolution:?}");
         }
         assert_eq!(timestamp(1, Some(0xff)), Duration::ZERO);
@@ -249,7 +253,10 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for len in [0, 3, 23] {
             std::fs::write(&path, &whole[..len]).unwrap();
-            assert!(matches!(CaptureReader::open(&path), Err(CaptureError::Damaged { frame: 0, .. })), "{len}");
+            assert!(
+                matches!(CaptureReader::open(&path), Err(CaptureError::Damaged { frame: 0, .. })),
+                "{len}"
+            );
         }
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         let mut reader = CaptureReader::open(&path).unwrap();

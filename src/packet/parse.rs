@@ -218,7 +218,15 @@ mod tests {
             ("total length below header length", with(tcp_frame(), &[(16, 0), (17, 19)]), Ipv4BadHeader),
             ("total length beyond the frame", with(tcp_frame(), &[(16, 1), (17, 0)]), Ipv4Truncated),
             ("IHL 15 without options", with(tcp_frame(), &[(14, 0x4f)]), Ipv4BadHeader),
-            ("wrong checksum", { let mut f = tcp_frame(); f[24] ^= 1; f }, Ipv4BadChecksum),
+            (
+                "wrong checksum",
+                {
+                    let mut f = tcp_frame();
+                    f[24] ^= 1;
+                    f
+                },
+                Ipv4BadChecksum,
+            ),
             ("first fragment", with(tcp_frame(), &[(20, 0x20)]), Ipv4Fragment),
             ("later fragment", with(tcp_frame(), &[(21, 1)]), Ipv4Fragment),
             ("from loopback", with(tcp_frame(), &[(26, 127)]), MartianSource),

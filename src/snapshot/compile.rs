@@ -149,7 +149,11 @@ impl Compiler {
             }
         }
         let hole = || Frontend {
-            endpoint: Endpoint { address: [0, 0, 0, 0].into(), port: 0, protocol: crate::wire::Protocol::Tcp },
+            endpoint: Endpoint {
+                address: [0, 0, 0, 0].into(),
+                port: 0,
+                protocol: crate::wire::Protocol::Tcp,
+            },
             flow_seed: 0,
             idle_ticks: 0,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
@@ -253,9 +257,10 @@ fn select_seed(hash: &SipHash, rule: &config::Rule) -> Option<u64> {
 /// Our own addresses on their ports, and the frontends' on all.
 fn locals(model: &Model) -> WordMap {
     let frontends = model.rules.iter().map(|rule| (address_key(rule.frontend.address), ANY_PORT));
-    let own = model.ports.iter().zip(0u32..).flat_map(|(port, index)| {
-        port.addresses.iter().map(move |cidr| (address_key(cidr.address), index))
-    });
+    let own =
+        model.ports.iter().zip(0u32..).flat_map(|(port, index)| {
+            port.addresses.iter().map(move |cidr| (address_key(cidr.address), index))
+        });
     WordMap::new(frontends.chain(own))
 }
 

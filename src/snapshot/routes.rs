@@ -54,7 +54,6 @@ pub struct Neighbours {
     pub synthetic: bool,
 }
 
-
 fn synthetic_mac(address: Ipv4Addr) -> MacAddr {
     let [a, b, c, d] = address.octets();
     MacAddr([2, 0, a, b, c, d])

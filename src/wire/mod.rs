@@ -51,7 +51,10 @@ impl FromStr for MacAddr {
         let mut bytes = [0; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit())).ok_or(BadMacAddr)?;
+            let part = parts
+                .next()
+                .filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()))
+                .ok_or(BadMacAddr)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| BadMacAddr)?;
         }
         parts.next().map_or(Ok(Self(bytes)), |_| Err(BadMacAddr))
@@ -100,7 +103,14 @@ mod tests {
         let mac = MacAddr([2, 0, 0x5e, 0, 0x53, 0xff]);
         assert_eq!(mac.to_string(), "02:00:5e:00:53:ff");
         assert_eq!("02:00:5e:00:53:ff".parse(), Ok(mac));
-        for bad in ["", "02:00:5e:00:53", "02:00:5e:00:53:ff:00", "2:0:5e:0:53:ff", "02:00:5e:00:53:fg", "+2:00:5e:00:53:ff"] {
+        for bad in [
+            "",
+            "02:00:5e:00:53",
+            "02:00:5e:00:53:ff:00",
+            "2:0:5e:0:53:ff",
+            "02:00:5e:00:53:fg",
+            "+2:00:5e:00:53:ff",
+        ] {
             assert_eq!(bad.parse::<MacAddr>(), Err(BadMacAddr), "{bad}");
         }
     }

@@ -93,11 +93,13 @@ pub fn moved(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> V
     moved.map(|(name, count)| format!("{name}+{}", count - before[name])).collect()
 }
 
-/// Holds the promise that every frame has exactly one end.
+/// Holds the promises that every frame has exactly one end, and that flows are counted in and out.
 pub fn assert_balanced(replay: &Replay) {
     let t = replay.totals();
     assert_eq!(t.received, t.transmitted + t.answered + t.controlled + t.dropped(), "{t:?}");
     assert_eq!(t.handed_over, t.taken_over, "{t:?}");
+    let flows: u64 = replay.backends().iter().map(|(_, backend)| backend.flows).sum();
+    assert_eq!(t.flows_created - t.flows_expired - t.flows_reclaimed, flows, "{t:?}");
 }
 
 pub fn seconds(seconds: f64) -> Duration {
@@ -146,7 +148,8 @@ impl Spec {
     }
 
     pub fn frame(&self) -> Vec<u8> {
-        let builder = PacketBuilder::ethernet2(self.macs.0, self.macs.1).ipv4(self.from.0, self.to.0, self.ttl);
+        let builder =
+            PacketBuilder::ethernet2(self.macs.0, self.macs.1).ipv4(self.from.0, self.to.0, self.ttl);
         let mut frame = Vec::new();
         let Some(flags) = self.flags else {
             builder.udp(self.from.1, self.to.1).write(&mut frame, &self.payload).unwrap();
@@ -168,7 +171,12 @@ impl Spec {
     }
 }
 
-pub fn arp(operation: ArpOperation, sender: ([u8; 6], [u8; 4]), target: ([u8; 6], [u8; 4]), to: [u8; 6]) -> Vec<u8> {
+pub fn arp(
+    operation: ArpOperation,
+    sender: ([u8; 6], [u8; 4]),
+    target: ([u8; 6], [u8; 4]),
+    to: [u8; 6],
+) -> Vec<u8> {
     let packet = ArpPacket::new(
         ArpHardwareId::ETHERNET,
         EtherType::IPV4,

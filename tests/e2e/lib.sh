@@ -15,12 +15,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 guideway=$(guideway_binary)
 case_file=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
 case_name=$(basename "$0" .sh)
+case_arguments=("$@")
 
 # The driver and the number of workers that the case runs with; cases set them before `case_start`.
 driver=af_packet
 workers=1
 
 passed=0 failed=0 skipped=0
+stopped_at=''
 gw_pid=''
 
 # ---- the case -------------------------------------------------------------------------------------------------------
@@ -37,12 +39,14 @@ case_start() {
     # The sandbox is its own PID namespace, so this tells what hung before the outside ends it all.
     (sleep "$(($1 - 5))" && printf 'FAIL  %s: not done within %s s\n' "$case_name" "$1" && show_logs) &
     disown
-    trap 'case_stopped $? $LINENO' EXIT
+    set -E
+    trap 'stopped_at=${BASH_SOURCE[0]##*/}:$LINENO' ERR
+    trap 'case_stopped $?' EXIT
 }
 
 case_outside() {
     local seconds=$1 kind status=0
-    case ${1+${case_arguments[0]:-}} in
+    case ${case_arguments[0]:-} in
     -h | --help)
         usage "$case_file"
         printf '\nUsage: %s\nGUIDEWAY names another program than target/release/guideway.\n' "$(basename "$0")"
@@ -50,6 +54,8 @@ case_outside() {
         ;;
     esac
     [[ -x $guideway ]] || die "$guideway is not there; build it first: cargo build --release"
+    ! "$guideway" --version | grep -q 'DPDK: none' ||
+        die "$guideway was built without DPDK; build it with: cargo build --release"
     kind=$(sandbox_kind)
     [[ -n $kind ]] || die "$sandbox_help"
     if [[ ${2:-} == root ]]; then
@@ -73,7 +79,7 @@ case_stopped() {
     trap - EXIT
     if (($1 != 0)); then
         failed=$((failed + 1))
-        printf 'FAIL  %s: stopped early, at line %s, with exit code %s\n' "$case_name" "$2" "$1"
+        printf 'FAIL  %s: stopped early, at %s, with exit code %s\n' "$case_name" "${stopped_at:-?}" "$1"
     fi
     case_close
 }
@@ -92,7 +98,7 @@ case_close() {
 
 show_logs() {
     local log
-    for log in "$run"/guideway.log "$run"/guideway.out "$run"/nginx-*/error.log; do
+    for log in "$run"/guideway.log "$run"/guideway.out "$run"/servers.log; do
         [[ -s $log ]] || continue
         printf '%s--- the end of %s%s\n' "$dim" "${log#"$run/"}" "$plain"
         tail -n 25 "$log" | cut -c 1-240
@@ -155,7 +161,7 @@ now_ms() { printf '%s' "$((${EPOCHREALTIME/[.,]/} / 1000))"; }
 
 config=/run/guideway/guideway.toml
 
-# The first two CPUs that this process may use; the second is empty where there is one only.
+# Sets first_cpu and second_cpu to the first that this process may use; the second is empty where there is only one.
 allowed_cpus() {
     local list part first last cpu found=()
     list=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status)
@@ -163,15 +169,14 @@ allowed_cpus() {
         first=${part%-*} last=${part#*-}
         for ((cpu = first; cpu <= last && ${#found[@]} < 2; cpu++)); do found+=("$cpu"); done
     done
-    printf '%s %s' "${found[0]:-0}" "${found[1]:-}"
+    first_cpu=${found[0]:-0} second_cpu=${found[1]:-}
 }
+allowed_cpus
 
 # The part of the configuration that does not change: CPUs and ports, by `driver` and `workers`.
 config_head() {
-    local first second list outside inside
-    read -r first second < <(allowed_cpus) || true
-    list=${second:-$first}
-    ((workers == 1)) || list="$first,$second"
+    local list=${second_cpu:-$first_cpu} outside inside
+    ((workers == 1)) || list="$first_cpu,$second_cpu"
     case $driver in
     af_packet) outside='net_af_packet0,iface=c1' inside='net_af_packet1,iface=s1' ;;
     af_xdp) outside='net_af_xdp0,iface=c1' inside='net_af_xdp1,iface=s1' ;;
@@ -180,7 +185,7 @@ config_head() {
     cat <<TOML
 [dataplane]
 workers = "$list"
-management_cpu = $first
+management_cpu = $first_cpu
 idle = "sleep"
 flows_per_worker = 65536
 hash_key = "00112233445566778899aabbccddeeff"
@@ -268,17 +273,16 @@ gw_reload() {
 # `counter NAME`: of the last table that guideway printed: received, transmitted, created, ..., or a reason of drops.
 counter() {
     awk -v name="$1" '
-        $1 == "frames" || $1 == "flows" {
-            for (i = 2; i < NF; i++) if ($i == name) value = $(i + 1)
-        }
-        $1 == "frames" && name != "received" && seen[name]++ && is_reason { value = 0 }
-        $1 == "dropped" && $2 == name { value = $3; is_reason = 1 }
-        END { print value + 0 }' "$run/guideway.out"
+        $1 == "frames" { split("", value) }
+        $1 == "frames" || $1 == "flows" { for (i = 2; i < NF; i++) if ($i ~ /^[a-z]+$/) value[$i] = $(i + 1) }
+        $1 == "dropped" { value[$2] = $3 }
+        END { print value[name] + 0 }' "$run/guideway.out"
 }
 
 # `backend_counter RULE BACKEND COLUMN`: of the last table; COLUMN 3 is flows, 4 flows in total.
 backend_counter() {
     awk -v rule="$1" -v backend="$2" -v column="$3" '
+        $1 == "frames" { value = 0 }
         $1 == rule && $2 == backend { value = $column }
         END { print value + 0 }' "$run/guideway.out"
 }
@@ -307,6 +311,25 @@ client_curl() { net client curl --silent --show-error --noproxy '*' --max-time 2
 requests() {
     client_curl --header 'Connection: close' --write-out ' %{http_code} %{local_ip}:%{local_port}\n' \
         "http://$vip/who?[1-$1]" 2>&1 || true
+}
+
+# `sniff NAMESPACE INTERFACE NAME`: what comes in goes to $run/sniffed-NAME, until `sniffed_all`. No name is the inside.
+# Not tcpdump, which as root insists on becoming another user; a user namespace has none.
+sniffers=()
+sniff() {
+    if [[ -n $1 ]]; then
+        net_background "$1" "$python" "$here/sniff.py" "$2" >"$run/sniffed-$3"
+    else
+        "$python" "$here/sniff.py" "$2" >"$run/sniffed-$3" &
+    fi
+    sniffers+=("$!")
+    within 5 grep -q ready "$run/sniffed-$3" || fail "the capture on $2 starts" "not ready"
+}
+sniffed_all() {
+    sleep 0.2
+    kill "${sniffers[@]}"
+    wait "${sniffers[@]}" 2>/dev/null || true
+    sniffers=()
 }
 
 answers() { client_curl --max-time 1 --fail "http://$vip/who"; }

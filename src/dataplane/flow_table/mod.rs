@@ -9,22 +9,18 @@
 use memmap2::{Advice, MmapMut, MmapOptions};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::counters::WorkerCounters;
+mod entry;
+
+use super::counters::{Counter, WorkerCounters};
 use crate::packet::FlowKey;
 use crate::snapshot::{BackendId, Frontend, FrontendId, Snapshot};
-use crate::tick::{TICKS_PER_SECOND, Tick};
+use crate::tick::Tick;
 use crate::wire::Protocol;
 use crate::wire::l4::TcpFlags;
+use entry::{DISPLACED_MASK, DISPLACED_SHIFT, State, Value};
 
 /// Entries of a line.
 const WAYS: usize = 4;
-
-/// An opening TCP flow is forgotten after so long without a second packet: DPVS's timeout for SYN_RECV.
-const HALF_OPEN_TICKS: u32 = 30 * TICKS_PER_SECOND;
-
-/// A TCP flow whose client has sent FIN or RST is forgotten after so long without packets: TIME_WAIT of
-/// common systems, which lasts 60 s.
-const CLOSING_TICKS: u32 = 60 * TICKS_PER_SECOND;
 
 /// Keys and values of four flows. A key of zero is a free place.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -32,126 +28,6 @@ const CLOSING_TICKS: u32 = 60 * TICKS_PER_SECOND;
 struct Line {
     keys: [u64; WAYS],
     values: [u64; WAYS],
-}
-
-/// Backend, state, and the tick of the last packet, in 56 bits. The eight bits above belong to the line.
-///
-/// ```text
-/// 63        56 55              32 31    28 27   24 23                0
-/// | displaced |   last seen      | second |  state |     backend      |
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Value(u64);
-
-const BACKEND_MASK: u64 = 0x00ff_ffff;
-const STATE_SHIFT: u32 = 24;
-const SECOND_BIT: u64 = 1 << 28;
-const SEEN_SHIFT: u32 = 32;
-/// How many flows whose first line this is lie in their second, in the first value of a line. Saturated
-/// it stays: nobody knows then how many there are.
-const DISPLACED_SHIFT: u32 = 56;
-const DISPLACED_MASK: u64 = 0xff << DISPLACED_SHIFT;
-
-/// How far a flow has come.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum State {
-    /// A TCP SYN was seen, and nothing after it.
-    HalfOpen = 0,
-    /// One packet was seen that is no SYN.
-    Fresh = 1,
-    /// More than one packet.
-    Established = 2,
-    /// The client has sent FIN or RST.
-    Closing = 3,
-}
-
-impl State {
-    /// Of a flow whose first packet has `flags`.
-    #[inline]
-    fn first(flags: TcpFlags) -> Self {
-        match (flags.opens(), flags.closes()) {
-            (true, _) => Self::HalfOpen,
-            (_, true) => Self::Closing,
-            _ => Self::Fresh,
-        }
-    }
-
-    /// After a further packet with `flags`.
-    #[inline]
-    fn next(self, flags: TcpFlags) -> Self {
-        if flags.closes() || self == Self::Closing && !flags.opens() {
-            Self::Closing
-        } else if flags.opens() {
-            // A SYN again: the first one was lost, or somebody made this one up.
-            self
-        } else {
-            Self::Established
-        }
-    }
-
-    fn from_bits(bits: u64) -> Self {
-        match bits & 3 {
-            0 => Self::HalfOpen,
-            1 => Self::Fresh,
-            2 => Self::Established,
-            _ => Self::Closing,
-        }
-    }
-
-    #[inline]
-    fn timeout(self, idle_ticks: u32) -> u32 {
-        match self {
-            Self::HalfOpen => HALF_OPEN_TICKS.min(idle_ticks),
-            Self::Fresh | Self::Established => idle_ticks,
-            Self::Closing => CLOSING_TICKS.min(idle_ticks),
-        }
-    }
-
-    /// Whether the flow gives way to a new one when both its lines are full.
-    fn gives_way(self) -> bool {
-        self <= Self::Fresh
-    }
-}
-
-impl Value {
-    fn new(backend: BackendId, state: State, is_second: bool, now: Tick) -> Self {
-        let second = if is_second { SECOND_BIT } else { 0 };
-        let seen = u64::from(now.to_bits()) << SEEN_SHIFT;
-        Self(u64::from(backend.0) & BACKEND_MASK | (state as u64) << STATE_SHIFT | second | seen)
-    }
-
-    #[inline]
-    fn backend(self) -> BackendId {
-        BackendId((self.0 & BACKEND_MASK) as u32)
-    }
-
-    #[inline]
-    fn state(self) -> State {
-        State::from_bits(self.0 >> STATE_SHIFT)
-    }
-
-    #[inline]
-    fn seen(self) -> Tick {
-        Tick::from_bits((self.0 >> SEEN_SHIFT) as u32)
-    }
-
-    #[inline]
-    fn is_second(self) -> bool {
-        self.0 & SECOND_BIT != 0
-    }
-
-    #[inline]
-    fn is_over(self, idle_ticks: u32, now: Tick) -> bool {
-        now.since(self.seen()) > self.state().timeout(idle_ticks)
-    }
-
-    /// After a packet with `flags` at `now`.
-    #[inline]
-    fn touched(self, flags: TcpFlags, now: Tick) -> Self {
-        let state = self.state().next(flags) as u64;
-        let kept = self.0 & (BACKEND_MASK | SECOND_BIT | DISPLACED_MASK);
-        Self(kept | state << STATE_SHIFT | u64::from(now.to_bits()) << SEEN_SHIFT)
-    }
 }
 
 /// What a packet brings to a lookup.
@@ -179,13 +55,21 @@ pub(super) enum Found {
 /// Room for flows, in lines of four.
 pub struct FlowTable {
     memory: MmapMut,
+    /// Flows of each block of lines: the sweep passes over empty ones without a look at their memory.
+    occupied: Box<[u16]>,
     len: usize,
     sweep_at: usize,
     on_hugepages: bool,
 }
 
 /// The lines of a table, opened for a burst.
-pub(super) struct Lines<'a>(&'a mut [Line]);
+pub(super) struct Lines<'a> {
+    lines: &'a mut [Line],
+    occupied: &'a mut [u16],
+}
+
+/// Lines of a block: a small page of memory.
+const BLOCK_LINES: usize = 64;
 
 impl FlowTable {
     /// Room for `flows` flows at a load of 0.6, which leaves 0.5 % of them without a place: 26.7 bytes a
@@ -208,7 +92,8 @@ impl FlowTable {
                 memory
             }
         };
-        Ok(Self { memory, len, sweep_at: 0, on_hugepages })
+        let occupied = vec![0; len.div_ceil(BLOCK_LINES)].into();
+        Ok(Self { memory, occupied, len, sweep_at: 0, on_hugepages })
     }
 
     /// The bytes of its lines.
@@ -231,22 +116,30 @@ impl FlowTable {
         let len_bytes = self.len_bytes();
         // The mapping is aligned to pages and a line is any 64 bytes: this cannot fail.
         let bytes = self.memory.get_mut(..len_bytes).unwrap_or_default();
-        Lines(<[Line]>::mut_from_bytes(bytes).unwrap_or_default())
+        let lines = <[Line]>::mut_from_bytes(bytes).unwrap_or_default();
+        Lines { lines, occupied: &mut self.occupied }
     }
 
     /// Frees the places of flows that are over in the next `lines` lines.
     pub(super) fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick, counters: &WorkerCounters) {
-        for _ in 0..lines.min(self.len) {
-            let index = self.sweep_at;
-            self.sweep_at = if index + 1 < self.len { index + 1 } else { 0 };
-            self.open().expire(index, world, now, counters);
+        let mut left = lines.min(self.len);
+        while left > 0 {
+            let block = self.sweep_at / BLOCK_LINES;
+            let end = ((block + 1) * BLOCK_LINES).min(self.len).min(self.sweep_at + left);
+            let range = self.sweep_at..end;
+            left -= range.len();
+            if self.occupied.get(block).is_some_and(|flows| *flows > 0) {
+                let mut lines = self.open();
+                range.for_each(|index| lines.expire(index, world, now, counters));
+            }
+            self.sweep_at = if end < self.len { end } else { 0 };
         }
     }
 
     /// Every flow that is recorded: its key and its backend.
     pub fn iter(&mut self) -> impl Iterator<Item = (FlowKey, BackendId)> {
         let entries = |line: &Line| std::iter::zip(line.keys, line.values);
-        let all = self.open().0.iter().flat_map(entries);
+        let all = self.open().lines.iter().flat_map(entries);
         all.filter(|(key, _)| *key != 0).map(|(key, value)| (FlowKey(key), Value(value).backend()))
     }
 }
@@ -254,65 +147,73 @@ impl FlowTable {
 impl Lines<'_> {
     #[inline]
     fn first_line(&self, hash: u64) -> usize {
-        (((hash >> 32) * self.0.len() as u64) >> 32) as usize
+        (((hash >> 32) * self.lines.len() as u64) >> 32) as usize
     }
 
     #[inline]
     fn second_line(&self, hash: u64) -> usize {
-        (((hash & 0xffff_ffff) * self.0.len() as u64) >> 32) as usize
+        (((hash & 0xffff_ffff) * self.lines.len() as u64) >> 32) as usize
     }
 
     /// Asks the memory for the first line of `hash`.
     #[inline]
     pub(super) fn prefetch_first(&self, hash: u64) {
-        prefetch(self.0.get(self.first_line(hash)));
+        prefetch(self.lines.get(self.first_line(hash)));
     }
 
     /// Asks the memory for the second line of `hash`.
     #[inline]
     pub(super) fn prefetch_second(&self, hash: u64) {
-        prefetch(self.0.get(self.second_line(hash)));
+        prefetch(self.lines.get(self.second_line(hash)));
     }
 
     /// Looks into the first line, and says whether the second need be looked at.
     #[inline]
     pub(super) fn find_first(&mut self, query: &Query<'_>) -> Found {
         let index = self.first_line(query.hash);
-        self.0.get_mut(index).and_then(|line| line.find(query)).unwrap_or(Found::NotYet)
+        self.lines.get_mut(index).and_then(|line| line.find(query)).unwrap_or(Found::NotYet)
     }
 
     /// Looks into both lines.
     pub(super) fn find(&mut self, query: &Query<'_>) -> Found {
         let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
-        let Some(line) = self.0.get_mut(first) else { return Found::Choose };
+        let Some(line) = self.lines.get_mut(first) else { return Found::Choose };
         if let Some(found) = line.find(query) {
             return found;
         }
         if line.displaced() == 0 {
             return Found::Choose;
         }
-        self.0.get_mut(second).and_then(|line| line.find(query)).unwrap_or(Found::Choose)
+        self.lines.get_mut(second).and_then(|line| line.find(query)).unwrap_or(Found::Choose)
     }
 
     /// Records that the flow goes to `backend`, in place of what was recorded of it. `false` when there is
     /// no place: all eight are taken by flows that are established.
-    pub(super) fn record(&mut self, query: &Query<'_>, backend: BackendId, counters: &WorkerCounters) -> bool {
+    pub(super) fn record(
+        &mut self,
+        query: &Query<'_>,
+        backend: BackendId,
+        counters: &WorkerCounters,
+    ) -> bool {
         let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
         self.forget(query, counters);
-        let free = |index: usize| self.0.get(index)?.free_way(query).map(|way| (index, way));
-        let Some((index, way)) =
-            free(first).or_else(|| free(second)).or_else(|| self.reclaim([first, second], counters))
-        else {
+        let free = |index: usize| self.lines.get(index)?.free_way(query).map(|way| (index, way));
+        let place = free(first).or_else(|| free(second));
+        let Some((index, way)) = place.or_else(|| self.oldest([first, second])) else {
             counters.flow.untracked.add(1);
             return false;
         };
-        self.clear(index, way, query.world, counters);
+        let ended = if place.is_some() { &counters.flow.expired } else { &counters.flow.reclaimed };
+        self.clear(index, way, ended, query.world, counters);
         let is_second = index != first;
         let value = Value::new(backend, State::first(query.flags), is_second, query.now);
-        if let Some(line) = self.0.get_mut(index) {
+        if let Some(line) = self.lines.get_mut(index) {
             line.set(way, query.key, value);
         }
-        if is_second && let Some(line) = self.0.get_mut(first) {
+        if let Some(flows) = self.occupied.get_mut(index / BLOCK_LINES) {
+            *flows += 1;
+        }
+        if is_second && let Some(line) = self.lines.get_mut(first) {
             line.add_displaced();
         }
         counters.flow.created.add(1);
@@ -326,48 +227,60 @@ impl Lines<'_> {
     /// Forgets what was recorded of the flow.
     pub(super) fn forget(&mut self, query: &Query<'_>, counters: &WorkerCounters) {
         for index in [self.first_line(query.hash), self.second_line(query.hash)] {
-            let way = self.0.get(index).and_then(|line| line.keys.iter().position(|k| *k == query.key.0));
+            let way = self.lines.get(index).and_then(|line| line.keys.iter().position(|k| *k == query.key.0));
             if let Some(way) = way {
                 self.clear_hashed(index, way, Some(query.hash), counters);
+                counters.flow.expired.add(1);
                 return;
             }
         }
     }
 
     /// The place of the flow that has waited longest among those that give way.
-    fn reclaim(&self, lines: [usize; 2], counters: &WorkerCounters) -> Option<(usize, usize)> {
+    fn oldest(&self, lines: [usize; 2]) -> Option<(usize, usize)> {
         let mut oldest: Option<(Tick, (usize, usize))> = None;
         for index in lines {
-            for (way, value) in self.0.get(index)?.values.iter().map(|v| Value(*v)).enumerate() {
+            for (way, value) in self.lines.get(index)?.values.iter().map(|v| Value(*v)).enumerate() {
                 let is_older = oldest.is_none_or(|(seen, _)| value.seen().is_before(seen));
                 if value.state().gives_way() && is_older {
                     oldest = Some((value.seen(), (index, way)));
                 }
             }
         }
-        let (_, place) = oldest?;
-        counters.flow.reclaimed.add(1);
-        Some(place)
+        oldest.map(|(_, place)| place)
     }
 
-    /// Frees a place and takes its flow out of the counts.
-    fn clear(&mut self, index: usize, way: usize, world: &Snapshot, counters: &WorkerCounters) {
-        let Some(line) = self.0.get(index) else { return };
+    /// Frees a place, if it is taken, and counts its flow as `ended`.
+    fn clear(
+        &mut self,
+        index: usize,
+        way: usize,
+        ended: &Counter,
+        world: &Snapshot,
+        counters: &WorkerCounters,
+    ) {
+        let Some(line) = self.lines.get(index) else { return };
         let (key, value) = line.entry(way);
         if key.0 != 0 {
             // Only a flow in its second line needs its hash: its first line counts it.
             let hash = if value.is_second() { flow_hash(key, world) } else { None };
             self.clear_hashed(index, way, hash, counters);
+            ended.add(1);
         }
     }
 
     fn clear_hashed(&mut self, index: usize, way: usize, hash: Option<u64>, counters: &WorkerCounters) {
-        let Some(line) = self.0.get_mut(index) else { return };
+        let Some(line) = self.lines.get_mut(index) else { return };
         let (_, value) = line.entry(way);
         line.free(way);
-        if value.is_second() && let Some(hash) = hash {
+        if let Some(flows) = self.occupied.get_mut(index / BLOCK_LINES) {
+            *flows -= 1;
+        }
+        if value.is_second()
+            && let Some(hash) = hash
+        {
             let first = self.first_line(hash);
-            if let Some(line) = self.0.get_mut(first) {
+            if let Some(line) = self.lines.get_mut(first) {
                 line.subtract_displaced();
             }
         }
@@ -379,11 +292,10 @@ impl Lines<'_> {
     /// Frees the places of flows that are over in one line.
     fn expire(&mut self, index: usize, world: &Snapshot, now: Tick, counters: &WorkerCounters) {
         for way in 0..WAYS {
-            let Some(line) = self.0.get(index) else { return };
+            let Some(line) = self.lines.get(index) else { return };
             let (key, value) = line.entry(way);
             if key.0 != 0 && value.is_over(idle_ticks(key, world), now) {
-                counters.flow.expired.add(1);
-                self.clear(index, way, world, counters);
+                self.clear(index, way, &counters.flow.expired, world, counters);
             }
         }
     }

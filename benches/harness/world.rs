@@ -1,0 +1,171 @@
+//! Sixteen frontends, fourteen of TCP and two of UDP, with a hundred backends each; and packets of any
+//! number of flows to them.
+
+use std::sync::Arc;
+
+use guideway::config::{ConfigFlags, Model, load_text};
+use guideway::control::REPLAY_KEY;
+use guideway::dataplane::{FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
+use guideway::io::PortId;
+use guideway::snapshot::{Compiler, Conditions, Neighbours, PortLink, Publisher};
+use guideway::wire::{MacAddr, ipv4};
+
+use super::arena::ArenaQueues;
+
+pub const OUTSIDE: PortId = PortId(0);
+pub const INSIDE: PortId = PortId(1);
+const FRONTENDS: u32 = 16;
+const BACKENDS: u32 = 100;
+/// 64 bytes on the wire, the frame check sequence not counted.
+const FRAME_LEN: usize = 60;
+
+pub fn model() -> Model {
+    let mut text = String::from(
+        "[[port]]\nname = \"outside\"\naddresses = [\"198.51.100.2/24\"]\ngateway = \"198.51.100.1\"\n\
+         [[port]]\nname = \"inside\"\naddresses = [\"10.0.0.1/16\"]\n",
+    );
+    for f in 0..FRONTENDS {
+        let backends: Vec<String> =
+            (0..BACKENDS).map(|b| format!("{{ address = \"10.0.{}.{}\" }}", f + 1, b + 1)).collect();
+        let protocol = if f < 14 { "tcp" } else { "udp" };
+        text += &format!(
+            "[[pool]]\nname = \"p{f}\"\nbackends = [{}]\n[[rule]]\nname = \"r{f}\"\n\
+             frontend = \"203.0.113.{}:443/{protocol}\"\npool = \"p{f}\"\nbackend_port = 8443\n",
+            backends.join(", "),
+            f + 1
+        );
+    }
+    match load_text("bench.toml", &text, &ConfigFlags::default()) {
+        Ok(loaded) => loaded.model,
+        Err(findings) => panic!("{findings}"),
+    }
+}
+
+/// A worker whose ring of so many frames fills from `port`, with a table for so many flows.
+pub fn worker(frames: usize, flows: usize, port: PortId) -> (Worker<ArenaQueues>, Arc<WorkerCounters>) {
+    let link = |index| PortLink { mac: MacAddr([2, 0xff, 0, 0, 0, index]), filters: true, mtu: 1500 };
+    let neighbours = Neighbours { synthetic: true, ..Neighbours::default() };
+    let conditions = Conditions { links: vec![link(0), link(1)], neighbours };
+    let world = Compiler::new(REPLAY_KEY).compile(&model(), &conditions).unwrap();
+    let (_, mut readers) = Publisher::new(world, 1);
+    let mesh = Mesh::new(1);
+    let counters: Arc<WorkerCounters> = Arc::default();
+    let me = WorkerId(0);
+    let own = |port| WorkerPort { port, keeps_flows: true, transmitter: me };
+    let table = FlowTable::new(flows).unwrap();
+    let worker = Worker::new(
+        mesh.seat(me),
+        1,
+        vec![own(OUTSIDE), own(INSIDE)],
+        ArenaQueues::new(frames, port),
+        readers.remove(0),
+        table,
+        counters.clone(),
+    );
+    (worker, counters)
+}
+
+/// What a packet of a flow is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Packet {
+    /// A client's first.
+    Opening,
+    /// A client's later one.
+    Established,
+    /// From a backend to the client.
+    Response,
+}
+
+/// Frames made from templates, so that filling a ring costs little.
+pub struct Traffic {
+    templates: Vec<[u8; FRAME_LEN]>,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self { templates: (0..FRONTENDS).map(template).collect() }
+    }
+}
+
+impl Traffic {
+    /// The frame of flow `flow`: any number below 2^32 is a flow of its own.
+    #[inline]
+    pub fn frame(&self, flow: u32, packet: Packet) -> [u8; FRAME_LEN] {
+        let frontend = flow % FRONTENDS;
+        let mut frame = self.templates[frontend as usize];
+        // An odd factor keeps the numbers distinct; 11.0.0.0/8 and beyond are nobody's here.
+        let client = 0x0b00_0000 + (flow / FRONTENDS).wrapping_mul(0x9e37_79b1) % 0x4000_0000;
+        let port = 1024 + (flow as u16 % 50_000);
+        frame[26..30].copy_from_slice(&client.to_be_bytes());
+        frame[34..36].copy_from_slice(&port.to_be_bytes());
+        if frontend < 14 {
+            frame[47] = if packet == Packet::Opening { 0x02 } else { 0x10 };
+        }
+        if packet == Packet::Response {
+            turn_round(&mut frame, flow);
+        }
+        ipv4::write_checksum(&mut frame[14..34]);
+        frame
+    }
+}
+
+fn template(frontend: u32) -> [u8; FRAME_LEN] {
+    let mut frame = [0; FRAME_LEN];
+    frame[..6].copy_from_slice(&[2, 0xff, 0, 0, 0, 0]);
+    frame[6..12].copy_from_slice(&[2, 0, 198, 51, 100, 1]);
+    frame[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
+    frame[16..18].copy_from_slice(&46u16.to_be_bytes());
+    frame[22] = 64;
+    frame[23] = if frontend < 14 { 6 } else { 17 };
+    frame[30..34].copy_from_slice(&[203, 0, 113, frontend as u8 + 1]);
+    frame[36..38].copy_from_slice(&443u16.to_be_bytes());
+    if frontend < 14 {
+        frame[46] = 0x50;
+    } else {
+        frame[38..40].copy_from_slice(&26u16.to_be_bytes());
+    }
+    frame[50..52].copy_from_slice(&[0x12, 0x34]);
+    frame
+}
+
+/// From one of the frontend's backends to the flow's client.
+fn turn_round(frame: &mut [u8; FRAME_LEN], flow: u32) {
+    let (client, port) = ([frame[26], frame[27], frame[28], frame[29]], [frame[34], frame[35]]);
+    let frontend = (flow % FRONTENDS) as u8;
+    frame[..6].copy_from_slice(&[2, 0xff, 0, 0, 0, 1]);
+    frame[26..30].copy_from_slice(&[10, 0, frontend + 1, (flow / FRONTENDS % BACKENDS) as u8 + 1]);
+    frame[30..34].copy_from_slice(&client);
+    frame[34..36].copy_from_slice(&8443u16.to_be_bytes());
+    frame[36..38].copy_from_slice(&port);
+}
+
+/// Random numbers that are the same in every run (xorshift64*, Vigna 2016).
+pub struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, limit: u32) -> u32 {
+        ((self.next() >> 32) * u64::from(limit) >> 32) as u32
+    }
+
+    /// The numbers below `len`, in random order (Fisher and Yates).
+    pub fn shuffled(&mut self, len: u32) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..len).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, self.below(i as u32 + 1) as usize);
+        }
+        order
+    }
+}

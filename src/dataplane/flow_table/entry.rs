@@ -1,0 +1,132 @@
+//! The value of an entry: its bits, and the states a flow goes through.
+
+use crate::snapshot::BackendId;
+use crate::tick::{TICKS_PER_SECOND, Tick};
+use crate::wire::l4::TcpFlags;
+
+/// An opening TCP flow is forgotten after so long without a second packet: DPVS's timeout for SYN_RECV.
+const HALF_OPEN_TICKS: u32 = 30 * TICKS_PER_SECOND;
+
+/// A TCP flow whose client has sent FIN or RST is forgotten after so long without packets: TIME_WAIT of
+/// common systems, which lasts 60 s.
+const CLOSING_TICKS: u32 = 60 * TICKS_PER_SECOND;
+
+/// Backend, state, and the tick of the last packet, in 56 bits. The eight bits above belong to the line.
+///
+/// ```text
+/// 63        56 55              32 31    28 27   24 23                0
+/// | displaced |   last seen      | second |  state |     backend      |
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Value(pub(super) u64);
+
+const BACKEND_MASK: u64 = 0x00ff_ffff;
+const STATE_SHIFT: u32 = 24;
+const SECOND_BIT: u64 = 1 << 28;
+const SEEN_SHIFT: u32 = 32;
+/// How many flows whose first line this is lie in their second, in the first value of a line. Saturated
+/// it stays: nobody knows then how many there are.
+pub(super) const DISPLACED_SHIFT: u32 = 56;
+pub(super) const DISPLACED_MASK: u64 = 0xff << DISPLACED_SHIFT;
+
+/// How far a flow has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum State {
+    /// A TCP SYN was seen, and nothing after it.
+    HalfOpen = 0,
+    /// One packet was seen that is no SYN.
+    Fresh = 1,
+    /// More than one packet.
+    Established = 2,
+    /// The client has sent FIN or RST.
+    Closing = 3,
+}
+
+impl State {
+    /// Of a flow whose first packet has `flags`.
+    #[inline]
+    pub(super) fn first(flags: TcpFlags) -> Self {
+        match (flags.opens(), flags.closes()) {
+            (true, _) => Self::HalfOpen,
+            (_, true) => Self::Closing,
+            _ => Self::Fresh,
+        }
+    }
+
+    /// After a further packet with `flags`.
+    #[inline]
+    fn next(self, flags: TcpFlags) -> Self {
+        if flags.closes() || self == Self::Closing && !flags.opens() {
+            Self::Closing
+        } else if flags.opens() {
+            // A SYN again: the first one was lost, or somebody made this one up.
+            self
+        } else {
+            Self::Established
+        }
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        match bits & 3 {
+            0 => Self::HalfOpen,
+            1 => Self::Fresh,
+            2 => Self::Established,
+            _ => Self::Closing,
+        }
+    }
+
+    #[inline]
+    fn timeout(self, idle_ticks: u32) -> u32 {
+        match self {
+            Self::HalfOpen => HALF_OPEN_TICKS.min(idle_ticks),
+            Self::Fresh | Self::Established => idle_ticks,
+            Self::Closing => CLOSING_TICKS.min(idle_ticks),
+        }
+    }
+
+    /// Whether the flow gives way to a new one when both its lines are full.
+    pub(super) fn gives_way(self) -> bool {
+        self <= Self::Fresh
+    }
+}
+
+impl Value {
+    pub(super) fn new(backend: BackendId, state: State, is_second: bool, now: Tick) -> Self {
+        let second = if is_second { SECOND_BIT } else { 0 };
+        let seen = u64::from(now.to_bits()) << SEEN_SHIFT;
+        Self(u64::from(backend.0) & BACKEND_MASK | (state as u64) << STATE_SHIFT | second | seen)
+    }
+
+    #[inline]
+    pub(super) fn backend(self) -> BackendId {
+        BackendId((self.0 & BACKEND_MASK) as u32)
+    }
+
+    #[inline]
+    pub(super) fn state(self) -> State {
+        State::from_bits(self.0 >> STATE_SHIFT)
+    }
+
+    #[inline]
+    pub(super) fn seen(self) -> Tick {
+        Tick::from_bits((self.0 >> SEEN_SHIFT) as u32)
+    }
+
+    #[inline]
+    pub(super) fn is_second(self) -> bool {
+        self.0 & SECOND_BIT != 0
+    }
+
+    #[inline]
+    pub(super) fn is_over(self, idle_ticks: u32, now: Tick) -> bool {
+        now.since(self.seen()) > self.state().timeout(idle_ticks)
+    }
+
+    /// After a packet with `flags` at `now`.
+    #[inline]
+    pub(super) fn touched(self, flags: TcpFlags, now: Tick) -> Self {
+        let state = self.state().next(flags) as u64;
+        let kept = self.0 & (BACKEND_MASK | SECOND_BIT | DISPLACED_MASK);
+        Self(kept | state << STATE_SHIFT | u64::from(now.to_bits()) << SEEN_SHIFT)
+    }
+}
