@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # what is set in one file is used in others
 # A small network in namespaces, for a sandbox (sandbox.sh). To be sourced, after it.
 #
 #                        lb

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # what is set in one file is used in others
 # What all scripts share: where things are, and how they talk. To be sourced.
 
 # The checkout.

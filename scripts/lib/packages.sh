@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # what is set in one file is used in others
 # Installs Debian packages, those that are missing and no others. To be sourced, after common.sh.
 
 # To build with DPDK.
@@ -8,7 +8,7 @@ packages_to_build=(gcc libc6-dev pkg-config libdpdk-dev libclang-dev)
 packages_to_try=(iproute2 ethtool iputils-ping curl nginx)
 
 # Beyond that, for the end-to-end tests.
-packages_to_test=(wrk tcpdump python3 jq)
+packages_to_test=(wrk python3 jq)
 
 as_root() {
     if (($(id -u) == 0)); then

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # what is set in one file is used in others
 # Runs a program in user, network, mount and PID namespaces of its own. To be sourced, after common.sh.
 #
 # Nothing that is made in there can be left behind: the kernel kills every process of a PID namespace with its first,
@@ -45,16 +45,30 @@ sandbox_run() {
     return "$status"
 }
 
+# The first process of the sandbox goes first, where it can be found, so that each is waited for by the one above it.
 sandbox_end() {
     [[ -n $sandbox_pid ]] || return 0
+    local unshare='' first=''
+    read -r unshare 2>/dev/null <"/proc/$sandbox_pid/task/$sandbox_pid/children" || true
+    [[ -z $unshare ]] || read -r first 2>/dev/null <"/proc/${unshare% }/task/${unshare% }/children" || true
+    if [[ -n $first ]]; then
+        kill -KILL "${first% }" 2>/dev/null || true
+        local i
+        for ((i = 0; i < 30; i++)); do
+            kill -0 "$sandbox_pid" 2>/dev/null || break
+            sleep 0.1
+        done
+    fi
     kill -KILL "$sandbox_pid" 2>/dev/null || true
-    # The last process of the sandbox is gone a moment after the first.
     wait "$sandbox_pid" 2>/dev/null || true
     sandbox_pid=''
 }
 
-# The first thing that what runs in the sandbox does. Sets `run`, a directory that goes with the sandbox.
+# The first thing that what runs in the sandbox does. Sets `run`, a directory that goes with the sandbox, and
+# `outer_pid`, the number of this process outside.
+# shellcheck disable=SC2034
 sandbox_enter() {
+    read -r outer_pid _ </proc/self/stat
     mount -t tmpfs -o mode=755 tmpfs /run
     # Where this is not allowed (containers hide parts of it), /proc shows the machine's processes: nobody needs it.
     mount -t proc proc /proc 2>/dev/null || true

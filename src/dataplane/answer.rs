@@ -1,26 +1,38 @@
 //! Frames that are for us: ARP, and echo requests. They are rare; the stage returns at once without them.
 
-use super::lanes::{Class, Event, Lanes, Outcome, Source};
+use super::lanes::{Event, Lanes, Ours, Outcome, Source};
 use crate::drop_reason::DropReason;
 use crate::io::{Frame, PortId};
-use crate::packet::{Ipv4Packet, Parsed};
+use crate::packet::Ipv4Packet;
 use crate::snapshot::{Local, PortLink, Snapshot};
 use crate::wire::ethernet::{self, Addresses};
 use crate::wire::{MacAddr, arp, checksum, icmp, ipv4};
 
 impl Lanes {
     /// Answers what is asked of us.
+    #[inline(always)]
     pub(super) fn answer<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
-        let Some(link) = world.port(source.port()) else { return };
-        for (lane, frame) in burst.iter_mut().take(self.len).enumerate() {
-            let outcome = match (self.class[lane], self.parsed[lane]) {
-                (Class::Arp, _) => self.answer_arp(frame.bytes_mut(), source.port(), link, world),
-                (Class::Icmp, Parsed::Icmp(ip)) => {
-                    answer_echo(frame.bytes_mut(), &ip, link).map(|()| Outcome::Answer(source.port()))
-                }
-                _ => continue,
-            };
-            self.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
+        for i in 0..self.ours.as_slice().len() {
+            let (lane, ours) = self.ours.as_slice()[i];
+            if let (Some(frame), Some(link)) = (burst.get_mut(lane.index()), world.port(source.port())) {
+                let outcome = self.answer_one(frame.bytes_mut(), ours, source.port(), link, world);
+                self.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
+            }
+        }
+    }
+
+    #[cold]
+    fn answer_one(
+        &mut self,
+        frame: &mut [u8],
+        ours: Ours,
+        port: PortId,
+        link: &PortLink,
+        world: &Snapshot,
+    ) -> Result<Outcome, DropReason> {
+        match ours {
+            Ours::Arp => self.answer_arp(frame, port, link, world),
+            Ours::Icmp(ip) => answer_echo(frame, &ip, link).map(|()| Outcome::Answer(port)),
         }
     }
 

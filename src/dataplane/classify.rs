@@ -1,91 +1,82 @@
-//! The first stages: what a frame is, and whose.
+//! The first stage: what a frame is, and whose.
 
-use super::lanes::{Class, Client, Lanes, Outcome, Source};
+use super::lanes::{Client, Headers, Lane, Lanes, Ours, Outcome, Response, Source};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::packet::{EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, parse};
-use crate::snapshot::{BackendId, FrontendId, NextHop, PortLink, Snapshot};
+use crate::packet::{EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, parse, parse_plain};
+use crate::snapshot::{BackendId, PortLink, Snapshot};
 use crate::wire::ethernet;
 
 impl Lanes {
-    /// Reads every frame's headers.
-    #[inline]
-    pub(super) fn parse<F: Frame>(&mut self, burst: &[F]) {
-        for (lane, frame) in burst.iter().take(self.len).enumerate() {
-            match parse(frame.bytes()) {
-                Ok(parsed) => {
-                    self.parsed[lane] = parsed;
-                    self.class[lane] = Class::Parsed;
-                }
-                Err(reason) => self.decide(lane, Outcome::Drop(reason)),
-            }
-        }
-    }
-
-    /// Finds out for every packet which frontend it is for, or which backend it is from.
-    pub(super) fn classify<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
+    /// Reads every frame's headers, and finds out which frontend it is for or which backend it is from.
+    #[inline(always)]
+    pub(super) fn classify<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
         let Some(link) = world.port(source.port()) else {
-            (0..self.len).for_each(|lane| self.decide(lane, Outcome::Drop(DropReason::NotOurs)));
+            (Self::numbered(burst))
+                .for_each(|(lane, _)| self.decide(lane, Outcome::Drop(DropReason::NotOurs)));
             return;
         };
-        for (lane, frame) in burst.iter().take(self.len).enumerate() {
-            if matches!(self.class[lane], Class::Decided) {
-                continue;
-            }
-            let parsed = self.parsed[lane];
-            match self.classify_one(lane, &parsed, frame, link, source, world) {
-                Ok(class) => self.class[lane] = class,
-                Err(reason) => self.decide(lane, Outcome::Drop(reason)),
+        let station = ethernet::destination_word(link.mac);
+        for (lane, frame) in Self::numbered(burst) {
+            let bytes = frame.bytes();
+            let is_for_us = |header| !link.filters || ethernet::destination_of(header) == station;
+            match parse_plain(bytes).filter(|_| bytes.first_chunk().is_some_and(is_for_us)) {
+                Some(packet) => self.classify_transport(lane, &packet, source, world),
+                None => self.classify_rare(lane, bytes, link, source, world),
             }
         }
     }
 
-    #[inline]
-    fn classify_one<F: Frame>(
-        &mut self,
-        lane: usize,
-        parsed: &Parsed,
-        frame: &F,
-        link: &PortLink,
-        source: Source,
-        world: &Snapshot,
-    ) -> Result<Class, DropReason> {
+    #[inline(always)]
+    fn classify_transport(&mut self, lane: Lane, packet: &Packet, source: Source, world: &Snapshot) {
+        let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
+        let headers = Headers::new(packet, lane);
+        if let Some(frontend) = world.frontend_at(to) {
+            let key = FlowKey::new(packet.ip.source, packet.source_port, frontend.0);
+            self.clients.push(Client { key, headers, frontend, backend: None });
+            return;
+        }
+        match classify_response(packet, source, world) {
+            Ok(backend) => {
+                let client = packet.ip.destination.octets();
+                self.responses.push(Response { headers, client, backend });
+            }
+            Err(reason) => self.decide(lane, Outcome::Drop(reason)),
+        }
+    }
+
+    /// Frames that are not plain TCP or UDP, or that have something wrong with them.
+    #[cold]
+    #[inline(never)]
+    fn classify_rare(&mut self, lane: Lane, bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot) {
+        let parsed = match parse(bytes) {
+            Ok(parsed) => parsed,
+            Err(reason) => return self.decide(lane, Outcome::Drop(reason)),
+        };
+        let is_arp = matches!(parsed, Parsed::Arp);
+        if let Err(reason) = check_mac(bytes, link, is_arp) {
+            return self.decide(lane, Outcome::Drop(reason));
+        }
         match parsed {
-            Parsed::Transport(packet) => {
-                check_mac(frame, link, false)?;
-                match classify_transport(packet, source, world)? {
-                    Transport::ToFrontend(frontend) => {
-                        let key = FlowKey::new(packet.ip.source, packet.source_port, frontend.0);
-                        self.clients.push(Client { lane: lane as u8, frontend, key, backend: None });
-                        Ok(Class::Client)
-                    }
-                    Transport::FromBackend(backend) => Ok(Class::Response(backend)),
-                }
+            Parsed::Transport(packet) => self.classify_transport(lane, &packet, source, world),
+            Parsed::Icmp(ip) => match classify_other(&ip, world) {
+                Ok(()) => self.ours.push((lane, Ours::Icmp(ip))),
+                Err(reason) => self.decide(lane, Outcome::Drop(reason)),
+            },
+            Parsed::OtherIpv4(ip) => {
+                let reason = classify_other(&ip, world).err().unwrap_or(DropReason::NoRule);
+                self.decide(lane, Outcome::Drop(reason));
             }
-            Parsed::Icmp(ip) | Parsed::OtherIpv4(ip) => {
-                check_mac(frame, link, false)?;
-                classify_other(ip, matches!(parsed, Parsed::Icmp(_)), world)
-            }
-            Parsed::Arp => check_mac(frame, link, true).map(|()| Class::Arp),
+            Parsed::Arp => self.ours.push((lane, Ours::Arp)),
         }
     }
-}
-
-/// What a TCP or UDP packet is to us.
-enum Transport {
-    ToFrontend(FrontendId),
-    FromBackend(BackendId),
 }
 
 /// Whether the frame is for this station. ARP may be broadcast, IP may not (RFC 1122 section 3.3.6).
-#[inline]
-fn check_mac<F: Frame>(frame: &F, link: &PortLink, broadcast_is_fine: bool) -> Result<(), DropReason> {
-    if !link.filters {
-        return Ok(());
-    }
-    let header = frame.bytes().first_chunk().ok_or(DropReason::EthernetTruncated)?;
+fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(), DropReason> {
+    let header = bytes.first_chunk().ok_or(DropReason::EthernetTruncated)?;
     let destination = ethernet::addresses(header).destination();
-    if destination == link.mac || broadcast_is_fine && destination.is_group() {
+    if destination == link.mac || !link.filters || broadcast_is_fine && destination.is_group() {
         Ok(())
     } else {
         Err(DropReason::WrongMac)
@@ -93,41 +84,35 @@ fn check_mac<F: Frame>(frame: &F, link: &PortLink, broadcast_is_fine: bool) -> R
 }
 
 #[inline]
-fn classify_transport(packet: &Packet, source: Source, world: &Snapshot) -> Result<Transport, DropReason> {
-    let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
-    if let Some(frontend) = world.frontend_at(to) {
-        // Nobody but us sends from our addresses: such a packet was made up, or loops.
-        return match world.local(packet.ip.source) {
-            None => Ok(Transport::ToFrontend(frontend)),
-            Some(_) => Err(DropReason::MartianSource),
-        };
-    }
+fn classify_response(packet: &Packet, source: Source, world: &Snapshot) -> Result<BackendId, DropReason> {
     let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
-    let responder = world.responder_at(from);
+    let Some(id) = world.responder_at(from) else { return Err(stranger(&packet.ip, world)) };
     if world.local(packet.ip.destination).is_some() {
-        let is_ours = world.local(packet.ip.source).is_some();
-        return Err(if is_ours { DropReason::MartianSource } else { DropReason::NoRule });
+        return Err(DropReason::NoRule);
     }
-    let Some(id) = responder else {
-        let is_ours = world.local(packet.ip.source).is_some();
-        return Err(if is_ours { DropReason::MartianSource } else { DropReason::NotOurs });
-    };
     let backend = world.backend(id).ok_or(DropReason::NotOurs)?;
     // From elsewhere the source address is made up, and translating it would lend it our name.
-    match backend.next_hop {
-        NextHop::Known { port, .. } | NextHop::Unresolved { port, .. } if port != source.port() => {
-            Err(DropReason::WrongPort)
-        }
-        _ => Ok(Transport::FromBackend(id)),
+    if backend.next_hop.is_behind(source.port()) { Ok(id) } else { Err(DropReason::WrongPort) }
+}
+
+/// Why a packet is not for us to forward.
+#[cold]
+fn stranger(ip: &Ipv4Packet, world: &Snapshot) -> DropReason {
+    if world.local(ip.source).is_some() {
+        // Nobody but us sends from our addresses: such a packet was made up, or loops.
+        DropReason::MartianSource
+    } else if world.local(ip.destination).is_some() {
+        DropReason::NoRule
+    } else {
+        DropReason::NotOurs
     }
 }
 
-fn classify_other(ip: &Ipv4Packet, is_icmp: bool, world: &Snapshot) -> Result<Class, DropReason> {
-    let from_us = world.local(ip.source).is_some();
-    match world.local(ip.destination) {
-        _ if from_us => Err(DropReason::MartianSource),
-        Some(_) if is_icmp => Ok(Class::Icmp),
-        Some(_) => Err(DropReason::NoRule),
-        None => Err(DropReason::NotOurs),
+/// Whether a packet that is neither TCP nor UDP is for us.
+fn classify_other(ip: &Ipv4Packet, world: &Snapshot) -> Result<(), DropReason> {
+    if world.local(ip.source).is_none() && world.local(ip.destination).is_some() {
+        Ok(())
+    } else {
+        Err(stranger(ip, world))
     }
 }

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use super::worker::WorkerId;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
-use crate::packet::{FlowKey, Packet, Parsed};
+use crate::packet::{FlowKey, Ipv4Packet, PLAIN_PAYLOAD_OFFSET, Packet};
 use crate::snapshot::{BackendId, FrontendId};
-use crate::wire::MacAddr;
+use crate::wire::l4::TcpFlags;
+use crate::wire::{MacAddr, Protocol};
 
 /// Where the frames of a burst come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,57 +75,152 @@ pub enum Event {
 /// Events of one burst, at most; more of the same will come with the next.
 pub(super) const EVENTS_MAX: usize = 8;
 
-/// What classification made of a lane.
-#[derive(Clone, Copy)]
-pub(super) enum Class {
-    /// Its outcome stands.
-    Decided,
-    /// Its headers are sound, and nobody has looked at them yet.
-    Parsed,
-    /// A client's packet to a frontend: an entry in `clients`.
-    Client,
-    /// A backend's packet to a client.
-    Response(BackendId),
-    /// An ICMP message to an address of ours.
-    Icmp,
-    /// ARP.
-    Arp,
+/// The position of a frame in its burst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Lane(u8);
+
+impl Lane {
+    /// The lane as an index, which the compiler can see to be in range.
+    #[inline(always)]
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0) & (BURST_MAX - 1)
+    }
+}
+
+const _: () = assert!(BURST_MAX.is_power_of_two() && BURST_MAX <= 256, "lanes are masked, and fit a byte");
+
+/// A list of at most one entry a lane, without the checks that a vector's growth needs.
+pub(super) struct List<T> {
+    len: usize,
+    entries: [T; BURST_MAX],
+}
+
+impl<T: Copy + Default> Default for List<T> {
+    fn default() -> Self {
+        Self { len: 0, entries: [T::default(); BURST_MAX] }
+    }
+}
+
+impl<T: Copy> List<T> {
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Appends; a burst has no more entries than there is room for.
+    #[inline(always)]
+    pub(super) fn push(&mut self, entry: T) {
+        self.entries[self.len & (BURST_MAX - 1)] = entry;
+        self.len += 1;
+    }
+
+    #[inline(always)]
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    #[inline(always)]
+    pub(super) fn as_slice(&self) -> &[T] {
+        self.entries.get(..self.len).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
+        self.entries.get_mut(..self.len).unwrap_or_default()
+    }
+}
+
+/// What the later stages need of a packet's headers.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Headers {
+    pub(super) payload_offset: u16,
+    pub(super) total_len: u16,
+    pub(super) ttl: u8,
+    pub(super) tcp_flags: TcpFlags,
+    pub(super) is_udp: bool,
+    pub(super) lane: Lane,
+}
+
+impl Headers {
+    #[inline(always)]
+    pub(super) fn new(packet: &Packet, lane: Lane) -> Self {
+        Self {
+            payload_offset: packet.ip.payload_offset,
+            total_len: packet.ip.total_len,
+            ttl: packet.ip.ttl,
+            tcp_flags: packet.tcp_flags,
+            is_udp: packet.protocol == Protocol::Udp,
+            lane,
+        }
+    }
+
+    /// Whether the headers are where nearly all packets have them.
+    #[inline(always)]
+    pub(super) fn are_plain(&self) -> bool {
+        self.payload_offset == PLAIN_PAYLOAD_OFFSET
+    }
 }
 
 /// One client's packet on its way through the stages.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Client {
-    pub(super) lane: u8,
-    pub(super) frontend: FrontendId,
     pub(super) key: FlowKey,
+    pub(super) headers: Headers,
+    pub(super) frontend: FrontendId,
+    /// `None` until it is chosen.
     pub(super) backend: Option<BackendId>,
+}
+
+/// One backend's packet to a client.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Response {
+    pub(super) headers: Headers,
+    pub(super) client: [u8; 4],
+    pub(super) backend: BackendId,
 }
 
 /// The burst at hand. Made once a worker, used for every burst.
 pub struct Lanes {
     pub(super) len: usize,
-    pub(super) parsed: [Parsed; BURST_MAX],
-    pub(super) class: [Class; BURST_MAX],
+    /// By lane.
     pub(super) outcome: [Outcome; BURST_MAX],
-    /// Clients' packets, close together: `hashes[i]` belongs to `clients[i]`.
-    pub(super) clients: Vec<Client>,
-    pub(super) hashes: Vec<u64>,
+    /// `hashes` belongs to `clients`, entry by entry.
+    pub(super) clients: List<Client>,
+    pub(super) hashes: List<u64>,
+    pub(super) responses: List<Response>,
     /// Positions in `clients` that the first line of the table did not settle.
-    pub(super) misses: Vec<u8>,
+    pub(super) misses: List<u8>,
+    /// Frames for us.
+    pub(super) ours: List<(Lane, Ours)>,
     pub(super) events: Vec<Event>,
+    /// How many frames are forwarded, and where to, as long as it is one port.
+    pub(super) forwarded: usize,
+    pub(super) forwarded_to: PortId,
+}
+
+/// A frame that we answer ourselves.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Ours {
+    /// ARP.
+    #[default]
+    Arp,
+    /// An ICMP message to an address of ours.
+    Icmp(Ipv4Packet),
 }
 
 impl Default for Lanes {
     fn default() -> Self {
         Self {
             len: 0,
-            parsed: [Parsed::Arp; BURST_MAX],
-            class: [Class::Decided; BURST_MAX],
             outcome: [Outcome::Control; BURST_MAX],
-            clients: Vec::with_capacity(BURST_MAX),
-            hashes: Vec::with_capacity(BURST_MAX),
-            misses: Vec::with_capacity(BURST_MAX),
+            clients: List::default(),
+            hashes: List::default(),
+            responses: List::default(),
+            misses: List::default(),
+            ours: List::default(),
             events: Vec::with_capacity(EVENTS_MAX),
+            forwarded: 0,
+            forwarded_to: PortId(0),
         }
     }
 }
@@ -136,8 +232,17 @@ impl Lanes {
         self.len = len.min(BURST_MAX);
         self.clients.clear();
         self.hashes.clear();
+        self.responses.clear();
         self.misses.clear();
+        self.ours.clear();
         self.events.clear();
+        self.forwarded = 0;
+    }
+
+    /// The lanes of the burst, in order.
+    #[inline(always)]
+    pub(super) fn numbered<'f, F>(burst: &'f mut [F]) -> impl Iterator<Item = (Lane, &'f mut F)> {
+        burst.iter_mut().take(BURST_MAX).enumerate().map(|(lane, frame)| (Lane(lane as u8), frame))
     }
 
     /// What becomes of each frame, in their order.
@@ -145,26 +250,29 @@ impl Lanes {
         self.outcome.get(..self.len).unwrap_or_default()
     }
 
+    /// The port that all frames of the burst leave by, if that is what becomes of them.
+    pub fn all_forwarded_to(&self) -> Option<PortId> {
+        (self.forwarded == self.len).then_some(self.forwarded_to)
+    }
+
     /// What the management thread should know.
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// The packet of a lane that classification has found to be TCP or UDP.
-    #[inline]
-    pub(super) fn packet(&self, lane: usize) -> Option<&Packet> {
-        match self.parsed.get(lane) {
-            Some(Parsed::Transport(packet)) => Some(packet),
-            _ => None,
-        }
+    #[inline(always)]
+    pub(super) fn decide(&mut self, lane: Lane, outcome: Outcome) {
+        self.outcome[lane.index()] = outcome;
     }
 
-    #[inline]
-    pub(super) fn decide(&mut self, lane: usize, outcome: Outcome) {
-        if let (Some(o), Some(c)) = (self.outcome.get_mut(lane), self.class.get_mut(lane)) {
-            *o = outcome;
-            *c = Class::Decided;
+    #[inline(always)]
+    pub(super) fn forward(&mut self, lane: Lane, port: PortId) {
+        self.outcome[lane.index()] = Outcome::Forward(port);
+        // Once two ports differ, the count can no longer reach the burst's length.
+        if self.forwarded == 0 {
+            self.forwarded_to = port;
         }
+        self.forwarded += usize::from(port == self.forwarded_to);
     }
 
     /// Remembers an event while there is room.

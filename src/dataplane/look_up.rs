@@ -3,29 +3,32 @@
 
 use super::counters::WorkerCounters;
 use super::flow_table::{FlowTable, Found, Query};
-use super::lanes::{Client, Lanes, Outcome};
+use super::lanes::{Client, Headers, Lanes, Outcome};
 use crate::drop_reason::DropReason;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{BackendId, Snapshot};
 use crate::tick::Tick;
 
 impl Lanes {
     /// Hashes the keys of all clients' packets, side by side.
+    #[inline(always)]
     pub(super) fn hash_flows(&mut self, world: &Snapshot) {
-        for client in &self.clients {
+        for client in self.clients.as_slice() {
             let seed = world.frontend(client.frontend).map_or(0, |frontend| frontend.flow_seed);
             self.hashes.push(client.key.client() ^ seed);
         }
-        world.hash.words(&mut self.hashes);
+        world.hash.words(self.hashes.as_mut_slice());
     }
 
     /// Asks the memory for all lines that will be looked at first.
+    #[inline(always)]
     pub(super) fn prefetch_flows(&mut self, flows: &mut FlowTable) {
         let lines = flows.open();
-        self.hashes.iter().for_each(|hash| lines.prefetch_first(*hash));
+        self.hashes.as_slice().iter().for_each(|hash| lines.prefetch_first(*hash));
     }
 
     /// Finds the flows that are in their first line. For the others, asks the memory for the second line
     /// and for the slot of the Maglev table.
+    #[inline(always)]
     pub(super) fn look_up(
         &mut self,
         flows: &mut FlowTable,
@@ -34,26 +37,27 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let mut lines = flows.open();
-        for i in 0..self.clients.len() {
-            let (client, hash) = (self.clients[i], self.hashes[i]);
-            let Some(query) = self.query(&client, hash, world, now) else { continue };
+        let Self { clients, hashes, misses, .. } = self;
+        for (i, (client, hash)) in clients.as_mut_slice().iter_mut().zip(hashes.as_slice()).enumerate() {
+            let Some(query) = query(client, *hash, world, now) else { continue };
             match lines.find_first(&query) {
                 Found::Backend(backend) => {
-                    self.clients[i].backend = Some(backend);
+                    client.backend = Some(backend);
                     continue;
                 }
                 // At once, so that the flow's next packets in this burst wait for the choice as well.
                 Found::Choose => lines.forget(&query, counters),
                 Found::NotYet => {}
             }
-            lines.prefetch_second(hash);
-            query.frontend.selector.prefetch(hash);
-            self.misses.push(i as u8);
+            lines.prefetch_second(*hash);
+            query.frontend.selector.prefetch(*hash);
+            misses.push(i as u8);
         }
     }
 
     /// Settles the rest, in the order of their arrival: flows in their second line, and new ones. A flow's
     /// packets are all settled here or none is, so that they leave in order.
+    #[inline(always)]
     pub(super) fn select(
         &mut self,
         flows: &mut FlowTable,
@@ -62,28 +66,44 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let mut lines = flows.open();
-        for miss in 0..self.misses.len() {
-            let i = usize::from(self.misses[miss]);
-            let (client, hash) = (self.clients[i], self.hashes[i]);
-            let Some(query) = self.query(&client, hash, world, now) else { continue };
-            let found = lines.find(&query);
-            if let Found::Backend(backend) = found {
-                self.clients[i].backend = Some(backend);
-                continue;
-            }
-            let Some(choice) = query.frontend.selector.choose(&world.hash, client.key, hash) else {
-                self.decide(usize::from(client.lane), Outcome::Drop(DropReason::NoBackendAvailable));
+        let Self { clients, hashes, misses, outcome, .. } = self;
+        for miss in misses.as_slice() {
+            let i = usize::from(*miss);
+            let (Some(client), Some(hash)) = (clients.as_mut_slice().get_mut(i), hashes.as_slice().get(i))
+            else {
                 continue;
             };
-            lines.record(&query, choice.backend, counters);
-            self.clients[i].backend = Some(choice.backend);
+            let Some(query) = query(client, *hash, world, now) else { continue };
+            let chosen = match lines.find(&query) {
+                Found::Backend(backend) => Ok(backend),
+                _ => choose(&query).inspect(|backend| {
+                    lines.record(&query, *backend, counters);
+                }),
+            };
+            match chosen {
+                Ok(backend) => client.backend = Some(backend),
+                Err(reason) => outcome[client.headers.lane.index()] = Outcome::Drop(reason),
+            }
         }
     }
+}
 
-    #[inline]
-    fn query<'a>(&self, client: &Client, hash: u64, world: &'a Snapshot, now: Tick) -> Option<Query<'a>> {
-        let frontend = world.frontend(client.frontend)?;
-        let flags = self.packet(usize::from(client.lane))?.tcp_flags;
-        Some(Query { key: client.key, hash, flags, frontend, world, now })
+/// A backend for a new flow.
+#[inline]
+fn choose(query: &Query<'_>) -> Result<BackendId, DropReason> {
+    let Query { key, hash, frontend, world, .. } = query;
+    // Nobody but us sends from our addresses: such a packet was made up, or loops. Looked at for new flows
+    // only, which suffices: no such flow ever becomes an old one.
+    if world.local(key.client_address()).is_some() {
+        return Err(DropReason::MartianSource);
     }
+    let choice = frontend.selector.choose(&world.hash, *key, *hash);
+    choice.map(|choice| choice.backend).ok_or(DropReason::NoBackendAvailable)
+}
+
+#[inline(always)]
+fn query<'a>(client: &Client, hash: u64, world: &'a Snapshot, now: Tick) -> Option<Query<'a>> {
+    let frontend = world.frontend(client.frontend)?;
+    let Headers { tcp_flags: flags, is_udp, .. } = client.headers;
+    Some(Query { key: client.key, hash, flags, is_udp, frontend, world, now })
 }

@@ -55,14 +55,14 @@ impl Path {
     ) -> &Lanes {
         let Self { flows, counters, lanes, steering } = self;
         lanes.begin(burst.len());
-        lanes.parse(burst);
         lanes.classify(burst, source, world);
         lanes.hash_flows(world);
         lanes.steer(source, steering);
         lanes.prefetch_flows(flows);
         lanes.look_up(flows, world, now, counters);
         lanes.select(flows, world, now, counters);
-        lanes.rewrite(burst, world, counters);
+        lanes.to_backends(burst, world, counters);
+        lanes.to_clients(burst, world, counters);
         lanes.answer(burst, source, world);
         lanes
     }

@@ -1,17 +1,19 @@
 //! Network address translation: clients' packets to their backends, responses back to the clients.
 
 use super::counters::WorkerCounters;
-use super::lanes::{Class, Event, Lanes, Outcome};
+use super::lanes::{Event, Headers, Lanes, Outcome, Response};
 use crate::drop_reason::DropReason;
-use crate::io::{Frame, PortId};
-use crate::packet::Packet;
+use crate::io::Frame;
+use crate::packet::PLAIN_LEN;
 use crate::snapshot::{Deltas, NextHop, Snapshot};
 use crate::wire::ethernet::{self, Addresses};
-use crate::wire::{Protocol, ipv4, l4};
+use crate::wire::{ipv4, l4};
+
+/// Where the segment of a plain packet begins.
+const PLAIN_SEGMENT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
 
 /// Everything that changes in a packet.
 struct Rewrite<'a> {
-    ethernet: Addresses,
     address_offset: usize,
     address: [u8; 4],
     port_offset: usize,
@@ -20,125 +22,150 @@ struct Rewrite<'a> {
 }
 
 impl Lanes {
-    /// Rewrites clients' packets and responses, decides where they leave, and counts them for the backend.
-    pub(super) fn rewrite<F: Frame>(&mut self, burst: &mut [F], world: &Snapshot, counters: &WorkerCounters) {
-        for i in 0..self.clients.len() {
-            let client = self.clients[i];
-            let lane = usize::from(client.lane);
-            let (Some(id), Some(packet)) = (client.backend, self.packet(lane).copied()) else { continue };
-            let Some(backend) = world.backend(id) else {
+    /// Rewrites clients' packets, decides where they leave, and counts them for the backend.
+    #[inline(always)]
+    pub(super) fn to_backends<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        world: &Snapshot,
+        counters: &WorkerCounters,
+    ) {
+        for i in 0..self.clients.as_slice().len() {
+            let client = self.clients.as_slice()[i];
+            let Some(id) = client.backend else { continue };
+            let Headers { lane, total_len, .. } = client.headers;
+            let (Some(backend), Some(frame)) = (world.backend(id), burst.get_mut(lane.index())) else {
                 self.decide(lane, Outcome::Drop(DropReason::NoBackendAvailable));
                 continue;
             };
-            let rewrite = |ethernet| Rewrite {
-                ethernet,
+            let rewrite = Rewrite {
                 address_offset: ipv4::DESTINATION_OFFSET,
                 address: backend.address.octets(),
                 port_offset: l4::DESTINATION_PORT_OFFSET,
                 port: backend.port,
                 deltas: &backend.to_backend,
             };
-            let Some(frame) = burst.get_mut(lane) else { continue };
-            if self.forward(lane, frame, &packet, backend.next_hop, rewrite)
+            if self.forward_by(&backend.next_hop, &client.headers, frame, &rewrite)
                 && let Some(backend) = counters.backend(id)
             {
                 backend.packets_in.add(1);
-                backend.bytes_in.add(packet.ip.total_len.into());
+                backend.bytes_in.add(total_len.into());
             }
         }
-        for lane in 0..self.len {
-            let Class::Response(id) = self.class[lane] else { continue };
-            let (Some(backend), Some(packet)) = (world.backend(id), self.packet(lane).copied()) else {
+    }
+
+    /// Rewrites responses, decides where they leave, and counts them for the backend.
+    #[inline(always)]
+    pub(super) fn to_clients<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        world: &Snapshot,
+        counters: &WorkerCounters,
+    ) {
+        for i in 0..self.responses.as_slice().len() {
+            let Response { headers, client, backend: id } = self.responses.as_slice()[i];
+            let Headers { lane, total_len, .. } = headers;
+            let (Some(backend), Some(frame)) = (world.backend(id), burst.get_mut(lane.index())) else {
+                self.decide(lane, Outcome::Drop(DropReason::NoBackendAvailable));
                 continue;
             };
-            let rewrite = |ethernet| Rewrite {
-                ethernet,
+            let rewrite = Rewrite {
                 address_offset: ipv4::SOURCE_OFFSET,
                 address: backend.frontend_address.octets(),
                 port_offset: l4::SOURCE_PORT_OFFSET,
                 port: backend.frontend_port,
                 deltas: &backend.to_client,
             };
-            let Some(frame) = burst.get_mut(lane) else { continue };
-            let next_hop = world.routes.next_hop(packet.ip.destination);
-            if self.forward(lane, frame, &packet, next_hop, rewrite)
+            let next_hop = world.routes.next_hop(client.into());
+            if self.forward_by(&next_hop, &headers, frame, &rewrite)
                 && let Some(backend) = counters.backend(id)
             {
                 backend.packets_out.add(1);
-                backend.bytes_out.add(packet.ip.total_len.into());
+                backend.bytes_out.add(total_len.into());
             }
         }
     }
 
-    #[inline]
-    fn forward<'a, F: Frame>(
+    #[inline(always)]
+    fn forward_by<F: Frame>(
         &mut self,
-        lane: usize,
+        next_hop: &NextHop,
+        headers: &Headers,
         frame: &mut F,
-        packet: &Packet,
-        next_hop: NextHop,
-        rewrite: impl FnOnce(Addresses) -> Rewrite<'a>,
+        rewrite: &Rewrite<'_>,
     ) -> bool {
-        match sendable(packet, next_hop) {
-            Ok((port, ethernet)) => {
-                apply(frame.bytes_mut(), packet, &rewrite(ethernet));
-                self.outcome[lane] = Outcome::Forward(port);
-                true
-            }
-            Err(reason) => {
-                if let NextHop::Unresolved { port, address } = next_hop {
-                    self.tell(Event::Wanted { port, address });
-                }
-                self.outcome[lane] = Outcome::Drop(reason);
-                false
-            }
+        if headers.ttl <= 1 || headers.total_len > next_hop.mtu {
+            self.refuse(next_hop, headers);
+            return false;
         }
+        let bytes = frame.bytes_mut();
+        match bytes.first_chunk_mut::<PLAIN_LEN>() {
+            Some(plain) if headers.are_plain() => {
+                // The same as below, where the compiler knows all offsets.
+                rewrite_headers(plain, PLAIN_SEGMENT, headers, &next_hop.addresses, rewrite);
+            }
+            _ => apply(bytes, headers, &next_hop.addresses, rewrite),
+        }
+        self.forward(headers.lane, next_hop.port);
+        true
     }
-}
 
-/// Where the packet can go as it is.
-#[inline]
-fn sendable(packet: &Packet, next_hop: NextHop) -> Result<(PortId, Addresses), DropReason> {
-    if packet.ip.ttl <= 1 {
-        return Err(DropReason::TtlExceeded);
-    }
-    match next_hop {
-        NextHop::Known { mtu, .. } if packet.ip.total_len > mtu => Err(DropReason::ExceedsMtu),
-        NextHop::Known { port, addresses, .. } => Ok((port, addresses)),
-        _ => Err(next_hop.refusal().unwrap_or(DropReason::NoRoute)),
+    /// A packet that cannot go where it should.
+    #[cold]
+    fn refuse(&mut self, next_hop: &NextHop, headers: &Headers) {
+        if headers.ttl <= 1 {
+            self.decide(headers.lane, Outcome::Drop(DropReason::TtlExceeded));
+            return;
+        }
+        if let Some((port, address)) = next_hop.wanted() {
+            self.tell(Event::Wanted { port, address });
+        }
+        self.decide(headers.lane, Outcome::Drop(next_hop.refusal()));
     }
 }
 
 /// The two checksums change by the differences that were worked out with the configuration (RFC 1624), the
 /// rest is written over.
-#[inline]
-fn apply(frame: &mut [u8], packet: &Packet, rewrite: &Rewrite<'_>) {
-    let Some((ethernet, ip_packet)) = frame.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>() else {
-        return;
-    };
-    ethernet[..12].copy_from_slice(&rewrite.ethernet.0);
-    let ip_len = usize::from(packet.ip.payload_offset) - ethernet::HEADER_LEN;
-    let Some((ip, segment)) = ip_packet.split_at_mut_checked(ip_len) else { return };
-    let Some(ip) = ip.first_chunk_mut::<{ ipv4::HEADER_LEN }>() else { return };
-    ip[ipv4::TTL_OFFSET] = packet.ip.ttl - 1;
-    let checksum = rewrite.deltas.ip.apply([ip[ipv4::CHECKSUM_OFFSET], ip[ipv4::CHECKSUM_OFFSET + 1]]);
-    ip[ipv4::CHECKSUM_OFFSET..ipv4::CHECKSUM_OFFSET + 2].copy_from_slice(&checksum);
-    ip[rewrite.address_offset..rewrite.address_offset + 4].copy_from_slice(&rewrite.address);
-    match packet.protocol {
-        Protocol::Tcp => {
-            let Some(tcp) = segment.first_chunk_mut::<{ l4::TCP_HEADER_LEN }>() else { return };
-            const AT: usize = l4::TCP_CHECKSUM_OFFSET;
-            let checksum = rewrite.deltas.l4.apply([tcp[AT], tcp[AT + 1]]);
-            tcp[AT..AT + 2].copy_from_slice(&checksum);
-            tcp[rewrite.port_offset..rewrite.port_offset + 2].copy_from_slice(&rewrite.port);
-        }
-        Protocol::Udp => {
-            let Some(udp) = segment.first_chunk_mut::<{ l4::UDP_HEADER_LEN }>() else { return };
-            const AT: usize = l4::UDP_CHECKSUM_OFFSET;
-            let checksum = udp_checksum(rewrite.deltas, [udp[AT], udp[AT + 1]]);
-            udp[AT..AT + 2].copy_from_slice(&checksum);
-            udp[rewrite.port_offset..rewrite.port_offset + 2].copy_from_slice(&rewrite.port);
-        }
+#[cold]
+fn apply(frame: &mut [u8], headers: &Headers, ethernet: &Addresses, rewrite: &Rewrite<'_>) {
+    rewrite_headers(frame, headers.payload_offset.into(), headers, ethernet, rewrite);
+}
+
+#[inline(always)]
+fn rewrite_headers(
+    frame: &mut [u8],
+    segment: usize,
+    headers: &Headers,
+    ethernet: &Addresses,
+    rewrite: &Rewrite<'_>,
+) {
+    const IP: usize = ethernet::HEADER_LEN;
+    let Rewrite { address_offset, address, port_offset, port, deltas } = rewrite;
+    write(frame, 0, ethernet.0);
+    write(frame, IP + ipv4::TTL_OFFSET, [headers.ttl - 1]);
+    let checksum = read(frame, IP + ipv4::CHECKSUM_OFFSET);
+    write(frame, IP + ipv4::CHECKSUM_OFFSET, deltas.ip.apply(checksum));
+    write(frame, IP + address_offset, *address);
+    write(frame, segment + port_offset, *port);
+    if headers.is_udp {
+        let checksum = read(frame, segment + l4::UDP_CHECKSUM_OFFSET);
+        write(frame, segment + l4::UDP_CHECKSUM_OFFSET, udp_checksum(deltas, checksum));
+    } else {
+        let checksum = read(frame, segment + l4::TCP_CHECKSUM_OFFSET);
+        write(frame, segment + l4::TCP_CHECKSUM_OFFSET, deltas.l4.apply(checksum));
+    }
+}
+
+/// Two bytes at `at`; zeros past the end, where no parsed header is.
+#[inline(always)]
+fn read(frame: &[u8], at: usize) -> [u8; 2] {
+    frame.get(at..).and_then(|rest| rest.first_chunk().copied()).unwrap_or_default()
+}
+
+#[inline(always)]
+fn write<const N: usize>(frame: &mut [u8], at: usize, bytes: [u8; N]) {
+    if let Some(place) = frame.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>()) {
+        *place = bytes;
     }
 }
 

@@ -37,14 +37,15 @@ impl Lanes {
             return;
         }
         let mut kept = 0;
-        for i in 0..self.clients.len() {
-            let (client, hash) = (self.clients[i], self.hashes[i]);
+        for i in 0..self.clients.as_slice().len() {
+            let (client, hash) = (self.clients.as_slice()[i], self.hashes.as_slice()[i]);
             let owner = steering.owner(hash);
             if owner == steering.me {
-                (self.clients[kept], self.hashes[kept]) = (client, hash);
+                self.clients.as_mut_slice()[kept] = client;
+                self.hashes.as_mut_slice()[kept] = hash;
                 kept += 1;
             } else {
-                self.decide(usize::from(client.lane), Outcome::HandOver(owner));
+                self.decide(client.headers.lane, Outcome::HandOver(owner));
             }
         }
         self.clients.truncate(kept);

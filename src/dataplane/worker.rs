@@ -195,6 +195,11 @@ struct Outbox<F> {
 impl<F: crate::io::Frame> Outbox<F> {
     /// Sends every frame of `burst` to where its outcome says.
     fn dispatch(&mut self, burst: &mut Vec<F>, lanes: &Lanes, source: Source) {
+        if let Some(port) = lanes.all_forwarded_to()
+            && self.send_all(port, burst)
+        {
+            return;
+        }
         for (frame, outcome) in burst.drain(..).zip(lanes.outcomes()) {
             match *outcome {
                 Outcome::Forward(port) => self.send(port, FrameKind::Forwarded, frame),
@@ -205,6 +210,21 @@ impl<F: crate::io::Frame> Outbox<F> {
             }
         }
         lanes.events().iter().for_each(|event| self.seat.tell(*event));
+    }
+
+    /// Buffers a whole burst, where this worker can and there is room for it.
+    #[inline]
+    fn send_all(&mut self, port: PortId, burst: &mut Vec<F>) -> bool {
+        let is_mine = self.ports.get(port.index()).is_some_and(|at| at.transmitter == self.seat.me());
+        let buffer =
+            self.buffers.get_mut(port.index()).and_then(|b| b.get_mut(FrameKind::Forwarded as usize));
+        match buffer {
+            Some(buffer) if is_mine && buffer.capacity() - buffer.len() >= burst.len() => {
+                buffer.append(burst);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Buffers the frame, or gives it to the worker that can send it.

@@ -19,7 +19,7 @@ impl EndpointKey {
 
 /// A flow as the client sends it: client address, client port, and the frontend, which stands for the
 /// destination address, the destination port and the protocol. One word, never zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct FlowKey(pub u64);
 
 impl FlowKey {
@@ -40,6 +40,11 @@ impl FlowKey {
     #[inline]
     pub fn client(self) -> u64 {
         self.0 & !0xffff
+    }
+
+    /// The client's address.
+    pub fn client_address(self) -> Ipv4Addr {
+        Ipv4Addr::from((self.0 >> 32) as u32)
     }
 
     /// The index of the frontend.

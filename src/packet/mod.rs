@@ -6,5 +6,5 @@ mod parse;
 mod siphash;
 
 pub use flow::{EndpointKey, FlowKey};
-pub use parse::{Ipv4Packet, Packet, Parsed, parse};
-pub use siphash::{HASH_LANES, SipHash};
+pub use parse::{Ipv4Packet, PLAIN_LEN, PLAIN_PAYLOAD_OFFSET, Packet, Parsed, parse, parse_plain};
+pub use siphash::SipHash;

@@ -291,7 +291,7 @@ impl Backend {
     /// The record of an id that nobody has.
     fn hole() -> Self {
         Self {
-            next_hop: NextHop::NoRoute,
+            next_hop: NextHop::NO_ROUTE,
             is_down: true,
             address: [0, 0, 0, 0].into(),
             port: [0; 2],

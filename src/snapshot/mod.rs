@@ -23,9 +23,7 @@ use std::net::Ipv4Addr;
 use crate::config::Endpoint;
 use crate::io::PortId;
 use crate::packet::{EndpointKey, FlowKey, SipHash};
-use crate::wire::MacAddr;
 use crate::wire::checksum::Delta;
-use crate::wire::ethernet::Addresses;
 
 /// The position of a frontend's record. Stable while any flow refers to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -88,8 +86,9 @@ impl Frontend {
     }
 }
 
-/// A backend of one rule, as the path sees it.
+/// A backend of one rule, as the path sees it. One cache line.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Backend {
     /// The Ethernet addresses of frames to it, where the next hop is known.
     pub(crate) next_hop: NextHop,
@@ -172,9 +171,4 @@ impl Snapshot {
 #[inline]
 pub(crate) fn address_key(address: Ipv4Addr) -> u64 {
     1 << 32 | u64::from(u32::from(address))
-}
-
-/// The Ethernet addresses of a frame from `port` to `mac`.
-pub(crate) fn addresses(port: &PortLink, mac: MacAddr) -> Addresses {
-    Addresses::new(mac, port.mac)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use super::{PortLink, WordMap, address_key, addresses};
+use super::{PortLink, WordMap, address_key};
 use crate::config::{Cidr, Model};
 use crate::drop_reason::DropReason;
 use crate::io::PortId;
@@ -12,35 +12,49 @@ use crate::wire::ethernet::Addresses;
 
 /// Where a frame to some address goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NextHop {
-    /// Out of a port, with these Ethernet addresses.
-    Known {
-        /// The port.
-        port: PortId,
-        /// Destination and source of the frame.
-        addresses: Addresses,
-        /// The largest IP packet that fits.
-        mtu: u16,
-    },
-    /// To a neighbour whose Ethernet address is not known yet.
-    Unresolved {
-        /// The port that leads to it.
-        port: PortId,
-        /// The neighbour.
-        address: Ipv4Addr,
-    },
-    /// Nowhere.
+pub struct NextHop {
+    /// Destination and source of the frame.
+    pub(crate) addresses: Addresses,
+    /// The port it leaves by.
+    pub(crate) port: PortId,
+    /// The largest IP packet that fits; none does where the hop cannot be used.
+    pub(crate) mtu: u16,
+    state: HopState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum HopState {
+    Known,
+    /// The neighbour's Ethernet address is not known yet.
+    Unresolved(Ipv4Addr),
     NoRoute,
 }
 
 impl NextHop {
-    /// Why a packet to here is dropped, unless it need not be.
-    pub fn refusal(self) -> Option<DropReason> {
-        match self {
-            Self::Known { .. } => None,
-            Self::Unresolved { .. } => Some(DropReason::NeighbourUnresolved),
-            Self::NoRoute => Some(DropReason::NoRoute),
+    /// Nowhere.
+    pub const NO_ROUTE: Self =
+        Self { addresses: Addresses([0; 12]), port: PortId(0), mtu: 0, state: HopState::NoRoute };
+
+    /// Why a packet that does not fit is dropped.
+    pub(crate) fn refusal(self) -> DropReason {
+        match self.state {
+            HopState::Known => DropReason::ExceedsMtu,
+            HopState::Unresolved(_) => DropReason::NeighbourUnresolved,
+            HopState::NoRoute => DropReason::NoRoute,
         }
+    }
+
+    /// The neighbour that has to be asked for its Ethernet address.
+    pub(crate) fn wanted(self) -> Option<(PortId, Ipv4Addr)> {
+        match self.state {
+            HopState::Unresolved(address) => Some((self.port, address)),
+            _ => None,
+        }
+    }
+
+    /// Whether packets from there can only come in by this port.
+    pub(crate) fn is_behind(self, port: PortId) -> bool {
+        self.state == HopState::NoRoute || self.port == port
     }
 }
 
@@ -88,7 +102,7 @@ impl Routes {
         let mut routes = Self {
             connected: connected.into(),
             default: with_id().find_map(|(port, id)| Some((id, port.gateway?))),
-            default_hop: NextHop::NoRoute,
+            default_hop: NextHop::NO_ROUTE,
             by_neighbour,
             macs: macs.into(),
             synthetic: neighbours.synthetic,
@@ -121,9 +135,10 @@ impl Routes {
         let mac = mac.or_else(|| self.synthetic.then(|| synthetic_mac(address)));
         match (mac, self.ports.get(port.index())) {
             (Some(mac), Some(link)) => {
-                NextHop::Known { port, addresses: addresses(link, mac), mtu: link.mtu }
+                let addresses = Addresses::new(mac, link.mac);
+                NextHop { addresses, port, mtu: link.mtu, state: HopState::Known }
             }
-            _ => NextHop::Unresolved { port, address },
+            _ => NextHop { port, state: HopState::Unresolved(address), ..NextHop::NO_ROUTE },
         }
     }
 }

@@ -15,13 +15,11 @@ pub fn sum(bytes: &[u8]) -> u16 {
 }
 
 /// Adds the carries back in until 16 bits are left.
-#[inline]
+#[inline(always)]
 pub fn fold(total: u64) -> u16 {
-    let total = (total & 0xffff_ffff) + (total >> 32);
-    let total = (total & 0xffff) + ((total >> 16) & 0xffff) + (total >> 32);
-    let total = (total & 0xffff) + (total >> 16);
-    // At most 0xffff + 1 can have been left before this line, whose carry brings it to 16 bits.
-    ((total & 0xffff) + (total >> 16)) as u16
+    // A number plus itself turned by half its width has the sum of its halves, carry included, on top.
+    let halves = (total.wrapping_add(total.rotate_left(32)) >> 32) as u32;
+    (halves.wrapping_add(halves.rotate_left(16)) >> 16) as u16
 }
 
 /// The checksum field for data whose one's complement sum, the field counted as zero, is `sum`.

@@ -52,6 +52,18 @@ pub fn addresses(header: &[u8; HEADER_LEN]) -> Addresses {
     Addresses(both)
 }
 
+/// The destination of the frame that begins with `header`, as [`destination_word`] has it.
+#[inline(always)]
+pub fn destination_of(header: &[u8; HEADER_LEN]) -> u64 {
+    u64::from_le_bytes([header[0], header[1], header[2], header[3], header[4], header[5], 0, 0])
+}
+
+/// An address in one word, to be compared at once.
+pub fn destination_word(mac: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.0;
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+}
+
 /// The EtherType of the frame that begins with `header`.
 #[inline]
 pub fn ether_type(header: &[u8; HEADER_LEN]) -> u16 {

@@ -35,7 +35,7 @@ good_config() {
 bed_up 1
 
 good_config | sed 's/iface=c1/iface=nosuch0/' >"$config"
-refused "an interface that does not exist" 1 'nosuch0' 'does the interface exist' 'ip link'
+refused "an interface that does not exist" 1 'nosuch0' '[Dd]oes the interface exist' 'ip link'
 
 good_config | sed 's/iface=c1/speed=11/' >"$config"
 refused "a device without its interface" 1 'net_af_packet0,speed=11'
@@ -47,12 +47,13 @@ good_config | sed 's/net_af_packet0,iface=c1/0000:ff:1f.7/' >"$config"
 refused "a PCI device that does not exist" 1 '0000:ff:1f.7'
 
 good_config >"$config"
-prefix=(setpriv --inh-caps=-net_raw,-net_admin --bounding-set=-net_raw,-net_admin)
+none=-net_raw,-net_admin
+prefix=(setpriv "--inh-caps=$none" "--bounding-set=$none")
 refused "no capability" 1 'CAP_NET_RAW' 'CAP_NET_ADMIN'
 prefix=()
 
 good_config | sed 's/net_af_packet1,iface=s1/net_af_packet0,iface=c1/' >"$config"
-refused "two ports on one device" 2 'net_af_packet0' 'outside'
+refused "two ports on one device" 2 ':19: port inside' 'net_af_packet0' 'line 14'
 
 good_config | sed '/^device/d' >"$config"
 refused "ports without devices" 2 'device' '--port outside=DEVICE'

@@ -9,7 +9,11 @@ set -euo pipefail
 case_start 90
 
 hugepages() { cat /sys/kernel/mm/hugepages/*/{nr,free}_hugepages 2>/dev/null | tr '\n' ' '; }
-left_files() { find /dev/hugepages /dev/shm /var/run /tmp -maxdepth 2 \( -name 'rtemap_*' -o -name 'dpdk' \) 2>/dev/null; }
+left_files() {
+    # EAL makes its directory in any case; what counts is what is in it.
+    find /dev/hugepages /dev/shm /run/dpdk /var/run/dpdk /tmp/dpdk ! -type d \
+        \( -name 'rtemap_*' -o -path '*/dpdk/*' \) 2>/dev/null || true
+}
 
 # `stops SIGNAL WHEN`
 stops() {

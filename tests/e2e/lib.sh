@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # what is set in one file is used in others
 # What the end-to-end cases share. A case sources this, calls `case_start`, makes checks, and ends with `case_end`.
 #
 # Each check prints one line: "ok    what", "FAIL  what: why" or "skip  what: why". The first check that needs what a
@@ -34,7 +34,7 @@ case_start() {
         exit
     fi
     sandbox_enter
-    cd "$run"
+    cd "$run" || exit
     ulimit -n 8192 2>/dev/null || true
     # The sandbox is its own PID namespace, so this tells what hung before the outside ends it all.
     (sleep "$(($1 - 5))" && printf 'FAIL  %s: not done within %s s\n' "$case_name" "$1" && show_logs) &

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # what is set in one file is used in others
 # Thirty reloads while connections of all kinds go on. To be sourced, after lib.sh and traffic.sh.
 
 # `reload_pool NUMBER`: the backends after that reload. They come and go, change weight, are drained and taken down; each

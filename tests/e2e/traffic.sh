@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # what is set in one file is used in others
 # Real traffic through guideway, for every driver and number of workers. To be sourced, after lib.sh.
 
 traffic_config() {
@@ -43,7 +43,7 @@ traffic_case() {
 check_pings() {
     check "ping of guideway's own address, outside" net client ping -q -c 3 -i 0.2 -W 2 10.0.0.1
     check "ping of the frontend" net client ping -q -c 3 -i 0.2 -W 2 "$vip"
-    check "ping of the frontend, full frames" net client ping -q -c 3 -i 0.2 -W 2 -s 1472 -M do "$vip"
+    check "ping of the frontend, full frames" net client ping -q -c 3 -i 0.2 -W 2 -s 1472 -M "do" "$vip"
     check "ping of guideway's own address, inside" net b1 ping -q -c 3 -i 0.2 -W 2 10.1.0.1
     net client ping -q -c 1 -W 1 10.0.0.99 >/dev/null 2>&1 || true
     # The kernel keeps an entry without an address for who does not answer.

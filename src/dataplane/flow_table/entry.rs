@@ -112,6 +112,18 @@ impl Value {
         Tick::from_bits((self.0 >> SEEN_SHIFT) as u32)
     }
 
+    #[inline(always)]
+    pub(super) fn is_established(self) -> bool {
+        self.0 >> STATE_SHIFT & 3 == State::Established as u64
+    }
+
+    /// The same, with another tick of its last packet.
+    #[inline(always)]
+    pub(super) fn seen_at(self, now: Tick) -> Self {
+        let kept = self.0 & !(0x00ff_ffff << SEEN_SHIFT);
+        Self(kept | u64::from(now.to_bits()) << SEEN_SHIFT)
+    }
+
     #[inline]
     pub(super) fn is_second(self) -> bool {
         self.0 & SECOND_BIT != 0

@@ -15,7 +15,6 @@ use super::counters::{Counter, WorkerCounters};
 use crate::packet::FlowKey;
 use crate::snapshot::{BackendId, Frontend, FrontendId, Snapshot};
 use crate::tick::Tick;
-use crate::wire::Protocol;
 use crate::wire::l4::TcpFlags;
 use entry::{DISPLACED_MASK, DISPLACED_SHIFT, State, Value};
 
@@ -36,6 +35,7 @@ pub(super) struct Query<'a> {
     pub(super) key: FlowKey,
     pub(super) hash: u64,
     pub(super) flags: TcpFlags,
+    pub(super) is_udp: bool,
     pub(super) frontend: &'a Frontend,
     pub(super) world: &'a Snapshot,
     pub(super) now: Tick,
@@ -316,17 +316,19 @@ fn flow_hash(key: FlowKey, world: &Snapshot) -> Option<u64> {
 }
 
 impl Line {
-    /// The flow of `query`, if it is here and not over. Its last-seen tick and state move on.
-    #[inline]
+    /// The flow of `query`, if it is here. Its last-seen tick and state move on.
+    #[inline(always)]
     fn find(&mut self, query: &Query<'_>) -> Option<Found> {
-        let way = self.keys.iter().position(|key| *key == query.key.0)?;
-        let old = Value(*self.values.get(way)?);
-        if old.is_over(query.frontend.idle_ticks, query.now) || !keeps_its_backend(old, query) {
-            return Some(Found::Choose);
+        let (value, _) = self.values.iter_mut().zip(self.keys).find(|(_, key)| *key == query.key.0)?;
+        let old = Value(*value);
+        let age = query.now.since(old.seen());
+        // Nearly always: an established flow goes on. No timeout is longer than the idle timeout.
+        let goes_on = old.is_established() && age <= query.frontend.idle_ticks && !query.flags.any(TURNS);
+        if !goes_on || query.is_udp {
+            return Some(find_closely(value, query));
         }
-        let new = old.touched(query.flags, query.now);
-        if new != old {
-            self.values[way] = new.0;
+        if age != 0 {
+            *value = old.seen_at(query.now).0;
         }
         Some(Found::Backend(old.backend()))
     }
@@ -373,18 +375,32 @@ impl Line {
     }
 }
 
+/// The bits that change a flow's state.
+const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
+
+/// For all flows that are not in the middle of a TCP connection.
+fn find_closely(value: &mut u64, query: &Query<'_>) -> Found {
+    let old = Value(*value);
+    if old.is_over(query.frontend.idle_ticks, query.now) || !keeps_its_backend(old, query) {
+        return Found::Choose;
+    }
+    let new = old.touched(query.flags, query.now);
+    if new != old {
+        *value = new.0;
+    }
+    Found::Backend(old.backend())
+}
+
 /// Whether the flow's next packet goes where the ones before it went. UDP leaves a backend that is down;
 /// so does a TCP flow that only now begins, by a new SYN.
-#[inline]
 fn keeps_its_backend(value: Value, query: &Query<'_>) -> bool {
     let backend = query.world.backend(value.backend());
-    if query.flags.opens() && value.state() != State::Established {
+    if query.flags.opens() && !value.is_established() {
         // A client that uses its port again is a new flow, once the old one was closing; and a SYN that
         // is sent again may go elsewhere only if its backend takes none any more.
         return value.state() == State::HalfOpen && backend.is_some_and(|b| !b.is_down);
     }
-    let is_udp = query.frontend.endpoint.protocol == Protocol::Udp;
-    backend.is_some_and(|b| !(is_udp && b.is_down))
+    backend.is_some_and(|b| !(query.is_udp && b.is_down))
 }
 
 #[inline]
