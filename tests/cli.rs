@@ -337,12 +337,11 @@ fn warnings_are_told_and_do_not_stop_anything() {
     let ended = desk.run("check --config odd.toml");
     assert_eq!(ended.code, Some(0));
     assert!(ended.err.starts_with("warning: odd.toml:") && ended.err.contains("nothing uses pool spare"));
-    assert!(
-        ended.out.contains("sound, but cannot run yet:\nodd.toml: port outside has no device")
-            || ended.out.contains("port outside has no device"),
-        "{}",
-        ended.out
-    );
+    // Ports without a device are no error where no port is opened.
+    let (_, after) = ended.out.split_once("\nsound, but cannot run yet:\n").unwrap();
+    let places = ["port outside has no device", "port inside has no device"];
+    assert_eq!(after.lines().count(), 2, "{after}");
+    assert!(after.lines().zip(places).all(|(line, part)| line.contains(part)), "{after}");
 }
 
 #[test]
@@ -982,7 +981,7 @@ fn check_tells_of_rules_that_come_go_and_stay() {
     let said = desk.good("check --config new.toml --against old.toml");
     assert!(said.contains("\n- rule dns: 203.0.113.10:53/udp is removed"), "{said}");
     assert!(said.contains("\n+ rule dns: 203.0.113.11:53/udp is new\n"), "{said}");
-    assert!(!said.contains("rule https:") || !said.contains("~ rule https"), "{said}");
+    assert!(!said.contains("~ rule"), "{said}");
     let said = desk.good("check --config old.toml --against old.toml");
     assert!(said.contains("\nno rule changes\n") && !said.contains("\n~"), "{said}");
     desk.write("new.toml", text.replace("backend_port = 8443", "backend_port = 8444"));

@@ -33,13 +33,13 @@ impl Frame for ArenaFrame {
     #[inline]
     fn bytes(&self) -> &[u8] {
         let (start, len) = (self.field(DATA_OFFSET_AT), self.field(DATA_LEN_AT));
-        self.0.get(start..start + len).unwrap_or_default()
+        self.0.get(start..).and_then(|data| data.get(..len)).unwrap_or_default()
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         let (start, len) = (self.field(DATA_OFFSET_AT), self.field(DATA_LEN_AT));
-        self.0.get_mut(start..start + len).unwrap_or_default()
+        self.0.get_mut(start..).and_then(|data| data.get_mut(..len)).unwrap_or_default()
     }
 }
 

@@ -43,10 +43,11 @@ target_directory() { printf '%s' "${CARGO_TARGET_DIR:-$root/target}"; }
 # The built program, or the one that GUIDEWAY names.
 guideway_binary() { printf '%s' "${GUIDEWAY:-$(target_directory)/release/guideway}"; }
 
-# In a process group of its own, so that a script that is stopped can stop all of it (see `end_group`).
+# In a process group of its own, so that a script that is stopped can stop all of it (see `end_group`); and told to end
+# where the script is killed.
 group=''
 run_in_group() {
-    setsid "$@" &
+    setsid setpriv --pdeathsig TERM "$@" &
     group=$!
     local status=0
     wait "$group" || status=$?

@@ -46,11 +46,14 @@ install_quietly='
     fi
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq -o Dpkg::Use-Pty=0 update
-    apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@" >/dev/null
+    said=$(apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@" 2>&1) || {
+        echo "$said" >&2
+        exit 1
+    }
     for package in "$@"; do
-        if [ "$package" = nginx ] && command -v systemctl >/dev/null; then
-            systemctl --quiet disable nginx 2>/dev/null || true
-        fi
+        [ "$package" = nginx ] || continue
+        update-rc.d nginx disable >/dev/null 2>&1 || true
+        systemctl --quiet disable nginx >/dev/null 2>&1 || true
     done'
 
 # `install_packages PACKAGE...`

@@ -105,13 +105,24 @@ pub struct Cidr {
 
 impl Cidr {
     /// The network mask, in host order.
+    #[inline]
     pub fn mask(self) -> u32 {
         u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0)
     }
 
     /// Whether `address` lies in the network.
+    #[inline]
     pub fn contains(self, address: Ipv4Addr) -> bool {
         (u32::from(self.address) ^ u32::from(address)) & self.mask() == 0
+    }
+}
+
+impl Cidr {
+    /// Whether `address` is the network's first or last, which no host has (RFC 1122 section 3.2.1.3);
+    /// networks of one or two addresses have only hosts (RFC 3021).
+    pub fn is_edge(self, address: Ipv4Addr) -> bool {
+        let host = u32::from(address) & !self.mask();
+        self.prefix_len < 31 && (host == 0 || host == !self.mask())
     }
 }
 

@@ -16,7 +16,7 @@ impl Lanes {
             let (lane, ours) = self.ours.as_slice()[i];
             if let (Some(frame), Some(link)) = (burst.get_mut(lane.index()), world.port(source.port())) {
                 let outcome = self.answer_one(frame.bytes_mut(), ours, source.port(), link, world);
-                self.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
+                self.outcomes.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
             }
         }
     }
@@ -58,7 +58,7 @@ impl Lanes {
         let is_reply = packet.operation == arp::Operation::Reply;
         if !packet.sender.is_unspecified() {
             let (address, mac) = (packet.sender, packet.sender_mac);
-            self.tell(Event::Neighbour { port, address, mac, is_reply });
+            self.outcomes.tell(Event::Neighbour { port, address, mac, is_reply });
         }
         if is_reply {
             return Ok(Outcome::Control);

@@ -3,7 +3,9 @@
 use super::lanes::{Client, Headers, Lane, Lanes, Ours, Outcome, Response, Source};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::packet::{EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, parse, parse_plain};
+use crate::packet::{
+    EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse, parse_plain,
+};
 use crate::snapshot::{BackendId, PortLink, Snapshot};
 use crate::wire::ethernet;
 
@@ -13,13 +15,15 @@ impl Lanes {
     pub(super) fn classify<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
         let Some(link) = world.port(source.port()) else {
             (Self::numbered(burst))
-                .for_each(|(lane, _)| self.decide(lane, Outcome::Drop(DropReason::NotOurs)));
+                .for_each(|(lane, _)| self.outcomes.decide(lane, Outcome::Drop(DropReason::NotOurs)));
             return;
         };
-        let station = ethernet::destination_word(link.mac);
+        // Where the port takes frames to any station, nothing is compared.
+        let mask = if link.filters { ethernet::DESTINATION_MASK } else { 0 };
+        let station = ethernet::destination_word(link.mac) & mask;
         for (lane, frame) in Self::numbered(burst) {
             let bytes = frame.bytes();
-            let is_for_us = |header| !link.filters || ethernet::destination_of(header) == station;
+            let is_for_us = |header| ethernet::first_word(header) & mask == station;
             match parse_plain(bytes).filter(|_| bytes.first_chunk().is_some_and(is_for_us)) {
                 Some(packet) => self.classify_transport(lane, &packet, source, world),
                 None => self.classify_rare(lane, bytes, link, source, world),
@@ -33,7 +37,9 @@ impl Lanes {
         let headers = Headers::new(packet, lane);
         if let Some(frontend) = world.frontend_at(to) {
             let key = FlowKey::new(packet.ip.source, packet.source_port, frontend.0);
+            let seed = world.frontend(frontend).map_or(0, |frontend| frontend.flow_seed);
             self.clients.push(Client { key, headers, frontend, backend: None });
+            self.hashes.push(key.client() ^ seed);
             return;
         }
         match classify_response(packet, source, world) {
@@ -41,7 +47,7 @@ impl Lanes {
                 let client = packet.ip.destination.octets();
                 self.responses.push(Response { headers, client, backend });
             }
-            Err(reason) => self.decide(lane, Outcome::Drop(reason)),
+            Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
         }
     }
 
@@ -51,21 +57,21 @@ impl Lanes {
     fn classify_rare(&mut self, lane: Lane, bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot) {
         let parsed = match parse(bytes) {
             Ok(parsed) => parsed,
-            Err(reason) => return self.decide(lane, Outcome::Drop(reason)),
+            Err(reason) => return self.outcomes.decide(lane, Outcome::Drop(reason)),
         };
         let is_arp = matches!(parsed, Parsed::Arp);
         if let Err(reason) = check_mac(bytes, link, is_arp) {
-            return self.decide(lane, Outcome::Drop(reason));
+            return self.outcomes.decide(lane, Outcome::Drop(reason));
         }
         match parsed {
             Parsed::Transport(packet) => self.classify_transport(lane, &packet, source, world),
             Parsed::Icmp(ip) => match classify_other(&ip, world) {
                 Ok(()) => self.ours.push((lane, Ours::Icmp(ip))),
-                Err(reason) => self.decide(lane, Outcome::Drop(reason)),
+                Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             },
             Parsed::OtherIpv4(ip) => {
                 let reason = classify_other(&ip, world).err().unwrap_or(DropReason::NoRule);
-                self.decide(lane, Outcome::Drop(reason));
+                self.outcomes.decide(lane, Outcome::Drop(reason));
             }
             Parsed::Arp => self.ours.push((lane, Ours::Arp)),
         }
@@ -86,9 +92,14 @@ fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(
 #[inline]
 fn classify_response(packet: &Packet, source: Source, world: &Snapshot) -> Result<BackendId, DropReason> {
     let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
-    let Some(id) = world.responder_at(from) else { return Err(stranger(&packet.ip, world)) };
+    let Some(id) = world.responder_at(from) else {
+        return Err(stranger(&packet.ip, packet.source_port, world));
+    };
     if world.local(packet.ip.destination).is_some() {
         return Err(DropReason::NoRule);
+    }
+    if is_martian(packet.ip.destination) || packet.destination_port == 0 {
+        return Err(DropReason::MartianDestination);
     }
     let backend = world.backend(id).ok_or(DropReason::NotOurs)?;
     // From elsewhere the source address is made up, and translating it would lend it our name.
@@ -97,8 +108,10 @@ fn classify_response(packet: &Packet, source: Source, world: &Snapshot) -> Resul
 
 /// Why a packet is not for us to forward.
 #[cold]
-fn stranger(ip: &Ipv4Packet, world: &Snapshot) -> DropReason {
-    if world.local(ip.source).is_some() {
+fn stranger(ip: &Ipv4Packet, source_port: u16, world: &Snapshot) -> DropReason {
+    if let Some(flaw) = flaw_of_source(ip.source, source_port) {
+        flaw
+    } else if world.local(ip.source).is_some() {
         // Nobody but us sends from our addresses: such a packet was made up, or loops.
         DropReason::MartianSource
     } else if world.local(ip.destination).is_some() {
@@ -110,9 +123,9 @@ fn stranger(ip: &Ipv4Packet, world: &Snapshot) -> DropReason {
 
 /// Whether a packet that is neither TCP nor UDP is for us.
 fn classify_other(ip: &Ipv4Packet, world: &Snapshot) -> Result<(), DropReason> {
-    if world.local(ip.source).is_none() && world.local(ip.destination).is_some() {
-        Ok(())
-    } else {
-        Err(stranger(ip, world))
+    // Without ports there is none that could be wrong.
+    match stranger(ip, 1, world) {
+        DropReason::NoRule => Ok(()),
+        reason => Err(reason),
     }
 }

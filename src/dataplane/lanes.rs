@@ -180,11 +180,9 @@ pub(super) struct Response {
 }
 
 /// The burst at hand. Made once a worker, used for every burst.
-pub struct Lanes {
-    pub(super) len: usize,
-    /// By lane.
-    pub(super) outcome: [Outcome; BURST_MAX],
-    /// `hashes` belongs to `clients`, entry by entry.
+#[derive(Default)]
+pub(super) struct Lanes {
+    /// `hashes` belongs to `clients`, entry by entry: what will be hashed at first, the hash later.
     pub(super) clients: List<Client>,
     pub(super) hashes: List<u64>,
     pub(super) responses: List<Response>,
@@ -192,10 +190,17 @@ pub struct Lanes {
     pub(super) misses: List<u8>,
     /// Frames for us.
     pub(super) ours: List<(Lane, Ours)>,
-    pub(super) events: Vec<Event>,
-    /// How many frames are forwarded, and where to, as long as it is one port.
-    pub(super) forwarded: usize,
-    pub(super) forwarded_to: PortId,
+    pub(super) outcomes: Outcomes,
+}
+
+/// What becomes of the frames of a burst.
+pub struct Outcomes {
+    len: usize,
+    by_lane: [Outcome; BURST_MAX],
+    forwarded: usize,
+    /// A bit for each port that frames are forwarded to.
+    forwarded_to: u32,
+    events: Vec<Event>,
 }
 
 /// A frame that we answer ourselves.
@@ -208,19 +213,14 @@ pub(super) enum Ours {
     Icmp(Ipv4Packet),
 }
 
-impl Default for Lanes {
+impl Default for Outcomes {
     fn default() -> Self {
         Self {
             len: 0,
-            outcome: [Outcome::Control; BURST_MAX],
-            clients: List::default(),
-            hashes: List::default(),
-            responses: List::default(),
-            misses: List::default(),
-            ours: List::default(),
-            events: Vec::with_capacity(EVENTS_MAX),
+            by_lane: [Outcome::Control; BURST_MAX],
             forwarded: 0,
-            forwarded_to: PortId(0),
+            forwarded_to: 0,
+            events: Vec::with_capacity(EVENTS_MAX),
         }
     }
 }
@@ -229,14 +229,15 @@ impl Lanes {
     /// Forgets the last burst. `len` is the next one's, at most `BURST_MAX`.
     pub(super) fn begin(&mut self, len: usize) {
         debug_assert!(len <= BURST_MAX, "a burst is never longer than its lanes");
-        self.len = len.min(BURST_MAX);
         self.clients.clear();
         self.hashes.clear();
         self.responses.clear();
         self.misses.clear();
         self.ours.clear();
-        self.events.clear();
-        self.forwarded = 0;
+        self.outcomes.len = len.min(BURST_MAX);
+        self.outcomes.forwarded = 0;
+        self.outcomes.forwarded_to = 0;
+        self.outcomes.events.clear();
     }
 
     /// The lanes of the burst, in order.
@@ -244,15 +245,18 @@ impl Lanes {
     pub(super) fn numbered<'f, F>(burst: &'f mut [F]) -> impl Iterator<Item = (Lane, &'f mut F)> {
         burst.iter_mut().take(BURST_MAX).enumerate().map(|(lane, frame)| (Lane(lane as u8), frame))
     }
+}
 
+impl Outcomes {
     /// What becomes of each frame, in their order.
-    pub fn outcomes(&self) -> &[Outcome] {
-        self.outcome.get(..self.len).unwrap_or_default()
+    pub fn by_lane(&self) -> &[Outcome] {
+        self.by_lane.get(..self.len).unwrap_or_default()
     }
 
     /// The port that all frames of the burst leave by, if that is what becomes of them.
     pub fn all_forwarded_to(&self) -> Option<PortId> {
-        (self.forwarded == self.len).then_some(self.forwarded_to)
+        let is_one = self.forwarded == self.len && self.forwarded_to.is_power_of_two();
+        is_one.then(|| PortId(self.forwarded_to.trailing_zeros() as u8))
     }
 
     /// What the management thread should know.
@@ -262,17 +266,14 @@ impl Lanes {
 
     #[inline(always)]
     pub(super) fn decide(&mut self, lane: Lane, outcome: Outcome) {
-        self.outcome[lane.index()] = outcome;
+        self.by_lane[lane.index()] = outcome;
     }
 
     #[inline(always)]
     pub(super) fn forward(&mut self, lane: Lane, port: PortId) {
-        self.outcome[lane.index()] = Outcome::Forward(port);
-        // Once two ports differ, the count can no longer reach the burst's length.
-        if self.forwarded == 0 {
-            self.forwarded_to = port;
-        }
-        self.forwarded += usize::from(port == self.forwarded_to);
+        self.by_lane[lane.index()] = Outcome::Forward(port);
+        self.forwarded += 1;
+        self.forwarded_to |= 1 << (port.0 & 31);
     }
 
     /// Remembers an event while there is room.
@@ -282,3 +283,5 @@ impl Lanes {
         }
     }
 }
+
+const _: () = assert!(crate::io::PORTS_MAX <= 32, "ports are bits of a word");

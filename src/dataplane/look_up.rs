@@ -2,9 +2,10 @@
 //! rule's Maglev table.
 
 use super::counters::WorkerCounters;
-use super::flow_table::{FlowTable, Found, Query};
+use super::flow_table::{FlowTable, Found, Lines, Query};
 use super::lanes::{Client, Headers, Lanes, Outcome};
 use crate::drop_reason::DropReason;
+use crate::packet::flaw_of_source;
 use crate::snapshot::{BackendId, Snapshot};
 use crate::tick::Tick;
 
@@ -12,10 +13,6 @@ impl Lanes {
     /// Hashes the keys of all clients' packets, side by side.
     #[inline(always)]
     pub(super) fn hash_flows(&mut self, world: &Snapshot) {
-        for client in self.clients.as_slice() {
-            let seed = world.frontend(client.frontend).map_or(0, |frontend| frontend.flow_seed);
-            self.hashes.push(client.key.client() ^ seed);
-        }
         world.hash.words(self.hashes.as_mut_slice());
     }
 
@@ -39,19 +36,18 @@ impl Lanes {
         let mut lines = flows.open();
         let Self { clients, hashes, misses, .. } = self;
         for (i, (client, hash)) in clients.as_mut_slice().iter_mut().zip(hashes.as_slice()).enumerate() {
-            let Some(query) = query(client, *hash, world, now) else { continue };
-            match lines.find_first(&query) {
-                Found::Backend(backend) => {
-                    client.backend = Some(backend);
-                    continue;
+            let Some(frontend) = world.frontend(client.frontend) else { continue };
+            let Headers { tcp_flags, is_udp, .. } = client.headers;
+            let found = lines.find_established(*hash, client.key, tcp_flags, frontend.idle_ticks, now);
+            client.backend = match found {
+                Some(backend) if !is_udp || world.backend(backend).is_some_and(|b| !b.is_down) => {
+                    Some(backend)
                 }
-                // At once, so that the flow's next packets in this burst wait for the choice as well.
-                Found::Choose => lines.forget(&query, counters),
-                Found::NotYet => {}
+                _ => look_closer(&mut lines, client, *hash, world, now, counters),
+            };
+            if client.backend.is_none() {
+                misses.push(i as u8);
             }
-            lines.prefetch_second(*hash);
-            query.frontend.selector.prefetch(*hash);
-            misses.push(i as u8);
         }
     }
 
@@ -66,7 +62,7 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let mut lines = flows.open();
-        let Self { clients, hashes, misses, outcome, .. } = self;
+        let Self { clients, hashes, misses, outcomes, .. } = self;
         for miss in misses.as_slice() {
             let i = usize::from(*miss);
             let (Some(client), Some(hash)) = (clients.as_mut_slice().get_mut(i), hashes.as_slice().get(i))
@@ -82,23 +78,53 @@ impl Lanes {
             };
             match chosen {
                 Ok(backend) => client.backend = Some(backend),
-                Err(reason) => outcome[client.headers.lane.index()] = Outcome::Drop(reason),
+                Err(reason) => outcomes.decide(client.headers.lane, Outcome::Drop(reason)),
             }
         }
     }
+}
+
+/// For flows that begin, end, are UDP to a backend that is down, or are not in their first line.
+#[inline(never)]
+fn look_closer(
+    lines: &mut Lines<'_>,
+    client: &Client,
+    hash: u64,
+    world: &Snapshot,
+    now: Tick,
+    counters: &WorkerCounters,
+) -> Option<BackendId> {
+    let query = query(client, hash, world, now)?;
+    match lines.find_first(&query) {
+        Found::Backend(backend) => return Some(backend),
+        // At once, so that the flow's next packets in this burst wait for the choice as well.
+        Found::Choose => lines.forget(&query, counters),
+        Found::NotYet => {}
+    }
+    lines.prefetch_second(hash);
+    query.frontend.selector.prefetch(hash);
+    None
 }
 
 /// A backend for a new flow.
 #[inline]
 fn choose(query: &Query<'_>) -> Result<BackendId, DropReason> {
     let Query { key, hash, frontend, world, .. } = query;
-    // Nobody but us sends from our addresses: such a packet was made up, or loops. Looked at for new flows
-    // only, which suffices: no such flow ever becomes an old one.
-    if world.local(key.client_address()).is_some() {
+    let client = key.client_address();
+    // Looked at for new flows only, which suffices: no such flow ever becomes an old one.
+    if let Some(flaw) = flaw_of_source(client, key.client_port()) {
+        return Err(flaw);
+    }
+    // Nobody but us sends from our addresses: such a packet was made up, or loops.
+    if world.local(client).is_some() {
         return Err(DropReason::MartianSource);
     }
-    let choice = frontend.selector.choose(&world.hash, *key, *hash);
-    choice.map(|choice| choice.backend).ok_or(DropReason::NoBackendAvailable)
+    let choice = frontend.selector.choose(&world.hash, *key, *hash).ok_or(DropReason::NoBackendAvailable)?;
+    // It would get a packet from itself, and answer itself.
+    if world.backend(choice.backend).is_some_and(|backend| backend.address == client) {
+        return Err(DropReason::Hairpin);
+    }
+    Ok(choice.backend)
 }
 
 #[inline(always)]

@@ -20,7 +20,7 @@ mod worker;
 
 pub use counters::{BackendCounters, BackendTotals, Totals, WorkerCounters, WorkerTotals};
 pub use flow_table::FlowTable;
-pub use lanes::{Event, Outcome, Source};
+pub use lanes::{Event, Outcome, Outcomes, Source};
 pub use mesh::{ControlFrame, Mesh, Seat};
 pub use worker::{IdlePolicy, Worker, WorkerId, WorkerPort};
 
@@ -45,14 +45,14 @@ impl Path {
         Self { flows, counters, lanes: Box::default(), steering: steer::Steering::new(id, workers) }
     }
 
-    /// Takes every frame of `burst` from parsing to its outcome, which `lanes` holds afterwards.
+    /// Takes every frame of `burst` from parsing to its outcome.
     pub fn process_burst<F: Frame>(
         &mut self,
         burst: &mut [F],
         source: Source,
         world: &Snapshot,
         now: Tick,
-    ) -> &Lanes {
+    ) -> &Outcomes {
         let Self { flows, counters, lanes, steering } = self;
         lanes.begin(burst.len());
         lanes.classify(burst, source, world);
@@ -64,7 +64,7 @@ impl Path {
         lanes.to_backends(burst, world, counters);
         lanes.to_clients(burst, world, counters);
         lanes.answer(burst, source, world);
-        lanes
+        &lanes.outcomes
     }
 
     /// Forgets flows that have ended, some lines of the table at a time.

@@ -1,25 +1,23 @@
 //! Network address translation: clients' packets to their backends, responses back to the clients.
 
+use std::net::Ipv4Addr;
+
 use super::counters::WorkerCounters;
-use super::lanes::{Event, Headers, Lanes, Outcome, Response};
+use super::lanes::{Client, Event, Headers, Lanes, Outcome, Outcomes, Response};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::PLAIN_LEN;
-use crate::snapshot::{Deltas, NextHop, Snapshot};
+use crate::snapshot::{Backend, Deltas, NextHop, Snapshot};
 use crate::wire::ethernet::{self, Addresses};
 use crate::wire::{ipv4, l4};
 
 /// Where the segment of a plain packet begins.
 const PLAIN_SEGMENT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
 
-/// Everything that changes in a packet.
-struct Rewrite<'a> {
-    address_offset: usize,
-    address: [u8; 4],
-    port_offset: usize,
-    port: [u8; 2],
-    deltas: &'a Deltas,
-}
+/// The way from a client to its backend.
+const TO_BACKEND: bool = true;
+/// The way back.
+const TO_CLIENT: bool = false;
 
 impl Lanes {
     /// Rewrites clients' packets, decides where they leave, and counts them for the backend.
@@ -30,26 +28,18 @@ impl Lanes {
         world: &Snapshot,
         counters: &WorkerCounters,
     ) {
-        for i in 0..self.clients.as_slice().len() {
-            let client = self.clients.as_slice()[i];
-            let Some(id) = client.backend else { continue };
-            let Headers { lane, total_len, .. } = client.headers;
-            let (Some(backend), Some(frame)) = (world.backend(id), burst.get_mut(lane.index())) else {
-                self.decide(lane, Outcome::Drop(DropReason::NoBackendAvailable));
+        let Self { clients, outcomes, .. } = self;
+        for Client { headers, backend: id, .. } in clients.as_slice() {
+            let Some(id) = *id else { continue };
+            let (Some(backend), Some(frame)) = (world.backend(id), burst.get_mut(headers.lane.index()))
+            else {
+                outcomes.decide(headers.lane, Outcome::Drop(DropReason::NoBackendAvailable));
                 continue;
             };
-            let rewrite = Rewrite {
-                address_offset: ipv4::DESTINATION_OFFSET,
-                address: backend.address.octets(),
-                port_offset: l4::DESTINATION_PORT_OFFSET,
-                port: backend.port,
-                deltas: &backend.to_backend,
-            };
-            if self.forward_by(&backend.next_hop, &client.headers, frame, &rewrite)
-                && let Some(backend) = counters.backend(id)
-            {
+            let is_sent = forward::<F, TO_BACKEND>(outcomes, frame, headers, &backend.next_hop, backend);
+            if is_sent && let Some(backend) = counters.backend(id) {
                 backend.packets_in.add(1);
-                backend.bytes_in.add(total_len.into());
+                backend.bytes_in.add(headers.total_len.into());
             }
         }
     }
@@ -62,90 +52,94 @@ impl Lanes {
         world: &Snapshot,
         counters: &WorkerCounters,
     ) {
-        for i in 0..self.responses.as_slice().len() {
-            let Response { headers, client, backend: id } = self.responses.as_slice()[i];
-            let Headers { lane, total_len, .. } = headers;
-            let (Some(backend), Some(frame)) = (world.backend(id), burst.get_mut(lane.index())) else {
-                self.decide(lane, Outcome::Drop(DropReason::NoBackendAvailable));
+        let Self { responses, outcomes, .. } = self;
+        for Response { headers, client, backend: id } in responses.as_slice() {
+            let (Some(backend), Some(frame)) = (world.backend(*id), burst.get_mut(headers.lane.index()))
+            else {
+                outcomes.decide(headers.lane, Outcome::Drop(DropReason::NoBackendAvailable));
                 continue;
             };
-            let rewrite = Rewrite {
-                address_offset: ipv4::SOURCE_OFFSET,
-                address: backend.frontend_address.octets(),
-                port_offset: l4::SOURCE_PORT_OFFSET,
-                port: backend.frontend_port,
-                deltas: &backend.to_client,
-            };
-            let next_hop = world.routes.next_hop(client.into());
-            if self.forward_by(&next_hop, &headers, frame, &rewrite)
-                && let Some(backend) = counters.backend(id)
-            {
+            let next_hop = world.routes.next_hop(Ipv4Addr::from(*client));
+            let is_sent = forward::<F, TO_CLIENT>(outcomes, frame, headers, &next_hop, backend);
+            if is_sent && let Some(backend) = counters.backend(*id) {
                 backend.packets_out.add(1);
-                backend.bytes_out.add(total_len.into());
+                backend.bytes_out.add(headers.total_len.into());
             }
         }
     }
+}
 
-    #[inline(always)]
-    fn forward_by<F: Frame>(
-        &mut self,
-        next_hop: &NextHop,
-        headers: &Headers,
-        frame: &mut F,
-        rewrite: &Rewrite<'_>,
-    ) -> bool {
-        if headers.ttl <= 1 || headers.total_len > next_hop.mtu {
-            self.refuse(next_hop, headers);
-            return false;
-        }
-        let bytes = frame.bytes_mut();
-        match bytes.first_chunk_mut::<PLAIN_LEN>() {
-            Some(plain) if headers.are_plain() => {
-                // The same as below, where the compiler knows all offsets.
-                rewrite_headers(plain, PLAIN_SEGMENT, headers, &next_hop.addresses, rewrite);
-            }
-            _ => apply(bytes, headers, &next_hop.addresses, rewrite),
-        }
-        self.forward(headers.lane, next_hop.port);
-        true
+/// Rewrites the packet and sends it on its way, if it can go there.
+#[inline(always)]
+fn forward<F: Frame, const WAY: bool>(
+    outcomes: &mut Outcomes,
+    frame: &mut F,
+    headers: &Headers,
+    next_hop: &NextHop,
+    backend: &Backend,
+) -> bool {
+    if headers.ttl <= 1 || headers.total_len > next_hop.mtu {
+        refuse(outcomes, headers, next_hop);
+        return false;
     }
+    let bytes = frame.bytes_mut();
+    match bytes.first_chunk_mut::<PLAIN_LEN>() {
+        Some(plain) if headers.are_plain() => {
+            // The same as below, where the compiler knows all offsets.
+            rewrite::<WAY>(plain, PLAIN_SEGMENT, headers, &next_hop.addresses, backend);
+        }
+        _ => rewrite_any::<WAY>(bytes, headers, &next_hop.addresses, backend),
+    }
+    outcomes.forward(headers.lane, next_hop.port);
+    true
+}
 
-    /// A packet that cannot go where it should.
-    #[cold]
-    fn refuse(&mut self, next_hop: &NextHop, headers: &Headers) {
-        if headers.ttl <= 1 {
-            self.decide(headers.lane, Outcome::Drop(DropReason::TtlExceeded));
-            return;
-        }
-        if let Some((port, address)) = next_hop.wanted() {
-            self.tell(Event::Wanted { port, address });
-        }
-        self.decide(headers.lane, Outcome::Drop(next_hop.refusal()));
+/// A packet that cannot go where it should.
+#[cold]
+fn refuse(outcomes: &mut Outcomes, headers: &Headers, next_hop: &NextHop) {
+    if headers.ttl <= 1 {
+        outcomes.decide(headers.lane, Outcome::Drop(DropReason::TtlExceeded));
+        return;
     }
+    if let Some((port, address)) = next_hop.wanted() {
+        outcomes.tell(Event::Wanted { port, address });
+    }
+    outcomes.decide(headers.lane, Outcome::Drop(next_hop.refusal()));
+}
+
+#[cold]
+fn rewrite_any<const WAY: bool>(
+    frame: &mut [u8],
+    headers: &Headers,
+    ethernet: &Addresses,
+    backend: &Backend,
+) {
+    rewrite::<WAY>(frame, headers.payload_offset.into(), headers, ethernet, backend);
 }
 
 /// The two checksums change by the differences that were worked out with the configuration (RFC 1624), the
 /// rest is written over.
-#[cold]
-fn apply(frame: &mut [u8], headers: &Headers, ethernet: &Addresses, rewrite: &Rewrite<'_>) {
-    rewrite_headers(frame, headers.payload_offset.into(), headers, ethernet, rewrite);
-}
-
 #[inline(always)]
-fn rewrite_headers(
+fn rewrite<const WAY: bool>(
     frame: &mut [u8],
     segment: usize,
     headers: &Headers,
     ethernet: &Addresses,
-    rewrite: &Rewrite<'_>,
+    backend: &Backend,
 ) {
     const IP: usize = ethernet::HEADER_LEN;
-    let Rewrite { address_offset, address, port_offset, port, deltas } = rewrite;
+    let (address_offset, address, port_offset, port, deltas) = if WAY == TO_BACKEND {
+        let Backend { address, port, to_backend, .. } = backend;
+        (ipv4::DESTINATION_OFFSET, address, l4::DESTINATION_PORT_OFFSET, port, to_backend)
+    } else {
+        let Backend { frontend_address, frontend_port, to_client, .. } = backend;
+        (ipv4::SOURCE_OFFSET, frontend_address, l4::SOURCE_PORT_OFFSET, frontend_port, to_client)
+    };
     write(frame, 0, ethernet.0);
     write(frame, IP + ipv4::TTL_OFFSET, [headers.ttl - 1]);
     let checksum = read(frame, IP + ipv4::CHECKSUM_OFFSET);
     write(frame, IP + ipv4::CHECKSUM_OFFSET, deltas.ip.apply(checksum));
-    write(frame, IP + address_offset, *address);
+    write(frame, IP + address_offset, address.octets());
     write(frame, segment + port_offset, *port);
     if headers.is_udp {
         let checksum = read(frame, segment + l4::UDP_CHECKSUM_OFFSET);

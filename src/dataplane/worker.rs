@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::counters::WorkerCounters;
-use super::lanes::{Lanes, Outcome, Source};
+use super::lanes::{Outcome, Outcomes, Source};
 use super::mesh::{FrameKind, Handed, Seat};
 use super::{FlowTable, Path};
 use crate::drop_reason::DropReason;
@@ -153,8 +153,8 @@ impl<Q: Queues> Worker<Q> {
 
     fn process(&mut self, source: Source, tick: Tick) {
         let world = self.reader.current();
-        let lanes = self.path.process_burst(&mut self.burst, source, world, tick);
-        self.out.dispatch(&mut self.burst, lanes, source);
+        let outcomes = self.path.process_burst(&mut self.burst, source, world, tick);
+        self.out.dispatch(&mut self.burst, outcomes, source);
         self.out.counters.other.bursts.add(1);
         self.out.flush(&mut self.queues);
     }
@@ -194,13 +194,13 @@ struct Outbox<F> {
 
 impl<F: crate::io::Frame> Outbox<F> {
     /// Sends every frame of `burst` to where its outcome says.
-    fn dispatch(&mut self, burst: &mut Vec<F>, lanes: &Lanes, source: Source) {
-        if let Some(port) = lanes.all_forwarded_to()
+    fn dispatch(&mut self, burst: &mut Vec<F>, outcomes: &Outcomes, source: Source) {
+        if let Some(port) = outcomes.all_forwarded_to()
             && self.send_all(port, burst)
         {
             return;
         }
-        for (frame, outcome) in burst.drain(..).zip(lanes.outcomes()) {
+        for (frame, outcome) in burst.drain(..).zip(outcomes.by_lane()) {
             match *outcome {
                 Outcome::Forward(port) => self.send(port, FrameKind::Forwarded, frame),
                 Outcome::Answer(port) => self.send(port, FrameKind::Answer, frame),
@@ -209,7 +209,7 @@ impl<F: crate::io::Frame> Outbox<F> {
                 Outcome::Drop(reason) => self.counters.dropped(reason),
             }
         }
-        lanes.events().iter().for_each(|event| self.seat.tell(*event));
+        outcomes.events().iter().for_each(|event| self.seat.tell(*event));
     }
 
     /// Buffers a whole burst, where this worker can and there is room for it.

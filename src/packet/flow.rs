@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use crate::wire::Protocol;
 
-/// An address, a port and a protocol in one word.
+/// An address, a port and a protocol in one word. Addresses and ports are taken as they stand on the wire,
+/// the first byte lowest, so that none need be turned round on the way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct EndpointKey(pub u64);
 
@@ -12,8 +13,7 @@ impl EndpointKey {
     /// Never zero, for a protocol's number is not.
     #[inline]
     pub fn new(address: Ipv4Addr, port: u16, protocol: Protocol) -> Self {
-        let address = u64::from(u32::from(address));
-        Self(address << 32 | u64::from(port) << 16 | u64::from(protocol.number()))
+        Self(address_word(address) << 32 | port_word(port) << 16 | u64::from(protocol.number()))
     }
 }
 
@@ -33,7 +33,7 @@ impl FlowKey {
     /// The client's address and port, where they stand in a key.
     #[inline]
     pub fn client_word(client: Ipv4Addr, client_port: u16) -> u64 {
-        u64::from(u32::from(client)) << 32 | u64::from(client_port) << 16
+        address_word(client) << 32 | port_word(client_port) << 16
     }
 
     /// The part of the key that names the client.
@@ -44,12 +44,40 @@ impl FlowKey {
 
     /// The client's address.
     pub fn client_address(self) -> Ipv4Addr {
-        Ipv4Addr::from((self.0 >> 32) as u32)
+        Ipv4Addr::from(((self.0 >> 32) as u32).to_le_bytes())
+    }
+
+    /// The client's port.
+    pub fn client_port(self) -> u16 {
+        u16::from_be_bytes(((self.0 >> 16) as u16).to_le_bytes())
     }
 
     /// The index of the frontend.
     #[inline]
     pub fn frontend(self) -> u16 {
         (self.0 as u16).wrapping_sub(1)
+    }
+}
+
+#[inline(always)]
+fn address_word(address: Ipv4Addr) -> u64 {
+    u64::from(u32::from_le_bytes(address.octets()))
+}
+
+#[inline(always)]
+fn port_word(port: u16) -> u64 {
+    u64::from(u16::from_le_bytes(port.to_be_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_gives_back_what_it_was_made_of() {
+        let key = FlowKey::new(Ipv4Addr::new(192, 0, 2, 7), 40_001, 65_534);
+        assert_eq!((key.client_address(), key.client_port()), (Ipv4Addr::new(192, 0, 2, 7), 40_001));
+        assert_eq!(key.frontend(), 65_534);
+        assert_eq!(key.client() & 0xffff, 0);
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::drop_reason::DropReason;
 use crate::wire::l4::{self, TcpFlags};
-use crate::wire::{Protocol, ethernet, icmp, ipv4};
+use crate::wire::{Protocol, checksum, ethernet, icmp, ipv4};
 
 /// What a well-formed frame is.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +24,9 @@ pub enum Parsed {
 pub struct Packet {
     /// The packet around the segment or datagram.
     pub ip: Ipv4Packet,
-    /// Not 0.
+    /// 0 in packets that nobody sends in good faith; see [`flaw_of_source`].
     pub source_port: u16,
-    /// Not 0.
+    /// As above.
     pub destination_port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -37,7 +37,7 @@ pub struct Packet {
 /// An IPv4 packet that lies whole within the frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ipv4Packet {
-    /// Who sent it: a unicast address other than loopback.
+    /// Who sent it, or so it says; see [`flaw_of_source`].
     pub source: Ipv4Addr,
     /// Whom it is for.
     pub destination: Ipv4Addr,
@@ -68,48 +68,76 @@ impl Packet {
 #[inline(always)]
 pub fn parse_plain(frame: &[u8]) -> Option<Packet> {
     let h = frame.first_chunk::<PLAIN_LEN>()?;
-    // EtherType IPv4, version 4, five words of header; the byte after them is the type of service.
-    let is_plain_ipv4 = u32::from_be_bytes([h[12], h[13], h[14], h[15]]) & 0xffff_ff00 == 0x0800_4500;
-    let total_len = u16::from_be_bytes([h[16], h[17]]);
-    let payload_len = usize::from(total_len).wrapping_sub(ipv4::HEADER_LEN);
+    // The five words of the IPv4 header, as they lie in memory, the first byte lowest.
+    let ip = [word(h, 14), word(h, 18), word(h, 22), word(h, 26), word(h, 30)];
+    let total_len = ((ip[0] >> 16) as u16).swap_bytes();
+    // EtherType IPv4; version 4 with five words of header; neither a fragment nor one to follow.
+    let is_plain_ipv4 =
+        [h[12], h[13]] == [0x08, 0x00] && ip[0] & 0xff == 0x45 && ip[1] & FRAGMENT_BITS_OF_WORD == 0;
     let fits = usize::from(total_len) <= frame.len() - ethernet::HEADER_LEN;
-    let ip = &[
-        h[14], h[15], h[16], h[17], h[18], h[19], h[20], h[21], h[22], h[23], //
-        h[24], h[25], h[26], h[27], h[28], h[29], h[30], h[31], h[32], h[33],
-    ];
-    let header = ipv4::Header(ip);
-    if !is_plain_ipv4 || !fits || header.is_fragment() || !ipv4::checksum_is_right(ip) {
+    let sum = ip.iter().map(|word| u64::from(*word)).sum();
+    // From a group address nobody sends.
+    if !is_plain_ipv4 || !fits || checksum::fold(sum) != 0xffff || h[6] & 1 != 0 {
         return None;
     }
-    let (protocol, tcp_flags) = match header.protocol() {
+    let payload_len = i32::from(total_len) - ipv4::HEADER_LEN as i32;
+    let (protocol, tcp_flags) = match (ip[2] >> 8) as u8 {
         ipv4::PROTOCOL_TCP => {
-            let header_len = usize::from(h[46] >> 4) * 4;
+            let header_len = i32::from(h[46] >> 4) * 4;
             let flags = TcpFlags(h[47]);
-            if header_len < l4::TCP_HEADER_LEN || header_len > payload_len || flags.is_nonsense() {
+            if h[46] < 0x50 || header_len > payload_len || flags.is_nonsense() {
                 return None;
             }
             (Protocol::Tcp, flags)
         }
-        ipv4::PROTOCOL_UDP if usize::from(u16::from_be_bytes([h[38], h[39]])) == payload_len => {
+        ipv4::PROTOCOL_UDP => {
+            let udp_len = i32::from(u16::from_be_bytes([h[38], h[39]]));
+            if udp_len != payload_len || udp_len < l4::UDP_HEADER_LEN as i32 {
+                return None;
+            }
             (Protocol::Udp, TcpFlags::default())
         }
         _ => return None,
     };
-    let source_port = u16::from_be_bytes([h[34], h[35]]);
-    let destination_port = u16::from_be_bytes([h[36], h[37]]);
-    // A length that is too small has wrapped to one that is too large.
-    let is_odd = is_martian(header.source()) || source_port == 0 || destination_port == 0;
-    if is_odd || !(l4::UDP_HEADER_LEN..=usize::from(u16::MAX)).contains(&payload_len) {
-        return None;
-    }
     let ip = Ipv4Packet {
-        source: header.source(),
-        destination: header.destination(),
+        source: ip[3].to_le_bytes().into(),
+        destination: ip[4].to_le_bytes().into(),
         payload_offset: PLAIN_PAYLOAD_OFFSET,
         total_len,
-        ttl: header.ttl(),
+        ttl: ip[2] as u8,
     };
+    let source_port = u16::from_be_bytes([h[34], h[35]]);
+    let destination_port = u16::from_be_bytes([h[36], h[37]]);
     Some(Packet { ip, source_port, destination_port, protocol, tcp_flags })
+}
+
+/// The bits of the second word of an IPv4 header that a fragment has: "more fragments", and the offset.
+const FRAGMENT_BITS_OF_WORD: u32 = u32::from_le_bytes([0, 0, 0x3f, 0xff]);
+
+#[inline(always)]
+fn word(headers: &[u8; PLAIN_LEN], at: usize) -> u32 {
+    u32::from_le_bytes([headers[at], headers[at + 1], headers[at + 2], headers[at + 3]])
+}
+
+/// Why no packet can come from there, if that is so: an address of "this network", loopback, multicast,
+/// reserved or broadcast (RFC 1122 section 3.2.1.3, RFC 6890), or port 0.
+///
+/// Not part of parsing: only packets that begin a flow, or belong to none, need be asked.
+pub fn flaw_of_source(address: Ipv4Addr, port: u16) -> Option<DropReason> {
+    if is_martian(address) {
+        Some(DropReason::MartianSource)
+    } else if port == 0 {
+        Some(DropReason::PortZero)
+    } else {
+        None
+    }
+}
+
+/// Whether an address can stand for no single host: neither as a source nor as a destination.
+pub fn is_martian(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    // 1 to 223, in one comparison.
+    first.wrapping_sub(1) >= 223 || first == 127
 }
 
 impl std::fmt::Debug for TcpFlags {
@@ -127,6 +155,9 @@ impl std::fmt::Debug for TcpFlags {
 pub fn parse(frame: &[u8]) -> Result<Parsed, DropReason> {
     let (header, rest) =
         frame.split_first_chunk::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::EthernetTruncated)?;
+    if ethernet::addresses(header).source().is_group() {
+        return Err(DropReason::GroupSource);
+    }
     match ethernet::ether_type(header) {
         ethernet::TYPE_IPV4 => parse_ipv4(rest),
         other => other_ether_type(other),
@@ -161,9 +192,6 @@ fn parse_ipv4(bytes: &[u8]) -> Result<Parsed, DropReason> {
     if !checksum_is_right {
         return Err(DropReason::Ipv4BadChecksum);
     }
-    if is_martian(header.source()) {
-        return Err(DropReason::MartianSource);
-    }
     if header.is_fragment() {
         return Err(DropReason::Ipv4Fragment);
     }
@@ -181,15 +209,6 @@ fn parse_ipv4(bytes: &[u8]) -> Result<Parsed, DropReason> {
         ipv4::PROTOCOL_ICMP => Ok(Parsed::Icmp(ip)),
         _ => Ok(Parsed::OtherIpv4(ip)),
     }
-}
-
-/// Addresses that no packet on a wire can come from: "this network", loopback, multicast, reserved and
-/// broadcast (RFC 1122 section 3.2.1.3, RFC 6890).
-#[inline]
-fn is_martian(source: Ipv4Addr) -> bool {
-    let first = source.octets()[0];
-    // 1 to 223, in one comparison.
-    first.wrapping_sub(1) >= 223 || first == 127
 }
 
 #[inline]
@@ -224,9 +243,6 @@ fn transport(
     tcp_flags: TcpFlags,
 ) -> Result<Parsed, DropReason> {
     let (source_port, destination_port) = l4::ports(ports);
-    if source_port == 0 || destination_port == 0 {
-        return Err(DropReason::PortZero);
-    }
     Ok(Parsed::Transport(Packet { ip, source_port, destination_port, protocol, tcp_flags }))
 }
 
@@ -293,16 +309,12 @@ mod tests {
             ),
             ("first fragment", with(tcp_frame(), &[(20, 0x20)]), Ipv4Fragment),
             ("later fragment", with(tcp_frame(), &[(21, 1)]), Ipv4Fragment),
-            ("from loopback", with(tcp_frame(), &[(26, 127)]), MartianSource),
-            ("from multicast", with(tcp_frame(), &[(26, 224)]), MartianSource),
-            ("from 0.0.0.0/8", with(tcp_frame(), &[(26, 0)]), MartianSource),
+            ("from a group of stations", with(tcp_frame(), &[(6, 1)]), GroupSource),
             ("TCP cut", with(tcp_frame(), &[(17, 39)]), TcpTruncated),
             ("data offset 4", with(tcp_frame(), &[(46, 0x40)]), TcpBadOffset),
             ("data offset past the end", with(tcp_frame(), &[(46, 0x70)]), TcpBadOffset),
             ("SYN and FIN", with(tcp_frame(), &[(47, 0x03)]), TcpBadFlags),
             ("no flags", with(tcp_frame(), &[(47, 0)]), TcpBadFlags),
-            ("source port 0", with(tcp_frame(), &[(34, 0), (35, 0)]), PortZero),
-            ("destination port 0", with(udp_frame(), &[(36, 0), (37, 0)]), PortZero),
             ("UDP cut", with(udp_frame(), &[(17, 27)]), UdpTruncated),
             ("UDP length too long", with(udp_frame(), &[(39, 26)]), UdpBadLength),
             ("UDP length too short", with(udp_frame(), &[(39, 7)]), UdpBadLength),
@@ -311,6 +323,18 @@ mod tests {
         for (name, frame, reason) in cases {
             assert_eq!(parse(&frame).err(), Some(reason), "{name}");
         }
+    }
+
+    #[test]
+    fn some_sources_cannot_be() {
+        let flaw = |address: [u8; 4], port| flaw_of_source(address.into(), port);
+        for first in [0, 127, 224, 239, 240, 255] {
+            assert_eq!(flaw([first, 1, 2, 3], 9), Some(DropReason::MartianSource), "{first}");
+        }
+        for first in [1, 10, 126, 128, 192, 223] {
+            assert_eq!(flaw([first, 1, 2, 3], 9), None, "{first}");
+        }
+        assert_eq!(flaw(CLIENT, 0), Some(DropReason::PortZero));
     }
 
     #[test]

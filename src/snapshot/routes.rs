@@ -118,6 +118,7 @@ impl Routes {
     #[inline]
     pub fn next_hop(&self, destination: Ipv4Addr) -> NextHop {
         match self.connected.iter().find(|(network, _)| network.contains(destination)) {
+            Some((network, _)) if network.is_edge(destination) => NextHop::NO_ROUTE,
             Some((_, port)) => self.neighbour(*port, destination),
             None => self.default_hop,
         }

@@ -52,7 +52,7 @@ impl WordMap {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn line_of(&self, key: u64) -> usize {
         // The multiplier moves differences upwards only, so the high half, an address, is brought down
         // first. The multiplier is the golden ratio's fraction (Knuth, volume 3, section 6.4).
@@ -60,12 +60,13 @@ impl WordMap {
     }
 
     /// The value of `key`. One cache line, rarely two.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, key: u64) -> Option<u32> {
         let line = self.lines.get(self.line_of(key))?;
-        for (k, value) in line.keys.iter().zip(line.values) {
-            if *k == key && key != 0 {
-                return Some(value);
+        for place in 0..LINE_KEYS {
+            if line.keys[place] == key {
+                // The value of an empty place is that of no key.
+                return (key != 0).then_some(line.values[place]);
             }
         }
         // Places are taken from the first to the last: an empty last one means that none went on.

@@ -52,11 +52,16 @@ pub fn addresses(header: &[u8; HEADER_LEN]) -> Addresses {
     Addresses(both)
 }
 
-/// The destination of the frame that begins with `header`, as [`destination_word`] has it.
+/// The first eight bytes of the frame that begins with `header`: the destination, in the bits of
+/// [`DESTINATION_MASK`], and the beginning of the source.
 #[inline(always)]
-pub fn destination_of(header: &[u8; HEADER_LEN]) -> u64 {
-    u64::from_le_bytes([header[0], header[1], header[2], header[3], header[4], header[5], 0, 0])
+pub fn first_word(header: &[u8; HEADER_LEN]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *header;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
+
+/// Where the destination lies in the [`first_word`] of a frame.
+pub const DESTINATION_MASK: u64 = u64::from_le_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
 
 /// An address in one word, to be compared at once.
 pub fn destination_word(mac: MacAddr) -> u64 {

@@ -48,12 +48,25 @@ impl TcpFlags {
 
     /// Whether no segment of RFC 9293 has this combination: SYN with FIN or RST, or none of SYN, ACK
     /// and RST (section 3.10.7.4: every segment but these carries ACK).
-    #[inline]
+    #[inline(always)]
     pub fn is_nonsense(self) -> bool {
-        let opens_and_closes = self.any(Self::SYN) && self.closes();
-        opens_and_closes || !self.any(Self::SYN | Self::ACK | Self::RST)
+        NONSENSE >> (self.0 & 0x1f) & 1 == 1
     }
 }
+
+/// A bit for each combination of the five lowest control bits that makes no sense.
+const NONSENSE: u32 = {
+    let mut set = 0;
+    let mut bits = 0;
+    while bits < 32u8 {
+        let opens_and_closes = bits & TcpFlags::SYN != 0 && bits & (TcpFlags::FIN | TcpFlags::RST) != 0;
+        if opens_and_closes || bits & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == 0 {
+            set |= 1 << bits;
+        }
+        bits += 1;
+    }
+    set
+};
 
 /// The two ports at the start of either header, source first.
 #[inline]

@@ -65,6 +65,8 @@ case_outside() {
         fi
         kind=root
     fi
+    # A small /dev has no tun; the real root can make one that only the sandbox sees.
+    if [[ $driver == tap && ! -c /dev/net/tun ]] && (($(id -u) == 0)); then kind=root; fi
     trap sandbox_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
@@ -103,6 +105,32 @@ show_logs() {
         printf '%s--- the end of %s%s\n' "$dim" "${log#"$run/"}" "$plain"
         tail -n 25 "$log" | cut -c 1-240
     done
+}
+
+# Taps are made through /dev/net/tun.
+need_tun() {
+    [[ -c /dev/net/tun ]] || make_tun || true
+    if ! (: <>/dev/net/tun) 2>/dev/null; then
+        skip "$case_name" "/dev/net/tun is not there or cannot be opened"
+        case_end
+    fi
+}
+
+make_tun() {
+    local file name
+    mkdir "$run/dev"
+    mount --rbind /dev "$run/dev" && mount -t tmpfs -o mode=755 tmpfs /dev || return
+    for file in "$run"/dev/*; do
+        name=/dev/${file##*/}
+        if [[ -L $file ]]; then
+            cp -P "$file" "$name"
+        elif [[ -d $file ]]; then
+            mkdir "$name" && mount --rbind "$file" "$name"
+        else
+            touch "$name" && mount --bind "$file" "$name"
+        fi
+    done
+    mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200
 }
 
 # ---- checks ---------------------------------------------------------------------------------------------------------

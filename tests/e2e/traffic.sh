@@ -15,7 +15,12 @@ traffic_case() {
         skip "$case_name" "needs two CPUs"
         case_end
     fi
-    if [[ $driver == tap ]]; then bed_up 3 without-ports; else bed_up 3; fi
+    if [[ $driver == tap ]]; then
+        need_tun
+        bed_up 3 without-ports
+    else
+        bed_up 3
+    fi
     start_servers 3
     traffic_config 1 2 3 >"$config"
     gw_start

@@ -167,6 +167,33 @@ impl Lines<'_> {
         prefetch(self.lines.get(self.second_line(hash)));
     }
 
+    /// The backend of a flow that is in its first line, established, and goes on: nearly all are. `None`
+    /// for all others, whatever is the matter with them.
+    #[inline(always)]
+    pub(super) fn find_established(
+        &mut self,
+        hash: u64,
+        key: FlowKey,
+        flags: TcpFlags,
+        idle_ticks: u32,
+        now: Tick,
+    ) -> Option<BackendId> {
+        let index = self.first_line(hash);
+        let line = self.lines.get_mut(index)?;
+        let way = line.keys.iter().position(|k| *k == key.0)?;
+        let value = line.values.get_mut(way)?;
+        let old = Value(*value);
+        let age = now.since(old.seen());
+        // No timeout is longer than the idle timeout.
+        if !old.is_established() || age > idle_ticks || flags.any(TURNS) {
+            return None;
+        }
+        if age != 0 {
+            *value = old.seen_at(now).0;
+        }
+        Some(old.backend())
+    }
+
     /// Looks into the first line, and says whether the second need be looked at.
     #[inline]
     pub(super) fn find_first(&mut self, query: &Query<'_>) -> Found {
@@ -317,18 +344,16 @@ fn flow_hash(key: FlowKey, world: &Snapshot) -> Option<u64> {
 
 impl Line {
     /// The flow of `query`, if it is here. Its last-seen tick and state move on.
-    #[inline(always)]
     fn find(&mut self, query: &Query<'_>) -> Option<Found> {
-        let (value, _) = self.values.iter_mut().zip(self.keys).find(|(_, key)| *key == query.key.0)?;
+        let way = self.keys.iter().position(|key| *key == query.key.0)?;
+        let value = self.values.get_mut(way)?;
         let old = Value(*value);
-        let age = query.now.since(old.seen());
-        // Nearly always: an established flow goes on. No timeout is longer than the idle timeout.
-        let goes_on = old.is_established() && age <= query.frontend.idle_ticks && !query.flags.any(TURNS);
-        if !goes_on || query.is_udp {
-            return Some(find_closely(value, query));
+        if old.is_over(query.frontend.idle_ticks, query.now) || !keeps_its_backend(old, query) {
+            return Some(Found::Choose);
         }
-        if age != 0 {
-            *value = old.seen_at(query.now).0;
+        let new = old.touched(query.flags, query.now);
+        if new != old {
+            *value = new.0;
         }
         Some(Found::Backend(old.backend()))
     }
@@ -377,19 +402,6 @@ impl Line {
 
 /// The bits that change a flow's state.
 const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
-
-/// For all flows that are not in the middle of a TCP connection.
-fn find_closely(value: &mut u64, query: &Query<'_>) -> Found {
-    let old = Value(*value);
-    if old.is_over(query.frontend.idle_ticks, query.now) || !keeps_its_backend(old, query) {
-        return Found::Choose;
-    }
-    let new = old.touched(query.flags, query.now);
-    if new != old {
-        *value = new.0;
-    }
-    Found::Backend(old.backend())
-}
 
 /// Whether the flow's next packet goes where the ones before it went. UDP leaves a backend that is down;
 /// so does a TCP flow that only now begins, by a new SYN.
