@@ -1,5 +1,5 @@
 //! The program as its users have it: flags and files in; an exit code, text and capture files out.
-#![allow(unreachable_pub, missing_docs, reason = "a test is nobody's library")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails in a test's helper fails the test")]
 
 mod common;
 

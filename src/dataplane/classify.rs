@@ -1,6 +1,8 @@
 //! The first stage: what a frame is, and whose.
 
-use super::lanes::{Client, Headers, Lane, Lanes, Ours, Outcome, Response, Source};
+use std::net::Ipv4Addr;
+
+use super::lanes::{Client, Lane, Lanes, Ours, Outcome, Response, Source};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{
@@ -8,11 +10,12 @@ use crate::packet::{
 };
 use crate::snapshot::{BackendId, PortLink, Snapshot};
 use crate::wire::ethernet;
+use crate::wire::plain::PlainHeaders;
 
 impl Lanes {
     /// Reads every frame's headers, and finds out which frontend it is for or which backend it is from.
     #[inline(always)]
-    pub(super) fn classify<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
+    pub(super) fn classify<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
         let Some(link) = world.port(source.port()) else {
             (Self::numbered(burst))
                 .for_each(|(lane, _)| self.outcomes.decide(lane, Outcome::Drop(DropReason::NotOurs)));
@@ -20,11 +23,11 @@ impl Lanes {
         };
         // Where the port takes frames to any station, nothing is compared.
         let mask = if link.filters { ethernet::DESTINATION_MASK } else { 0 };
-        let station = ethernet::destination_word(link.mac) & mask;
+        let station = ethernet::destination_word(link.mac);
         for (lane, frame) in Self::numbered(burst) {
             let bytes = frame.bytes();
-            let is_for_us = |header| ethernet::first_word(header) & mask == station;
-            match parse_plain(bytes).filter(|_| bytes.first_chunk().is_some_and(is_for_us)) {
+            let is_for_us = |h: &PlainHeaders| (h.destination_and_source.get() ^ station) & mask == 0;
+            match parse_plain(bytes).filter(|_| PlainHeaders::of(bytes).is_some_and(is_for_us)) {
                 Some(packet) => self.classify_transport(lane, &packet, source, world),
                 None => self.classify_rare(lane, bytes, link, source, world),
             }
@@ -34,26 +37,22 @@ impl Lanes {
     #[inline(always)]
     fn classify_transport(&mut self, lane: Lane, packet: &Packet, source: Source, world: &Snapshot) {
         let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
-        let headers = Headers::new(packet, lane);
         if let Some(frontend) = world.frontend_at(to) {
             let key = FlowKey::new(packet.ip.source, packet.source_port, frontend.0);
             let seed = world.frontend(frontend).map_or(0, |frontend| frontend.flow_seed);
-            self.clients.push(Client { key, headers, frontend, backend: None });
+            let tcp_flags = packet.tcp_flags;
+            self.clients.push(Client { key, backend: BackendId::NONE, frontend, lane, tcp_flags });
             self.hashes.push(key.client() ^ seed);
             return;
         }
         match classify_response(packet, source, world) {
-            Ok(backend) => {
-                let client = packet.ip.destination.octets();
-                self.responses.push(Response { headers, client, backend });
-            }
+            Ok(backend) => self.responses.push(Response { backend, lane }),
             Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
         }
     }
 
     /// Frames that are not plain TCP or UDP, or that have something wrong with them.
     #[cold]
-    #[inline(never)]
     fn classify_rare(&mut self, lane: Lane, bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot) {
         let parsed = match parse(bytes) {
             Ok(parsed) => parsed,
@@ -89,11 +88,11 @@ fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn classify_response(packet: &Packet, source: Source, world: &Snapshot) -> Result<BackendId, DropReason> {
     let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
     let Some(id) = world.responder_at(from) else {
-        return Err(stranger(&packet.ip, packet.source_port, world));
+        return Err(stranger(packet.ip.source, packet.source_port, packet.ip.destination, world));
     };
     if world.local(packet.ip.destination).is_some() {
         return Err(DropReason::NoRule);
@@ -108,13 +107,13 @@ fn classify_response(packet: &Packet, source: Source, world: &Snapshot) -> Resul
 
 /// Why a packet is not for us to forward.
 #[cold]
-fn stranger(ip: &Ipv4Packet, source_port: u16, world: &Snapshot) -> DropReason {
-    if let Some(flaw) = flaw_of_source(ip.source, source_port) {
+fn stranger(source: Ipv4Addr, source_port: u16, destination: Ipv4Addr, world: &Snapshot) -> DropReason {
+    if let Some(flaw) = flaw_of_source(source, source_port) {
         flaw
-    } else if world.local(ip.source).is_some() {
+    } else if world.local(source).is_some() {
         // Nobody but us sends from our addresses: such a packet was made up, or loops.
         DropReason::MartianSource
-    } else if world.local(ip.destination).is_some() {
+    } else if world.local(destination).is_some() {
         DropReason::NoRule
     } else {
         DropReason::NotOurs
@@ -124,7 +123,7 @@ fn stranger(ip: &Ipv4Packet, source_port: u16, world: &Snapshot) -> DropReason {
 /// Whether a packet that is neither TCP nor UDP is for us.
 fn classify_other(ip: &Ipv4Packet, world: &Snapshot) -> Result<(), DropReason> {
     // Without ports there is none that could be wrong.
-    match stranger(ip, 1, world) {
+    match stranger(ip.source, 1, ip.destination, world) {
         DropReason::NoRule => Ok(()),
         reason => Err(reason),
     }

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use super::worker::WorkerId;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
-use crate::packet::{FlowKey, Ipv4Packet, PLAIN_PAYLOAD_OFFSET, Packet};
+use crate::packet::{FlowKey, Ipv4Packet};
 use crate::snapshot::{BackendId, FrontendId};
+use crate::wire::MacAddr;
 use crate::wire::l4::TcpFlags;
-use crate::wire::{MacAddr, Protocol};
 
 /// Where the frames of a burst come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,53 +130,30 @@ impl<T: Copy> List<T> {
     }
 }
 
-/// What the later stages need of a packet's headers.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Headers {
-    pub(super) payload_offset: u16,
-    pub(super) total_len: u16,
-    pub(super) ttl: u8,
-    pub(super) tcp_flags: TcpFlags,
-    pub(super) is_udp: bool,
-    pub(super) lane: Lane,
-}
-
-impl Headers {
-    #[inline(always)]
-    pub(super) fn new(packet: &Packet, lane: Lane) -> Self {
-        Self {
-            payload_offset: packet.ip.payload_offset,
-            total_len: packet.ip.total_len,
-            ttl: packet.ip.ttl,
-            tcp_flags: packet.tcp_flags,
-            is_udp: packet.protocol == Protocol::Udp,
-            lane,
-        }
-    }
-
-    /// Whether the headers are where nearly all packets have them.
-    #[inline(always)]
-    pub(super) fn are_plain(&self) -> bool {
-        self.payload_offset == PLAIN_PAYLOAD_OFFSET
-    }
-}
-
-/// One client's packet on its way through the stages.
+/// One client's packet on its way through the stages. What else is to be known stands in the frame.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Client {
     pub(super) key: FlowKey,
-    pub(super) headers: Headers,
+    /// `BackendId::NONE` until it is chosen.
+    pub(super) backend: BackendId,
     pub(super) frontend: FrontendId,
-    /// `None` until it is chosen.
-    pub(super) backend: Option<BackendId>,
+    pub(super) lane: Lane,
+    /// All clear for UDP, and for no sound TCP packet.
+    pub(super) tcp_flags: TcpFlags,
+}
+
+impl Client {
+    #[inline(always)]
+    pub(super) fn is_udp(&self) -> bool {
+        self.tcp_flags == TcpFlags::default()
+    }
 }
 
 /// One backend's packet to a client.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Response {
-    pub(super) headers: Headers,
-    pub(super) client: [u8; 4],
     pub(super) backend: BackendId,
+    pub(super) lane: Lane,
 }
 
 /// The burst at hand. Made once a worker, used for every burst.
@@ -240,10 +217,10 @@ impl Lanes {
         self.outcomes.events.clear();
     }
 
-    /// The lanes of the burst, in order.
+    /// The frames of the burst with their lanes, in order.
     #[inline(always)]
-    pub(super) fn numbered<'f, F>(burst: &'f mut [F]) -> impl Iterator<Item = (Lane, &'f mut F)> {
-        burst.iter_mut().take(BURST_MAX).enumerate().map(|(lane, frame)| (Lane(lane as u8), frame))
+    pub(super) fn numbered<F>(burst: &[F]) -> impl Iterator<Item = (Lane, &F)> {
+        (0u8..BURST_MAX as u8).map(Lane).zip(burst)
     }
 }
 

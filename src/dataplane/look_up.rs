@@ -3,7 +3,7 @@
 
 use super::counters::WorkerCounters;
 use super::flow_table::{FlowTable, Found, Lines, Query};
-use super::lanes::{Client, Headers, Lanes, Outcome};
+use super::lanes::{Client, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::packet::flaw_of_source;
 use crate::snapshot::{BackendId, Snapshot};
@@ -37,15 +37,13 @@ impl Lanes {
         let Self { clients, hashes, misses, .. } = self;
         for (i, (client, hash)) in clients.as_mut_slice().iter_mut().zip(hashes.as_slice()).enumerate() {
             let Some(frontend) = world.frontend(client.frontend) else { continue };
-            let Headers { tcp_flags, is_udp, .. } = client.headers;
-            let found = lines.find_established(*hash, client.key, tcp_flags, frontend.idle_ticks, now);
+            let idle_ticks = frontend.idle_ticks;
+            let found = lines.find_established(*hash, client.key, client.tcp_flags, idle_ticks, now);
             client.backend = match found {
-                Some(backend) if !is_udp || world.backend(backend).is_some_and(|b| !b.is_down) => {
-                    Some(backend)
-                }
+                Some(id) if !client.is_udp() || world.backend(id).is_some_and(|b| !b.is_down) => id,
                 _ => look_closer(&mut lines, client, *hash, world, now, counters),
             };
-            if client.backend.is_none() {
+            if client.backend == BackendId::NONE {
                 misses.push(i as u8);
             }
         }
@@ -77,8 +75,8 @@ impl Lanes {
                 }),
             };
             match chosen {
-                Ok(backend) => client.backend = Some(backend),
-                Err(reason) => outcomes.decide(client.headers.lane, Outcome::Drop(reason)),
+                Ok(backend) => client.backend = backend,
+                Err(reason) => outcomes.decide(client.lane, Outcome::Drop(reason)),
             }
         }
     }
@@ -93,17 +91,17 @@ fn look_closer(
     world: &Snapshot,
     now: Tick,
     counters: &WorkerCounters,
-) -> Option<BackendId> {
-    let query = query(client, hash, world, now)?;
+) -> BackendId {
+    let Some(query) = query(client, hash, world, now) else { return BackendId::NONE };
     match lines.find_first(&query) {
-        Found::Backend(backend) => return Some(backend),
+        Found::Backend(backend) => return backend,
         // At once, so that the flow's next packets in this burst wait for the choice as well.
         Found::Choose => lines.forget(&query, counters),
         Found::NotYet => {}
     }
     lines.prefetch_second(hash);
     query.frontend.selector.prefetch(hash);
-    None
+    BackendId::NONE
 }
 
 /// A backend for a new flow.
@@ -130,6 +128,6 @@ fn choose(query: &Query<'_>) -> Result<BackendId, DropReason> {
 #[inline(always)]
 fn query<'a>(client: &Client, hash: u64, world: &'a Snapshot, now: Tick) -> Option<Query<'a>> {
     let frontend = world.frontend(client.frontend)?;
-    let Headers { tcp_flags: flags, is_udp, .. } = client.headers;
-    Some(Query { key: client.key, hash, flags, is_udp, frontend, world, now })
+    let Client { key, tcp_flags: flags, .. } = *client;
+    Some(Query { key, hash, flags, is_udp: client.is_udp(), frontend, world, now })
 }

@@ -2,17 +2,16 @@
 
 use std::net::Ipv4Addr;
 
+use zerocopy::FromBytes;
+
 use super::counters::WorkerCounters;
-use super::lanes::{Client, Event, Headers, Lanes, Outcome, Outcomes, Response};
+use super::lanes::{Client, Event, Lane, Lanes, Outcome, Outcomes, Response};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::packet::PLAIN_LEN;
 use crate::snapshot::{Backend, Deltas, NextHop, Snapshot};
-use crate::wire::ethernet::{self, Addresses};
+use crate::wire::ethernet::Addresses;
+use crate::wire::plain::{self, EthernetIpv4};
 use crate::wire::{ipv4, l4};
-
-/// Where the segment of a plain packet begins.
-const PLAIN_SEGMENT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
 
 /// The way from a client to its backend.
 const TO_BACKEND: bool = true;
@@ -29,17 +28,15 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let Self { clients, outcomes, .. } = self;
-        for Client { headers, backend: id, .. } in clients.as_slice() {
-            let Some(id) = *id else { continue };
-            let (Some(backend), Some(frame)) = (world.backend(id), burst.get_mut(headers.lane.index()))
-            else {
-                outcomes.decide(headers.lane, Outcome::Drop(DropReason::NoBackendAvailable));
+        for Client { lane, backend: id, .. } in clients.as_slice() {
+            // For some, none was chosen: their outcome stands.
+            let (Some(backend), Some(frame)) = (world.backend(*id), burst.get_mut(lane.index())) else {
                 continue;
             };
-            let is_sent = forward::<F, TO_BACKEND>(outcomes, frame, headers, &backend.next_hop, backend);
-            if is_sent && let Some(backend) = counters.backend(id) {
+            let sent = forward::<TO_BACKEND>(outcomes, frame.bytes_mut(), *lane, &backend.next_hop, backend);
+            if let (Some(bytes), Some(backend)) = (sent, counters.backend(*id)) {
                 backend.packets_in.add(1);
-                backend.bytes_in.add(headers.total_len.into());
+                backend.bytes_in.add(bytes.into());
             }
         }
     }
@@ -53,112 +50,120 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let Self { responses, outcomes, .. } = self;
-        for Response { headers, client, backend: id } in responses.as_slice() {
-            let (Some(backend), Some(frame)) = (world.backend(*id), burst.get_mut(headers.lane.index()))
-            else {
-                outcomes.decide(headers.lane, Outcome::Drop(DropReason::NoBackendAvailable));
+        for Response { lane, backend: id } in responses.as_slice() {
+            let (Some(backend), Some(frame)) = (world.backend(*id), burst.get_mut(lane.index())) else {
+                outcomes.decide(*lane, Outcome::Drop(DropReason::NotOurs));
                 continue;
             };
-            let next_hop = world.routes.next_hop(Ipv4Addr::from(*client));
-            let is_sent = forward::<F, TO_CLIENT>(outcomes, frame, headers, &next_hop, backend);
-            if is_sent && let Some(backend) = counters.backend(*id) {
+            let bytes = frame.bytes_mut();
+            let next_hop = destination(bytes).map_or(NextHop::NO_ROUTE, |to| world.routes.next_hop(to));
+            let sent = forward::<TO_CLIENT>(outcomes, bytes, *lane, &next_hop, backend);
+            if let (Some(bytes), Some(backend)) = (sent, counters.backend(*id)) {
                 backend.packets_out.add(1);
-                backend.bytes_out.add(headers.total_len.into());
+                backend.bytes_out.add(bytes.into());
             }
         }
     }
 }
 
-/// Rewrites the packet and sends it on its way, if it can go there.
 #[inline(always)]
-fn forward<F: Frame, const WAY: bool>(
+fn destination(frame: &[u8]) -> Option<Ipv4Addr> {
+    EthernetIpv4::ref_from_prefix(frame).ok().map(|(headers, _)| headers.destination.into())
+}
+
+/// Rewrites the packet and sends it on its way, if it can go there. Returns its bytes then.
+#[inline(always)]
+fn forward<const WAY: bool>(
     outcomes: &mut Outcomes,
-    frame: &mut F,
-    headers: &Headers,
+    frame: &mut [u8],
+    lane: Lane,
     next_hop: &NextHop,
     backend: &Backend,
-) -> bool {
-    if headers.ttl <= 1 || headers.total_len > next_hop.mtu {
-        refuse(outcomes, headers, next_hop);
-        return false;
+) -> Option<u16> {
+    let is_long = frame.len() >= plain::LEN;
+    let (headers, rest) = EthernetIpv4::mut_from_prefix(frame).ok()?;
+    let total_len = u16::from_be_bytes(headers.total_len);
+    if headers.ttl <= 1 || total_len > next_hop.mtu {
+        refuse(outcomes, lane, headers.ttl, next_hop);
+        return None;
     }
-    let bytes = frame.bytes_mut();
-    match bytes.first_chunk_mut::<PLAIN_LEN>() {
-        Some(plain) if headers.are_plain() => {
-            // The same as below, where the compiler knows all offsets.
-            rewrite::<WAY>(plain, PLAIN_SEGMENT, headers, &next_hop.addresses, backend);
-        }
-        _ => rewrite_any::<WAY>(bytes, headers, &next_hop.addresses, backend),
+    if u32::from(headers.version_and_len) == plain::VERSION_AND_LEN && is_long {
+        let segment = rest.first_chunk_mut::<{ l4::TCP_HEADER_LEN }>()?;
+        // The same as below, where the compiler knows all offsets.
+        rewrite::<WAY>(headers, segment, &next_hop.addresses, backend);
+    } else {
+        rewrite_any::<WAY>(headers, rest, &next_hop.addresses, backend);
     }
-    outcomes.forward(headers.lane, next_hop.port);
-    true
+    outcomes.forward(lane, next_hop.port);
+    Some(total_len)
 }
 
 /// A packet that cannot go where it should.
 #[cold]
-fn refuse(outcomes: &mut Outcomes, headers: &Headers, next_hop: &NextHop) {
-    if headers.ttl <= 1 {
-        outcomes.decide(headers.lane, Outcome::Drop(DropReason::TtlExceeded));
+fn refuse(outcomes: &mut Outcomes, lane: Lane, ttl: u8, next_hop: &NextHop) {
+    if ttl <= 1 {
+        outcomes.decide(lane, Outcome::Drop(DropReason::TtlExceeded));
         return;
     }
     if let Some((port, address)) = next_hop.wanted() {
         outcomes.tell(Event::Wanted { port, address });
     }
-    outcomes.decide(headers.lane, Outcome::Drop(next_hop.refusal()));
+    outcomes.decide(lane, Outcome::Drop(next_hop.refusal()));
 }
 
+/// Packets with IPv4 options, and very short ones.
 #[cold]
 fn rewrite_any<const WAY: bool>(
-    frame: &mut [u8],
-    headers: &Headers,
+    headers: &mut EthernetIpv4,
+    rest: &mut [u8],
     ethernet: &Addresses,
     backend: &Backend,
 ) {
-    rewrite::<WAY>(frame, headers.payload_offset.into(), headers, ethernet, backend);
+    let options_len = (usize::from(headers.version_and_len & 15) * 4).saturating_sub(ipv4::HEADER_LEN);
+    if let Some(segment) = rest.get_mut(options_len..) {
+        rewrite::<WAY>(headers, segment, ethernet, backend);
+    }
 }
 
 /// The two checksums change by the differences that were worked out with the configuration (RFC 1624), the
 /// rest is written over.
 #[inline(always)]
 fn rewrite<const WAY: bool>(
-    frame: &mut [u8],
-    segment: usize,
-    headers: &Headers,
+    headers: &mut EthernetIpv4,
+    segment: &mut [u8],
     ethernet: &Addresses,
     backend: &Backend,
 ) {
-    const IP: usize = ethernet::HEADER_LEN;
-    let (address_offset, address, port_offset, port, deltas) = if WAY == TO_BACKEND {
-        let Backend { address, port, to_backend, .. } = backend;
-        (ipv4::DESTINATION_OFFSET, address, l4::DESTINATION_PORT_OFFSET, port, to_backend)
+    headers.ethernet = ethernet.0;
+    headers.ttl -= 1;
+    let deltas = if WAY == TO_BACKEND {
+        headers.destination = backend.address.octets();
+        write(segment, l4::DESTINATION_PORT_OFFSET, backend.port);
+        &backend.to_backend
     } else {
-        let Backend { frontend_address, frontend_port, to_client, .. } = backend;
-        (ipv4::SOURCE_OFFSET, frontend_address, l4::SOURCE_PORT_OFFSET, frontend_port, to_client)
+        headers.source = backend.frontend_address.octets();
+        write(segment, l4::SOURCE_PORT_OFFSET, backend.frontend_port);
+        &backend.to_client
     };
-    write(frame, 0, ethernet.0);
-    write(frame, IP + ipv4::TTL_OFFSET, [headers.ttl - 1]);
-    let checksum = read(frame, IP + ipv4::CHECKSUM_OFFSET);
-    write(frame, IP + ipv4::CHECKSUM_OFFSET, deltas.ip.apply(checksum));
-    write(frame, IP + address_offset, address.octets());
-    write(frame, segment + port_offset, *port);
-    if headers.is_udp {
-        let checksum = read(frame, segment + l4::UDP_CHECKSUM_OFFSET);
-        write(frame, segment + l4::UDP_CHECKSUM_OFFSET, udp_checksum(deltas, checksum));
+    headers.checksum = deltas.ip.apply(headers.checksum);
+    if headers.protocol == ipv4::PROTOCOL_UDP {
+        let checksum = read(segment, l4::UDP_CHECKSUM_OFFSET);
+        write(segment, l4::UDP_CHECKSUM_OFFSET, udp_checksum(deltas, checksum));
     } else {
-        let checksum = read(frame, segment + l4::TCP_CHECKSUM_OFFSET);
-        write(frame, segment + l4::TCP_CHECKSUM_OFFSET, deltas.l4.apply(checksum));
+        let checksum = read(segment, l4::TCP_CHECKSUM_OFFSET);
+        write(segment, l4::TCP_CHECKSUM_OFFSET, deltas.l4.apply(checksum));
     }
 }
 
 /// Two bytes at `at`; zeros past the end, where no parsed header is.
 #[inline(always)]
-fn read(frame: &[u8], at: usize) -> [u8; 2] {
-    frame.get(at..).and_then(|rest| rest.first_chunk().copied()).unwrap_or_default()
+fn read(segment: &[u8], at: usize) -> [u8; 2] {
+    segment.get(at..).and_then(|rest| rest.first_chunk().copied()).unwrap_or_default()
 }
 
 #[inline(always)]
-fn write<const N: usize>(frame: &mut [u8], at: usize, bytes: [u8; N]) {
-    if let Some(place) = frame.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>()) {
+fn write(segment: &mut [u8], at: usize, bytes: [u8; 2]) {
+    if let Some(place) = segment.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *place = bytes;
     }
 }

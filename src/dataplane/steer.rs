@@ -45,7 +45,7 @@ impl Lanes {
                 self.hashes.as_mut_slice()[kept] = hash;
                 kept += 1;
             } else {
-                self.outcomes.decide(client.headers.lane, Outcome::HandOver(owner));
+                self.outcomes.decide(client.lane, Outcome::HandOver(owner));
             }
         }
         self.clients.truncate(kept);

@@ -6,8 +6,5 @@ mod parse;
 mod siphash;
 
 pub use flow::{EndpointKey, FlowKey};
-pub use parse::{
-    Ipv4Packet, PLAIN_LEN, PLAIN_PAYLOAD_OFFSET, Packet, Parsed, flaw_of_source, is_martian, parse,
-    parse_plain,
-};
+pub use parse::{Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse, parse_plain};
 pub use siphash::SipHash;

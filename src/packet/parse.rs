@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::drop_reason::DropReason;
 use crate::wire::l4::{self, TcpFlags};
+use crate::wire::plain::{self, PlainHeaders};
 use crate::wire::{Protocol, checksum, ethernet, icmp, ipv4};
 
 /// What a well-formed frame is.
@@ -49,49 +50,38 @@ pub struct Ipv4Packet {
     pub ttl: u8,
 }
 
-/// Bytes of a plain packet's headers: Ethernet, IPv4 without options, TCP without options.
-pub const PLAIN_LEN: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + l4::TCP_HEADER_LEN;
-
-/// Where the segment of a plain packet begins.
-pub const PLAIN_PAYLOAD_OFFSET: u16 = (ethernet::HEADER_LEN + ipv4::HEADER_LEN) as u16;
-
-impl Packet {
-    /// Whether the headers are where nearly all packets have them: no VLAN tag, no IPv4 options.
-    #[inline]
-    pub fn is_plain(&self) -> bool {
-        self.ip.payload_offset == PLAIN_PAYLOAD_OFFSET
-    }
-}
-
 /// [`parse`] for nearly all TCP and UDP packets, in straight line. `None` for all that needs a closer look:
 /// what is wrong, and what is rare.
 #[inline(always)]
 pub fn parse_plain(frame: &[u8]) -> Option<Packet> {
-    let h = frame.first_chunk::<PLAIN_LEN>()?;
-    // The five words of the IPv4 header, as they lie in memory, the first byte lowest.
-    let ip = [word(h, 14), word(h, 18), word(h, 22), word(h, 26), word(h, 30)];
-    let total_len = ((ip[0] >> 16) as u16).swap_bytes();
-    // EtherType IPv4; version 4 with five words of header; neither a fragment nor one to follow.
-    let is_plain_ipv4 =
-        [h[12], h[13]] == [0x08, 0x00] && ip[0] & 0xff == 0x45 && ip[1] & FRAGMENT_BITS_OF_WORD == 0;
+    let h = PlainHeaders::of(frame)?;
+    let ip = h.ip.map(|word| word.get());
+    let total_len = h.total_len();
+    let is_plain_ipv4 = h.ether_type.get() == plain::TYPE_IPV4
+        && ip[0] & 0xff == plain::VERSION_AND_LEN
+        && ip[1] & plain::FRAGMENT_BITS == 0;
     let fits = usize::from(total_len) <= frame.len() - ethernet::HEADER_LEN;
     let sum = ip.iter().map(|word| u64::from(*word)).sum();
-    // From a group address nobody sends.
-    if !is_plain_ipv4 || !fits || checksum::fold(sum) != 0xffff || h[6] & 1 != 0 {
+    // The last: from a group address nobody sends.
+    if !is_plain_ipv4
+        || !fits
+        || checksum::fold(sum) != 0xffff
+        || h.destination_and_source.get() >> 48 & 1 == 1
+    {
         return None;
     }
     let payload_len = i32::from(total_len) - ipv4::HEADER_LEN as i32;
-    let (protocol, tcp_flags) = match (ip[2] >> 8) as u8 {
+    let (protocol, tcp_flags) = match h.protocol() {
         ipv4::PROTOCOL_TCP => {
-            let header_len = i32::from(h[46] >> 4) * 4;
-            let flags = TcpFlags(h[47]);
-            if h[46] < 0x50 || header_len > payload_len || flags.is_nonsense() {
+            let header_len = i32::from(h.tcp_offset >> 4) * 4;
+            let flags = TcpFlags(h.tcp_flags);
+            if h.tcp_offset < 0x50 || header_len > payload_len || flags.is_nonsense() {
                 return None;
             }
             (Protocol::Tcp, flags)
         }
         ipv4::PROTOCOL_UDP => {
-            let udp_len = i32::from(u16::from_be_bytes([h[38], h[39]]));
+            let udp_len = i32::from(h.udp_len.get().swap_bytes());
             if udp_len != payload_len || udp_len < l4::UDP_HEADER_LEN as i32 {
                 return None;
             }
@@ -99,24 +89,20 @@ pub fn parse_plain(frame: &[u8]) -> Option<Packet> {
         }
         _ => return None,
     };
-    let ip = Ipv4Packet {
-        source: ip[3].to_le_bytes().into(),
-        destination: ip[4].to_le_bytes().into(),
-        payload_offset: PLAIN_PAYLOAD_OFFSET,
-        total_len,
-        ttl: ip[2] as u8,
-    };
-    let source_port = u16::from_be_bytes([h[34], h[35]]);
-    let destination_port = u16::from_be_bytes([h[36], h[37]]);
-    Some(Packet { ip, source_port, destination_port, protocol, tcp_flags })
-}
-
-/// The bits of the second word of an IPv4 header that a fragment has: "more fragments", and the offset.
-const FRAGMENT_BITS_OF_WORD: u32 = u32::from_le_bytes([0, 0, 0x3f, 0xff]);
-
-#[inline(always)]
-fn word(headers: &[u8; PLAIN_LEN], at: usize) -> u32 {
-    u32::from_le_bytes([headers[at], headers[at + 1], headers[at + 2], headers[at + 3]])
+    let ports = h.ports.get();
+    Some(Packet {
+        ip: Ipv4Packet {
+            source: ip[3].to_le_bytes().into(),
+            destination: ip[4].to_le_bytes().into(),
+            payload_offset: (ethernet::HEADER_LEN + ipv4::HEADER_LEN) as u16,
+            total_len,
+            ttl: ip[2] as u8,
+        },
+        source_port: (ports as u16).swap_bytes(),
+        destination_port: ((ports >> 16) as u16).swap_bytes(),
+        protocol,
+        tcp_flags,
+    })
 }
 
 /// Why no packet can come from there, if that is so: an address of "this network", loopback, multicast,
@@ -361,14 +347,14 @@ mod tests {
                 let len = base.len();
                 let flips: Vec<_> = flips.iter().map(|(at, value)| (at % len, *value)).collect();
                 let frame = with(base, &flips);
-                let plain = parse_plain(&frame);
+                let short = parse_plain(&frame);
                 let Ok(Parsed::Transport(packet)) = parse(&frame) else {
-                    prop_assert_eq!(plain, None);
+                    prop_assert_eq!(short, None);
                     continue;
                 };
                 // The short form takes all plain frames that are not shorter than the headers of TCP.
-                let is_long = frame.len() >= PLAIN_LEN;
-                prop_assert_eq!(plain, (packet.is_plain() && is_long).then_some(packet));
+                let is_plain = packet.ip.payload_offset == 34 && frame.len() >= plain::LEN;
+                prop_assert_eq!(short, is_plain.then_some(packet));
                 let sliced = SlicedPacket::from_ethernet(&frame).unwrap();
                 let Some(etherparse::NetSlice::Ipv4(ip)) = &sliced.net else { panic!("not IPv4") };
                 prop_assert_eq!(ip.header().source_addr(), packet.ip.source);

@@ -34,6 +34,11 @@ pub struct FrontendId(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct BackendId(pub u32);
 
+impl BackendId {
+    /// An id that no backend has.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
 /// Frontends a process can hold at once, those that linger included: a flow key has 16 bits for one, and
 /// the value 0 is taken.
 pub const FRONTENDS_MAX: usize = 65_535;

@@ -52,15 +52,7 @@ pub fn addresses(header: &[u8; HEADER_LEN]) -> Addresses {
     Addresses(both)
 }
 
-/// The first eight bytes of the frame that begins with `header`: the destination, in the bits of
-/// [`DESTINATION_MASK`], and the beginning of the source.
-#[inline(always)]
-pub fn first_word(header: &[u8; HEADER_LEN]) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *header;
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// Where the destination lies in the [`first_word`] of a frame.
+/// Where the destination lies in the first eight bytes of a frame.
 pub const DESTINATION_MASK: u64 = u64::from_le_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
 
 /// An address in one word, to be compared at once.

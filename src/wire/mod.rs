@@ -6,6 +6,7 @@ pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
 pub mod l4;
+pub mod plain;
 
 use std::fmt;
 use std::str::FromStr;
