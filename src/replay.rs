@@ -16,6 +16,9 @@ use crate::snapshot::{
 use crate::tick::Tick;
 use crate::wire::MacAddr;
 
+/// Longer than any timeout, and far shorter than the ticks take to go round.
+const LEAP: Duration = Duration::from_secs(25 * 60 * 60);
+
 /// A load balancer without ports.
 pub struct Replay {
     workers: Vec<Worker<MemoryQueues>>,
@@ -26,7 +29,7 @@ pub struct Replay {
     conditions: Conditions,
     ports: usize,
     bursts: usize,
-    swept_at: Tick,
+    swept_at: Duration,
 }
 
 /// Why a replay cannot begin.
@@ -81,7 +84,7 @@ impl Replay {
             conditions,
             ports,
             bursts: 0,
-            swept_at: Tick::default(),
+            swept_at: Duration::ZERO,
         })
     }
 
@@ -98,8 +101,13 @@ impl Replay {
         frames: impl IntoIterator<Item = Vec<u8>>,
     ) -> Vec<(PortId, Vec<u8>)> {
         // Flows end by the clock, not by the traffic: all that are over are gone before this burst.
-        if std::mem::replace(&mut self.swept_at, Tick::at(now)) != Tick::at(now) {
-            self.workers.iter_mut().for_each(|worker| worker.sweep_all(now));
+        let last = std::mem::replace(&mut self.swept_at, now);
+        // Ticks go round: after a leap, all is swept once beyond every timeout first.
+        let leaps = now.saturating_sub(last) > LEAP;
+        for at in [leaps.then_some(last + LEAP), Some(now)].into_iter().flatten() {
+            if Tick::at(at) != Tick::at(last) {
+                self.workers.iter_mut().for_each(|worker| worker.sweep_all(at));
+            }
         }
         let first = self.bursts % self.workers.len();
         self.bursts += 1;

@@ -1,5 +1,6 @@
 //! Whole bursts give what their frames give one by one, in the same order, and nothing on the path
 //! allocates.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod common;
 

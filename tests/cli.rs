@@ -16,6 +16,9 @@ use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
 use pcap_file::{DataLink, TsResolution};
 use serde_json::Value;
 
+/// A frame, and when it was seen.
+type Timed = (Duration, Vec<u8>);
+
 // ---- the program, its files, and captures --------------------------------------------------------------
 
 /// How the program ended, and what it said.
@@ -63,11 +66,11 @@ impl Desk {
         serde_json::from_str(&self.good(&format!("{line} --json"))).unwrap()
     }
 
-    fn capture(&self, name: &str, frames: &[(Duration, Vec<u8>)]) {
+    fn capture(&self, name: &str, frames: &[Timed]) {
         self.capture_as(name, TsResolution::MicroSecond, DataLink::ETHERNET, frames);
     }
 
-    fn capture_as(&self, name: &str, unit: TsResolution, link: DataLink, frames: &[(Duration, Vec<u8>)]) {
+    fn capture_as(&self, name: &str, unit: TsResolution, link: DataLink, frames: &[Timed]) {
         let header = PcapHeader { ts_resolution: unit, datalink: link, ..PcapHeader::default() };
         let mut writer = PcapWriter::with_header(File::create(self.0.join(name)).unwrap(), header).unwrap();
         for (at, frame) in frames {
@@ -75,7 +78,7 @@ impl Desk {
         }
     }
 
-    fn frames(&self, name: &str) -> Vec<(Duration, Vec<u8>)> {
+    fn frames(&self, name: &str) -> Vec<Timed> {
         let mut reader = PcapReader::new(File::open(self.0.join(name)).unwrap()).unwrap();
         let next = || reader.next_packet().map(Result::unwrap).map(|p| (p.timestamp, p.data.into_owned()));
         std::iter::from_fn(next).collect()
@@ -113,7 +116,7 @@ fn opening(i: u16, is_tcp: bool) -> Spec {
 }
 
 /// One opening packet of each of so many clients, a millisecond apart.
-fn openings(clients: u16, is_tcp: bool) -> Vec<(Duration, Vec<u8>)> {
+fn openings(clients: u16, is_tcp: bool) -> Vec<Timed> {
     (0..clients).map(|i| (at(f64::from(i) / 1000.0), opening(i, is_tcp).frame())).collect()
 }
 
@@ -130,8 +133,8 @@ fn ends(frame: &[u8]) -> ((Ipv4Addr, u16), (Ipv4Addr, u16)) {
 }
 
 /// Where each client's packet went, as `address:port`, by the client.
-fn destinations(frames: &[(Duration, Vec<u8>)]) -> BTreeMap<(Ipv4Addr, u16), String> {
-    let destination = |(_, frame): &(Duration, Vec<u8>)| {
+fn destinations(frames: &[Timed]) -> BTreeMap<(Ipv4Addr, u16), String> {
+    let destination = |(_, frame): &Timed| {
         let (client, (address, port)) = ends(frame);
         (client, format!("{address}:{port}"))
     };
@@ -155,6 +158,15 @@ impl Chance {
 type Line = (&'static str, i32, &'static str);
 
 const LINES: &[Line] = &[
+    ("replay --config gw.toml --in outside=in.pcap --out outside=k2 --out inside=./k2", 2, "written already"),
+    ("replay --config gw.toml --in outside=in.pcap --out inside=gw.toml", 2, "read or written already"),
+    (
+        "replay --config gw.toml --in outside=cooked.pcapng --out inside=kept",
+        2,
+        "link type 113; only captures of",
+    ),
+    ("replay --config gw.toml --in outside=/dev/null", 2, "not a regular file"),
+    ("explain --config gw.toml 127.0.0.1:5 https", 2, "packets from there are dropped"),
     ("--version", 0, "guideway 0."),
     ("--help", 0, "replay"),
     ("check --config gw.toml", 0, "rule https: 203.0.113.10:443/tcp to pool web port 8443, 5-tuple"),
@@ -258,6 +270,9 @@ fn desk_with_files(test: &str) -> Desk {
     desk.write("short.pcap", &whole[..3]);
     desk.write("header.pcap", &whole[..20]);
     std::os::unix::fs::symlink("in.pcap", desk.0.join("link.pcap")).unwrap();
+    let cooked = pcapng(&[(0, 1, &[0; 60])], u32::to_le_bytes, u16::to_le_bytes);
+    // The link type of the first interface: after the section header of 28 bytes, and the block's type and length.
+    desk.write("cooked.pcapng", [&cooked[..36], &113u16.to_le_bytes(), &cooked[38..]].concat());
     desk
 }
 
@@ -512,7 +527,7 @@ fn backends_get_flows_by_their_weights() {
 
 /// Frames of every kind at both ports, over some minutes: flows that open, go on, close and idle; answers;
 /// ARP and echo; other things that are dropped.
-fn mixed() -> [Vec<(Duration, Vec<u8>)>; 2] {
+fn mixed() -> [Vec<Timed>; 2] {
     let mut chance = Chance(7);
     let mut ports = [Vec::new(), Vec::new()];
     for i in 0..4000u32 {
@@ -750,8 +765,10 @@ fn of_a_hostile_capture_every_frame_has_one_end_and_no_wrong_frame_leaves() {
 
 // ---- the clock -----------------------------------------------------------------------------------------
 
-/// What a flow shows, and after how many seconds it is then forgotten. From a backend where it says "back".
-const LIVES: &[(&str, &[(f64, &str)], f64)] = &[
+/// Its name; what a flow shows, and when, from a backend where it says "back"; the second of its end.
+type Life = (&'static str, &'static [(f64, &'static str)], f64);
+
+const LIVES: &[Life] = &[
     ("a SYN alone: half-open for 30 s", &[(0.0, "S")], 30.0),
     ("SYN and ACK: the idle timeout, 2 min, after the last", &[(0.0, "S"), (7.0, "A")], 127.0),
     ("a packet in the midst", &[(0.0, "A")], 120.0),
@@ -969,6 +986,61 @@ fn check_tells_the_difference_and_the_share_that_moves_as_replay_shows_it() {
         let (share, flows) = (all / 100.0, f64::from(FLOWS));
         let bound = 5.0 * (flows * share * (1.0 - share)).sqrt();
         assert!((moved as f64 - flows * share).abs() <= bound, "{name}: {moved} moved, predicted {all} %");
+    }
+}
+
+#[test]
+fn flows_that_had_no_backend_must_move() {
+    let desk = Desk::new("none");
+    desk.write("old.toml", config(&numbered(1..=8, ""), ""));
+    desk.write("none.toml", config(&numbered(1..=8, ", weight = 0"), ""));
+    for line in ["check --config old.toml --against none.toml", "check --config none.toml --against old.toml"]
+    {
+        // Not "good": it warns of the rules without backends.
+        let (all, beyond) = moved_share(&desk.run(line).out, "https");
+        assert_eq!((all, beyond), (100.0, 0.0), "{line}");
+    }
+}
+
+#[test]
+fn another_hash_key_or_timeout_is_told() {
+    let desk = Desk::new("keys");
+    let text = config(&numbered(1..=3, ""), "");
+    desk.write("old.toml", &text);
+    let key = "hash_key = \"00112233445566778899aabbccddee00\"";
+    desk.write("key.toml", text.replace(KEY, key));
+    desk.write("timeout.toml", config(&numbered(1..=3, ""), "idle_timeout = \"9m\""));
+    assert!(desk.good("check --config key.toml --against old.toml").contains("the hash key is another"));
+    let said = desk.good("check --config timeout.toml --against old.toml");
+    assert!(said.contains("~ rule https: idle timeout 9m; 0.000 % of new flows move"), "{said}");
+}
+
+#[test]
+fn a_clock_that_goes_once_round_forgets_flows_all_the_same() {
+    let desk = Desk::new("round");
+    desk.write("gw.toml", config(&numbered([4], ""), ""));
+    let query = Spec::udp().frame();
+    // Ticks of a quarter second in 24 bits go round in 2^22 seconds.
+    desk.capture("in.pcap", &[(at(0.0), query.clone()), (at(4_194_304.0), query)]);
+    let told = desk.json("replay --config gw.toml --in outside=in.pcap");
+    assert_eq!((&told["flows"]["created"], &told["flows"]["expired"]), (&2.into(), &1.into()));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_crash() {
+    let desk = desk_with_files("reader");
+    for line in [
+        "check --config gw.toml",
+        "explain --config gw.toml 192.0.2.7:1 https",
+        "replay --config gw.toml --in outside=in.pcap",
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guideway"));
+        command.args(line.split(' ')).current_dir(&desk.0).stdout(writer).stderr(Stdio::piped());
+        let ended = command.output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.code() == Some(0) && !said.contains("panicked"), "{line}: {said}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Flows over time: they stay with their backends through every change, end after their timeouts, and new
 //! ones are spread by weight.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! The whole dataplane over real DPDK ports made of the process's own rings: the test plays the network,
 //! queue by queue. No privileges, no hugepages.
 #![cfg(feature = "dpdk")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod common;
 

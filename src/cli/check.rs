@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::{Failure, explain};
-use crate::config::{ConfigFlags, Endpoint, HashKey, Model, Rule};
+use crate::config::{self, ConfigFlags, Endpoint, Model, Rule};
+use crate::maglev;
+use crate::packet::EndpointKey;
 use crate::snapshot::Snapshot;
 
 /// Exit code 0 when the configuration is sound, 2 when it is not.
@@ -19,51 +21,59 @@ pub(super) struct Args {
     against: Option<PathBuf>,
 }
 
-#[allow(clippy::print_stdout, reason = "the result of the command")]
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let model = super::load(&args.config)?;
     let (key, _) = super::key_to_look_with(&model);
     let world = explain::snapshot(&model, key)?;
-    print_model(&model, &world);
+    let mut text = describe(&model, &world);
     if let Some(path) = &args.against {
         let flags = ConfigFlags { config: Some(path.clone()), ..ConfigFlags::default() };
         let other = super::load(&flags)?;
-        print_difference(&other, &model, key)?;
+        let (other_key, _) = super::key_to_look_with(&other);
+        let other_world = explain::snapshot(&other, other_key)?;
+        text += &difference((&other, &other_world), (&model, &world), key == other_key);
     }
     match crate::config::require_devices(&model) {
-        Ok(()) => println!("sound"),
-        Err(findings) => println!("sound, but cannot run yet:\n{}", findings.to_string().trim_end()),
+        Ok(()) => text += "sound\n",
+        Err(findings) => {
+            text += &format!("sound, but cannot run yet:\n{}\n", findings.to_string().trim_end());
+        }
     }
-    Ok(())
+    super::print(&text)
 }
 
-#[allow(clippy::print_stdout, reason = "the result of the command")]
-fn print_model(model: &Model, world: &Snapshot) {
+fn describe(model: &Model, world: &Snapshot) -> String {
+    let mut text = String::new();
     for port in &model.ports {
-        let addresses: Vec<String> = port.addresses.iter().map(ToString::to_string).collect();
         let device = port.device.as_deref().unwrap_or("no device");
+        let addresses: String = port.addresses.iter().map(|address| format!(", {address}")).collect();
         let gateway = port.gateway.map(|gateway| format!(", gateway {gateway}")).unwrap_or_default();
-        println!("port {}: {device}, {}{gateway}, mtu {}", port.name, addresses.join(" "), port.mtu);
+        text += &format!("port {}: {device}{addresses}{gateway}, mtu {}\n", port.name, port.mtu);
     }
     for rule in &model.rules {
-        let timeout = humantime::format_duration(rule.idle_timeout);
-        println!(
-            "rule {}: {} to pool {} port {}, {}, idle timeout {timeout}",
-            rule.name, rule.frontend, rule.pool.name, rule.backend_port, rule.distribution
+        text += &format!(
+            "rule {}: {} to pool {} port {}, {}, idle timeout {}\n",
+            rule.name,
+            rule.frontend,
+            rule.pool.name,
+            rule.backend_port,
+            rule.distribution,
+            humantime::format_duration(rule.idle_timeout)
         );
         let shares = shares(world, rule);
         for backend in &rule.pool.backends {
             let share = shares.get(&backend.address).copied().unwrap_or(0.0) * 100.0;
-            let (address, weight, state) = (backend.address, backend.weight, backend.state);
-            println!("  {address:<15} weight {weight:>3}, {state:<5} {share:>7.3} % of new flows");
+            let config::Backend { address, weight, state } = backend;
+            text += &format!("  {address:<15} weight {weight:>3}, {state:<5} {share:>7.3} % of new flows\n");
         }
     }
+    text
 }
 
 /// Which share of new flows each address gets.
 fn shares(world: &Snapshot, rule: &Rule) -> BTreeMap<Ipv4Addr, f64> {
     let Endpoint { address, port, protocol } = rule.frontend;
-    let id = world.frontend_at(crate::packet::EndpointKey::new(address, port, protocol));
+    let id = world.frontend_at(EndpointKey::new(address, port, protocol));
     let Some(frontend) = id.and_then(|id| world.frontend(id)) else { return BTreeMap::new() };
     let shares = explain::shares(frontend).into_iter();
     shares.filter_map(|(id, share)| Some((world.backend(id)?.address, share))).collect()
@@ -72,44 +82,46 @@ fn shares(world: &Snapshot, rule: &Rule) -> BTreeMap<Ipv4Addr, f64> {
 /// Hashes tried for each rule: moves of a thousandth of a per cent show.
 const SAMPLES: u64 = 1 << 20;
 
-#[allow(clippy::print_stdout, reason = "the result of the command")]
-fn print_difference(old: &Model, new: &Model, key: HashKey) -> Result<(), Failure> {
-    let (old_world, new_world) = (explain::snapshot(old, key)?, explain::snapshot(new, key)?);
+/// What changes for clients from one configuration to another, each with its snapshot.
+fn difference(old: (&Model, &Snapshot), new: (&Model, &Snapshot), same_key: bool) -> String {
+    let mut text = String::new();
+    if !same_key {
+        text += "~ the hash key is another: nearly all new flows move\n";
+    }
     let by_frontend = |model: &Model| -> BTreeMap<Endpoint, Rule> {
         model.rules.iter().map(|rule| (rule.frontend, rule.clone())).collect()
     };
-    let (old_rules, new_rules) = (by_frontend(old), by_frontend(new));
-    for (frontend, rule) in &old_rules {
-        if !new_rules.contains_key(frontend) {
-            println!("- rule {}: {frontend} is removed; its flows end", rule.name);
-        }
+    let (old_rules, new_rules) = (by_frontend(old.0), by_frontend(new.0));
+    for (frontend, rule) in old_rules.iter().filter(|(frontend, _)| !new_rules.contains_key(frontend)) {
+        text += &format!("- rule {}: {frontend} is removed; its flows end\n", rule.name);
     }
     for (frontend, rule) in &new_rules {
-        let Some(before) = old_rules.get(frontend) else {
-            println!("+ rule {}: {frontend} is new", rule.name);
-            continue;
-        };
-        let moved = moved(&old_world, before, &new_world, rule);
-        let changed = changed_backends(before, rule);
-        if moved.all > 0.0 || !changed.is_empty() {
-            println!(
-                "~ rule {}: {}; {:.3} % of new flows move, {:.3} % more than must",
-                rule.name,
-                if changed.is_empty() { "backends unchanged".to_owned() } else { changed.join(", ") },
-                moved.all * 100.0,
-                moved.beyond * 100.0
-            );
+        match old_rules.get(frontend) {
+            None => text += &format!("+ rule {}: {frontend} is new\n", rule.name),
+            Some(before) => text += &rule_difference((before, old.1), (rule, new.1), same_key),
         }
     }
-    if old_rules == new_rules {
-        println!("no rule changes");
-    }
-    Ok(())
+    if text.is_empty() { "no rule changes\n".into() } else { text }
 }
 
-/// What differs between the backends of two versions of a rule.
-fn changed_backends(before: &Rule, after: &Rule) -> Vec<String> {
-    let by_address = |rule: &Rule| -> BTreeMap<Ipv4Addr, crate::config::Backend> {
+fn rule_difference(old: (&Rule, &Snapshot), new: (&Rule, &Snapshot), same_key: bool) -> String {
+    let moved = moved(old, new, same_key);
+    let changes = changes(old.0, new.0);
+    if moved.all == 0.0 && changes.is_empty() {
+        return String::new();
+    }
+    let changes = if changes.is_empty() { "unchanged".to_owned() } else { changes.join(", ") };
+    format!(
+        "~ rule {}: {changes}; {:.3} % of new flows move, {:.3} % more than must\n",
+        new.0.name,
+        moved.all * 100.0,
+        moved.beyond * 100.0
+    )
+}
+
+/// What differs between two versions of a rule.
+fn changes(before: &Rule, after: &Rule) -> Vec<String> {
+    let by_address = |rule: &Rule| -> BTreeMap<Ipv4Addr, config::Backend> {
         rule.pool.backends.iter().map(|backend| (backend.address, *backend)).collect()
     };
     let (old, new) = (by_address(before), by_address(after));
@@ -119,7 +131,11 @@ fn changed_backends(before: &Rule, after: &Rule) -> Vec<String> {
     let changed = changed.map(|(address, b)| format!("{address} weight {}, {}", b.weight, b.state));
     let port = (before.backend_port != after.backend_port)
         .then(|| format!("backend port {} instead of {}", after.backend_port, before.backend_port));
-    gone.chain(come).chain(changed).chain(port).collect()
+    let timeout = (before.idle_timeout != after.idle_timeout)
+        .then(|| format!("idle timeout {}", humantime::format_duration(after.idle_timeout)));
+    let distribution =
+        (before.distribution != after.distribution).then(|| format!("distribution {}", after.distribution));
+    gone.chain(come).chain(changed).chain(port).chain(timeout).chain(distribution).collect()
 }
 
 /// Shares of new flows.
@@ -130,26 +146,27 @@ struct Moved {
     beyond: f64,
 }
 
-fn moved(old_world: &Snapshot, before: &Rule, new_world: &Snapshot, after: &Rule) -> Moved {
-    let selector = |world: &Snapshot, rule: &Rule, hash: u64| {
+fn moved(old: (&Rule, &Snapshot), new: (&Rule, &Snapshot), same_key: bool) -> Moved {
+    let (old_shares, new_shares) = (shares(old.1, old.0), shares(new.1, new.0));
+    let new_share = |address: &Ipv4Addr| new_shares.get(address).copied().unwrap_or(0.0);
+    // A perfect hash moves what a backend loses, and what had no backend and now has.
+    let lost: f64 = old_shares.iter().map(|(a, share)| (share - new_share(a)).max(0.0)).sum();
+    let served = |shares: &BTreeMap<Ipv4Addr, f64>| shares.values().sum::<f64>();
+    let must = lost + (served(&new_shares) - served(&old_shares)).max(0.0);
+    if !same_key || old.0.distribution != new.0.distribution {
+        // Another hash: a flow keeps its backend by chance alone.
+        let by_chance: f64 = old_shares.iter().map(|(a, share)| share * new_share(a)).sum();
+        let all = served(&old_shares).max(served(&new_shares)) - by_chance;
+        return Moved { all, beyond: (all - must).max(0.0) };
+    }
+    let chosen = |(rule, world): (&Rule, &Snapshot), hash: u64| {
         let Endpoint { address, port, protocol } = rule.frontend;
-        let id = world.frontend_at(crate::packet::EndpointKey::new(address, port, protocol))?;
+        let id = world.frontend_at(EndpointKey::new(address, port, protocol))?;
         let selector = &world.frontend(id)?.selector;
-        let position = *selector.table().get(crate::maglev::slot(hash, selector.table().len()))?;
+        let position = *selector.table().get(maglev::slot(hash, selector.table().len()))?;
         Some(world.backend(*selector.backends().get(usize::from(position))?)?.address)
     };
-    let goes_elsewhere = |sample: &u64| {
-        let hash = *sample << 12;
-        selector(old_world, before, hash) != selector(new_world, after, hash)
-    };
-    // Another distribution is another hash: a flow keeps its backend by chance alone.
-    let (old, new) = (shares(old_world, before), shares(new_world, after));
-    if before.distribution != after.distribution {
-        let by_chance: f64 = old.iter().map(|(a, share)| share * new.get(a).copied().unwrap_or(0.0)).sum();
-        return Moved { all: 1.0 - by_chance, beyond: 0.0 };
-    }
+    let goes_elsewhere = |sample: &u64| chosen(old, sample << 12) != chosen(new, sample << 12);
     let all = (0..SAMPLES).filter(goes_elsewhere).count() as f64 / SAMPLES as f64;
-    let lost = |(a, share): (&Ipv4Addr, &f64)| (share - new.get(a).copied().unwrap_or(0.0)).max(0.0);
-    let must: f64 = old.iter().map(lost).sum();
     Moved { all, beyond: (all - must).max(0.0) }
 }

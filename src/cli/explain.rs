@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Failure;
 use crate::config::{ConfigFlags, Distribution, Endpoint, Model, Rule};
-use crate::packet::FlowKey;
+use crate::packet::{FlowKey, flaw_of_source};
 use crate::snapshot::{BackendId, Compiler, Conditions, Frontend, Neighbours, Snapshot};
 
 /// Says where a new flow goes. An established one stays where it is, whatever this says.
@@ -32,6 +32,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let client: SocketAddrV4 = args.client.parse().map_err(|_| {
         Failure::Usage(format!("{}: not an IPv4 address and port, as in 192.0.2.7:40000", args.client))
     })?;
+    if let Some(flaw) = flaw_of_source(*client.ip(), client.port()) {
+        return Err(Failure::Usage(format!("{client}: packets from there are dropped. {}", flaw.meaning())));
+    }
     let model = super::load(&args.config)?;
     let rule = find_rule(&model, &args.target)?;
     let (key, key_origin) = super::key_to_look_with(&model);
@@ -39,8 +42,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let explained = explain(&world, rule, client).ok_or_else(|| {
         Failure::Runtime(format!("rule {}: no backend takes new flows; they are dropped", rule.name))
     })?;
-    print(rule, client, &explained, key_origin, args.json);
-    Ok(())
+    let text = if args.json { as_json } else { as_text };
+    super::print(&text(rule, client, &explained, key_origin))
 }
 
 /// What the load balancer would do, and why.
@@ -126,43 +129,52 @@ fn fields(distribution: Distribution) -> &'static str {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the result of the command")]
-fn print(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin: &str, as_json: bool) {
+fn as_json(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin: &str) -> String {
     let Explained { flow_hash, hash, slot, table_len, backend, shares, otherwise } = explained;
-    if as_json {
-        let shares: Vec<_> = shares
-            .iter()
-            .map(|(e, share)| json!({ "backend": format!("{}:{}", e.address, e.port), "share": share }))
-            .collect();
-        let value = json!({
-            "client": client.to_string(),
-            "rule": rule.name,
-            "frontend": rule.frontend.to_string(),
-            "backend": format!("{}:{}", backend.address, backend.port),
-            "hash": format!("{hash:016x}"),
-            "flow_hash": format!("{flow_hash:016x}"),
-            "hashed": fields(rule.distribution),
-            "hash_key": key_origin,
-            "slot": slot,
-            "table_len": table_len,
-            "otherwise": otherwise.map(|e| format!("{}:{}", e.address, e.port)),
-            "shares": shares,
-        });
-        println!("{value:#}");
-        return;
-    }
-    println!("client     {client}");
-    println!("frontend   {}, rule {}", rule.frontend, rule.name);
-    println!("backend    {}:{}, pool {}", backend.address, backend.port, rule.pool.name);
-    println!("hash       {hash:016x}, over {}", fields(rule.distribution));
-    println!("hash key   {key_origin}");
-    println!("slot       {slot} of {table_len}");
-    match otherwise {
-        Some(e) => println!("otherwise  {}:{}, were it down", e.address, e.port),
-        None => println!("otherwise  nowhere: it is the only backend that takes new flows"),
-    }
-    println!("table");
-    for (e, share) in shares {
-        println!("  {:<21} {:>7.3} %", format!("{}:{}", e.address, e.port), share * 100.0);
-    }
+    let name = |e: &Endpoint| format!("{}:{}", e.address, e.port);
+    let shares: Vec<_> =
+        shares.iter().map(|(e, share)| json!({ "backend": name(e), "share": share })).collect();
+    let value = json!({
+        "client": client.to_string(),
+        "rule": rule.name,
+        "frontend": rule.frontend.to_string(),
+        "backend": name(backend),
+        "hash": format!("{hash:016x}"),
+        "flow_hash": format!("{flow_hash:016x}"),
+        "hashed": fields(rule.distribution),
+        "hash_key": key_origin,
+        "slot": slot,
+        "table_len": table_len,
+        "otherwise": otherwise.as_ref().map(name),
+        "shares": shares,
+    });
+    format!("{value:#}\n")
+}
+
+fn as_text(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin: &str) -> String {
+    let Explained { hash, slot, table_len, backend, shares, otherwise, .. } = explained;
+    let otherwise = match otherwise {
+        Some(e) => format!("{}:{}, were it down", e.address, e.port),
+        None => "nowhere: it is the only backend that takes new flows".into(),
+    };
+    let share = |(e, share): &(Endpoint, f64)| {
+        format!("  {:<21} {:>7.3} %\n", format!("{}:{}", e.address, e.port), share * 100.0)
+    };
+    let table: String = shares.iter().map(share).collect();
+    format!(
+        "client     {client}\n\
+         frontend   {}, rule {}\n\
+         backend    {}:{}, pool {}\n\
+         hash       {hash:016x}, over {}\n\
+         hash key   {key_origin}\n\
+         slot       {slot} of {table_len}\n\
+         otherwise  {otherwise}\n\
+         table\n{table}",
+        rule.frontend,
+        rule.name,
+        backend.address,
+        backend.port,
+        rule.pool.name,
+        fields(rule.distribution),
+    )
 }

@@ -88,6 +88,19 @@ fn start_log(verbose: u8) {
         .init();
 }
 
+/// Writes the result of a command to standard output. Who reads it may have seen enough: a closed pipe is
+/// no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Runtime(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Loads the configuration and shows its warnings.
 #[allow(clippy::print_stderr, reason = "warnings go to standard error")]
 fn load(flags: &ConfigFlags) -> Result<Model, Failure> {

@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (key, _) = super::key_to_look_with(&model);
     let mut inputs = open_inputs(&model, &args.inputs)?;
     let nanoseconds = inputs.iter().any(|input| input.has_nanoseconds);
-    check_outputs(&model, &args.inputs, &args.outputs)?;
+    check_outputs(&model, args)?;
     let mut outputs = open_outputs(&model, &args.outputs, nanoseconds)?;
     let mut replay =
         Replay::new(&model, key, args.workers.into()).map_err(|e| Failure::Runtime(e.to_string()))?;
@@ -72,8 +72,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     for output in outputs {
         output.writer.finish().map_err(|e| capture_failure(&output.path, &e))?;
     }
-    print_summary(&replay, &model, args.json);
-    Ok(())
+    super::print(&summary(&replay, &model, args.json))
 }
 
 /// A capture being read, one frame ahead.
@@ -105,7 +104,11 @@ impl Input {
         };
         let mut input = Self { port, path, frames, has_nanoseconds, next: Ok(None) };
         input.take()?;
-        Ok(input)
+        match input.next {
+            // Of the whole file, not of a frame: told before anything is written.
+            Err(error @ CaptureError::NotEthernet(_)) => Err(error),
+            _ => Ok(input),
+        }
     }
 
     fn take(&mut self) -> Result<Option<Captured>, CaptureError> {
@@ -157,16 +160,15 @@ fn open_inputs(model: &Model, texts: &[String]) -> Result<Vec<Input>, Failure> {
     texts.iter().map(open).collect()
 }
 
-/// No output may destroy an input or another output.
-fn check_outputs(model: &Model, inputs: &[String], outputs: &[String]) -> Result<(), Failure> {
-    // A file that is not there yet has its path for a name.
-    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
-    let input = |text: &String| port_and_path(model, "--in", text).map(|(_, path)| real(path));
-    let mut taken: Vec<PathBuf> = inputs.iter().map(input).collect::<Result<_, _>>()?;
+/// No output may destroy the configuration, an input or another output.
+fn check_outputs(model: &Model, args: &Args) -> Result<(), Failure> {
+    let input = |text: &String| port_and_path(model, "--in", text).map(|(_, path)| real_path(&path));
+    let mut taken: Vec<PathBuf> = args.inputs.iter().map(input).collect::<Result<_, _>>()?;
+    taken.push(real_path(&args.config));
     let mut ports = Vec::new();
-    for text in outputs {
+    for text in &args.outputs {
         let (port, path) = port_and_path(model, "--out", text)?;
-        let path = real(path);
+        let path = real_path(&path);
         // Devices, such as /dev/null, can take any number of outputs.
         if taken.contains(&path) && !path.starts_with("/dev") {
             return Err(Failure::Usage(format!("--out {text}: the file is read or written already")));
@@ -178,6 +180,16 @@ fn check_outputs(model: &Model, inputs: &[String], outputs: &[String]) -> Result
         ports.push(port);
     }
     Ok(())
+}
+
+/// One name for each file, also for one that is not there yet.
+fn real_path(path: &Path) -> PathBuf {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let absent = || Some(parent.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(absent).unwrap_or_else(|| path.to_owned())
 }
 
 fn open_outputs(model: &Model, texts: &[String], nanoseconds: bool) -> Result<Vec<Output>, Failure> {
@@ -200,11 +212,7 @@ fn port_and_path(model: &Model, flag: &str, text: &str) -> Result<(PortId, PathB
 }
 
 fn capture_failure(path: &Path, error: &CaptureError) -> Failure {
-    let message = format!("{}: {error}", path.display());
-    match error {
-        CaptureError::NotEthernet(_) => Failure::Usage(message),
-        _ => Failure::Runtime(message),
-    }
+    Failure::Runtime(format!("{}: {error}", path.display()))
 }
 
 /// Has the backends be down that `down` names, and no other that follows its probe.
@@ -227,13 +235,11 @@ fn mark_down(model: &mut Model, down: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "the result of the command")]
-fn print_summary(replay: &Replay, model: &Model, as_json: bool) {
+fn summary(replay: &Replay, model: &Model, as_json: bool) -> String {
     let rules = rule_names(model);
     let (totals, backends) = (replay.totals(), replay.backends());
     if !as_json {
-        print!("{}", counters_text(&totals, &backends, &rules));
-        return;
+        return counters_text(&totals, &backends, &rules);
     }
     let drops: Map<String, Value> =
         totals.drops.iter().filter(|(_, n)| *n > 0).map(|(r, n)| (r.label().into(), json!(n))).collect();
@@ -261,5 +267,5 @@ fn print_summary(replay: &Replay, model: &Model, as_json: bool) {
                    "reclaimed": totals.flows_reclaimed, "untracked": totals.untracked },
         "backends": backends,
     });
-    println!("{summary:#}");
+    format!("{summary:#}\n")
 }

@@ -34,7 +34,8 @@ pub struct DataplaneSettings {
     pub workers: Option<Vec<usize>>,
     /// The CPU of the management thread; `None`: chosen at start.
     pub management_cpu: Option<usize>,
-    /// Flows one worker keeps, at least.
+    /// Flows one worker's table is made for: all but a few in a thousand find a place, and more while
+    /// they are less than the table's places, which are two thirds more.
     pub flows_per_worker: usize,
     /// What a worker does while nothing arrives.
     pub idle: Idle,

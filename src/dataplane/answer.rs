@@ -53,7 +53,7 @@ impl Lanes {
             return Err(DropReason::ArpConflict);
         }
         if !is_ours_at(packet.target, port, world) {
-            return Err(DropReason::ArpNotOurs);
+            return self.overhear(&packet, port, world);
         }
         let is_reply = packet.operation == arp::Operation::Reply;
         if !packet.sender.is_unspecified() {
@@ -74,6 +74,22 @@ impl Lanes {
         // The request was as long as this or longer; padding stays.
         frame.get_mut(..answer.len()).ok_or(DropReason::ArpMalformed)?.copy_from_slice(&answer);
         Ok(Outcome::Answer(port))
+    }
+
+    /// What others say to each other: a neighbour that we send to may have moved (RFC 826, "Merge_flag").
+    fn overhear(
+        &mut self,
+        packet: &arp::Packet,
+        port: PortId,
+        world: &Snapshot,
+    ) -> Result<Outcome, DropReason> {
+        let arp::Packet { sender: address, sender_mac: mac, .. } = *packet;
+        if world.routes.known_mac(port, address).is_none_or(|known| known == mac) {
+            return Err(DropReason::ArpNotOurs);
+        }
+        // As an answer it only counts where somebody is known, or asked for.
+        self.outcomes.tell(Event::Neighbour { port, address, mac, is_reply: true });
+        Ok(Outcome::Control)
     }
 }
 

@@ -61,8 +61,8 @@ impl Path {
         lanes.prefetch_flows(flows);
         lanes.look_up(flows, world, now, counters);
         lanes.select(flows, world, now, counters);
-        lanes.to_backends(burst, world, counters);
-        lanes.to_clients(burst, world, counters);
+        lanes.rewrite_clients(burst, world, counters);
+        lanes.rewrite_responses(burst, world, counters);
         lanes.answer(burst, source, world);
         &lanes.outcomes
     }

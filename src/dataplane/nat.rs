@@ -21,7 +21,7 @@ const TO_CLIENT: bool = false;
 impl Lanes {
     /// Rewrites clients' packets, decides where they leave, and counts them for the backend.
     #[inline(always)]
-    pub(super) fn to_backends<F: Frame>(
+    pub(super) fn rewrite_clients<F: Frame>(
         &mut self,
         burst: &mut [F],
         world: &Snapshot,
@@ -43,7 +43,7 @@ impl Lanes {
 
     /// Rewrites responses, decides where they leave, and counts them for the backend.
     #[inline(always)]
-    pub(super) fn to_clients<F: Frame>(
+    pub(super) fn rewrite_responses<F: Frame>(
         &mut self,
         burst: &mut [F],
         world: &Snapshot,

@@ -20,7 +20,7 @@ impl Steering {
 
     fn owner(&self, hash: u64) -> WorkerId {
         let bits = hash & ((1 << OWNER_BITS) - 1);
-        WorkerId((bits * self.workers >> OWNER_BITS) as u8)
+        WorkerId(((bits * self.workers) >> OWNER_BITS) as u8)
     }
 }
 

@@ -22,6 +22,8 @@ const SNAPLEN: u32 = 262_144;
 pub enum CaptureError {
     /// The system did not let us read or write it.
     Io(std::io::Error),
+    /// A directory, a pipe or a device.
+    NotAFile,
     /// Neither pcap nor pcapng, or damaged.
     Damaged {
         /// The frame that could not be read, from 1; 0 for the file's header.
@@ -37,6 +39,7 @@ impl fmt::Display for CaptureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "{error}"),
+            Self::NotAFile => f.write_str("not a regular file; write what a pipe gives to a file first"),
             Self::Damaged { frame: 0, what } => write!(f, "not a pcap or pcapng file: {what}"),
             Self::Damaged { frame, what } => write!(f, "damaged at frame {frame}: {what}"),
             Self::NotEthernet(link) => {
@@ -67,6 +70,10 @@ impl CaptureReader {
     /// When it cannot be read, is of neither format, or holds no Ethernet.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         let mut magic = [0; 4];
+        // It is read more than once, which a pipe cannot be; and to open one could take for ever.
+        if !std::fs::metadata(path).map_err(CaptureError::Io)?.is_file() {
+            return Err(CaptureError::NotAFile);
+        }
         let mut file = File::open(path).map_err(CaptureError::Io)?;
         let read = file.read(&mut magic).map_err(CaptureError::Io)?;
         if read < magic.len() {
@@ -139,7 +146,11 @@ fn next_pcapng(
             InterfaceDescriptionOption::IfTsResol(resolution) => Some(*resolution),
             _ => None,
         });
-        return Ok(Some((timestamp(raw_timestamp, resolution), data)));
+        let offset = interface.options.iter().find_map(|option| match option {
+            InterfaceDescriptionOption::IfTsOffset(seconds) => Some(*seconds as i64),
+            _ => None,
+        });
+        return Ok(Some((shifted(timestamp(raw_timestamp, resolution), offset), data)));
     }
 }
 
@@ -152,6 +163,12 @@ fn timestamp(raw: u64, resolution: Option<u8>) -> Duration {
     let Some(per_second) = base.checked_pow(exponent).filter(|p| *p < 1 << 64) else { return Duration::ZERO };
     let nanos = u128::from(raw) * 1_000_000_000 / per_second;
     Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32)
+}
+
+/// Some captures count from another second than 1970's first (section 4.2, `if_tsoffset`).
+fn shifted(at: Duration, offset: Option<i64>) -> Duration {
+    let seconds = Duration::from_secs(offset.unwrap_or(0).unsigned_abs());
+    if offset.unwrap_or(0) < 0 { at.saturating_sub(seconds) } else { at.saturating_add(seconds) }
 }
 
 fn damaged(frame: u64, error: &PcapError) -> CaptureError {

@@ -130,9 +130,14 @@ impl Routes {
         connected.map(|(_, port)| (*port, destination)).or(self.default)
     }
 
+    /// The Ethernet address that is known of a neighbour.
+    pub(crate) fn known_mac(&self, port: PortId, address: Ipv4Addr) -> Option<MacAddr> {
+        let index = self.by_neighbour.get(neighbour_key(port, address))?;
+        self.macs.get(index as usize).copied()
+    }
+
     fn neighbour(&self, port: PortId, address: Ipv4Addr) -> NextHop {
-        let known = self.by_neighbour.get(neighbour_key(port, address));
-        let mac = known.and_then(|index| self.macs.get(index as usize).copied());
+        let mac = self.known_mac(port, address);
         let mac = mac.or_else(|| self.synthetic.then(|| synthetic_mac(address)));
         match (mac, self.ports.get(port.index())) {
             (Some(mac), Some(link)) => {

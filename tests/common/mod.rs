@@ -1,5 +1,12 @@
 //! A load balancer on memory for the tests, and frames made by another implementation than ours.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each test file uses a part of it"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -39,7 +39,7 @@ for signal in TERM INT; do
 
     gw_start
     wait_for_service
-    net client wrk --threads 1 --connections 50 --duration 4s --timeout 1s "http://$vip/who" >/dev/null 2>&1 &
+    net client wrk --threads 1 --connections 50 --duration 4s --timeout 1s "http://$vip:80/who" >/dev/null 2>&1 &
     load=$!
     sleep 1
     stops "$signal" "under load"

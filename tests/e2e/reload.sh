@@ -45,7 +45,7 @@ start_load() {
     net_background client "$python" "$here/hold.py" "$vip" 7000 50 "$run/stop" >"$run/hold" 2>"$run/hold.err"
     hold=$!
     within 20 grep -q ready "$run/hold" || fail "50 connections open" "$(cat "$run/hold" "$run/hold.err")"
-    net client wrk --threads 1 --connections 40 --duration "$load_seconds" --timeout 15s "http://$vip/who" \
+    net client wrk --threads 1 --connections 40 --duration "$load_seconds" --timeout 15s "http://$vip:80/who" \
         >"$run/wrk" 2>&1 &
     wrk=$!
     downloads=()
