@@ -3,11 +3,11 @@
 //! Two one-way streets, which meet in two types:
 //!
 //! ```text
-//! data     wire → parse → classify → look up / select → rewrite → wire        (dataplane, packet, wire)
-//!                                       ▲                   │
-//!                                   Snapshot             counters
-//!                                       │                   ▼
-//! control  flags + file → Model → compile → publish → workers; neighbours      (config, snapshot, control)
+//! data     wire → classify → hash → look up / select → rewrite → wire         (dataplane, packet, wire)
+//!                                         ▲                   │
+//!                                     Snapshot            counters
+//!                                         │                   ▼
+//! control  flags + file → Model → compile → publish;  neighbours, reloads      (config, snapshot, control)
 //! ```
 //!
 //! `docs/ARCHITECTURE.md` is the long form. To read the code, begin with [`dataplane::Path::process_burst`]:
@@ -27,5 +27,4 @@ pub mod tick;
 pub mod wire;
 
 #[cfg(feature = "dpdk")]
-#[allow(unsafe_code)]
 pub mod dpdk;

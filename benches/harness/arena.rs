@@ -8,8 +8,11 @@ pub const STRIDE: usize = 2368;
 /// Where the fields of `rte_mbuf` lie that a driver fills and the path reads.
 const DATA_OFFSET_AT: usize = 64 + 16;
 const DATA_LEN_AT: usize = 64 + 40;
-/// Data begins after the headers and DPDK's 128 bytes of headroom.
-const DATA_AT: u16 = 64 + 128 + 128;
+/// The headers end here.
+const BUFFER_AT: usize = 64 + 128;
+/// Data begins after DPDK's 128 bytes of headroom.
+const DATA_OFFSET: u16 = 128;
+const DATA_LEN_MAX: usize = 2000;
 
 /// A slot of the arena.
 pub struct ArenaFrame(&'static mut [u8; STRIDE]);
@@ -20,33 +23,32 @@ impl ArenaFrame {
         usize::from(u16::from_ne_bytes([self.0[at], self.0[at + 1]]))
     }
 
+    /// Where the data is: read from the header, as of an mbuf, and bounded by what needs no check.
+    #[inline(always)]
+    fn place(&self) -> (usize, usize) {
+        (BUFFER_AT + (self.field(DATA_OFFSET_AT) & 0xff), self.field(DATA_LEN_AT).min(DATA_LEN_MAX))
+    }
+
     /// Has the frame hold `bytes`, as a network card writes them.
     pub fn fill(&mut self, bytes: &[u8]) {
-        let start = usize::from(DATA_AT);
+        let start = BUFFER_AT + usize::from(DATA_OFFSET);
         self.0[start..start + bytes.len()].copy_from_slice(bytes);
-        self.0[DATA_OFFSET_AT..DATA_OFFSET_AT + 2].copy_from_slice(&DATA_AT.to_ne_bytes());
+        self.0[DATA_OFFSET_AT..DATA_OFFSET_AT + 2].copy_from_slice(&DATA_OFFSET.to_ne_bytes());
         self.0[DATA_LEN_AT..DATA_LEN_AT + 2].copy_from_slice(&(bytes.len() as u16).to_ne_bytes());
     }
 }
 
 impl Frame for ArenaFrame {
-    #[inline]
+    #[inline(always)]
     fn bytes(&self) -> &[u8] {
-        let (start, len) = (self.field(DATA_OFFSET_AT), self.field(DATA_LEN_AT));
-        // As many loads as of an mbuf; the one place there is keeps the compiler from checking more.
-        if start != usize::from(DATA_AT) {
-            return &[];
-        }
-        self.0[usize::from(DATA_AT)..].get(..len).unwrap_or_default()
+        let (start, len) = self.place();
+        &self.0[start..start + DATA_LEN_MAX][..len]
     }
 
-    #[inline]
+    #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        let (start, len) = (self.field(DATA_OFFSET_AT), self.field(DATA_LEN_AT));
-        if start != usize::from(DATA_AT) {
-            return &mut [];
-        }
-        self.0[usize::from(DATA_AT)..].get_mut(..len).unwrap_or_default()
+        let (start, len) = self.place();
+        &mut self.0[start..start + DATA_LEN_MAX][..len]
     }
 }
 

@@ -2,23 +2,37 @@
 
 use std::net::Ipv4Addr;
 
-use super::lanes::{Client, Lane, Lanes, Ours, Outcome, Response, Source};
+use super::lanes::{Client, Lanes, Ours, Outcome, Response, Source};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{
     EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse, parse_plain,
 };
-use crate::snapshot::{BackendId, PortLink, Snapshot};
+use crate::snapshot::{BackendId, FrontendId, PortLink, Snapshot};
 use crate::wire::ethernet;
+use crate::wire::l4::TcpFlags;
 use crate::wire::plain::PlainHeaders;
+
+/// What a frame is to us.
+enum Class {
+    /// A client's packet to a frontend, and what of its hash is the frontend's.
+    Client { frontend: FrontendId, key: FlowKey, tcp_flags: TcpFlags, seed: u64 },
+    /// A backend's packet to a client.
+    Response(BackendId),
+    /// For us to answer.
+    Ours(Ours),
+    /// Nothing.
+    Drop(DropReason),
+}
 
 impl Lanes {
     /// Reads every frame's headers, and finds out which frontend it is for or which backend it is from.
     #[inline(always)]
     pub(super) fn classify<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
+        let Self { clients, hashes, responses, ours, outcomes, .. } = self;
         let Some(link) = world.port(source.port()) else {
-            (Self::numbered(burst))
-                .for_each(|(lane, _)| self.outcomes.decide(lane, Outcome::Drop(DropReason::NotOurs)));
+            let drop = Outcome::Drop(DropReason::NotOurs);
+            Self::numbered(burst).for_each(|(lane, _)| outcomes.decide(lane, drop));
             return;
         };
         // Where the port takes frames to any station, nothing is compared.
@@ -27,53 +41,51 @@ impl Lanes {
         for (lane, frame) in Self::numbered(burst) {
             let bytes = frame.bytes();
             let is_for_us = |h: &PlainHeaders| (h.destination_and_source.get() ^ station) & mask == 0;
-            match parse_plain(bytes).filter(|_| PlainHeaders::of(bytes).is_some_and(is_for_us)) {
-                Some(packet) => self.classify_transport(lane, &packet, source, world),
-                None => self.classify_rare(lane, bytes, link, source, world),
+            let class = match parse_plain(bytes).filter(|_| PlainHeaders::of(bytes).is_some_and(is_for_us)) {
+                Some(packet) => classify_transport(&packet, source, world),
+                None => classify_rare(bytes, link, source, world),
+            };
+            match class {
+                Class::Client { frontend, key, tcp_flags, seed } => {
+                    clients.push(Client { key, backend: BackendId::NONE, frontend, lane, tcp_flags });
+                    hashes.push(key.client() ^ seed);
+                }
+                Class::Response(backend) => responses.push(Response { backend, lane }),
+                Class::Ours(what) => ours.push((lane, what)),
+                Class::Drop(reason) => outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
     }
+}
 
-    #[inline(always)]
-    fn classify_transport(&mut self, lane: Lane, packet: &Packet, source: Source, world: &Snapshot) {
-        let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
-        if let Some(frontend) = world.frontend_at(to) {
-            let key = FlowKey::new(packet.ip.source, packet.source_port, frontend.0);
-            let seed = world.frontend(frontend).map_or(0, |frontend| frontend.flow_seed);
-            let tcp_flags = packet.tcp_flags;
-            self.clients.push(Client { key, backend: BackendId::NONE, frontend, lane, tcp_flags });
-            self.hashes.push(key.client() ^ seed);
-            return;
-        }
-        match classify_response(packet, source, world) {
-            Ok(backend) => self.responses.push(Response { backend, lane }),
-            Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
-        }
-    }
+#[inline(always)]
+fn classify_transport(packet: &Packet, source: Source, world: &Snapshot) -> Class {
+    let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
+    let Some(frontend) = world.frontend_at(to) else {
+        return classify_response(packet, source, world).map_or_else(Class::Drop, Class::Response);
+    };
+    let key = FlowKey::new(packet.ip.source, packet.source_port, frontend.0);
+    let seed = world.frontend(frontend).map_or(0, |frontend| frontend.flow_seed);
+    Class::Client { frontend, key, tcp_flags: packet.tcp_flags, seed }
+}
 
-    /// Frames that are not plain TCP or UDP, or that have something wrong with them.
-    #[cold]
-    fn classify_rare(&mut self, lane: Lane, bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot) {
-        let parsed = match parse(bytes) {
-            Ok(parsed) => parsed,
-            Err(reason) => return self.outcomes.decide(lane, Outcome::Drop(reason)),
-        };
-        let is_arp = matches!(parsed, Parsed::Arp);
-        if let Err(reason) = check_mac(bytes, link, is_arp) {
-            return self.outcomes.decide(lane, Outcome::Drop(reason));
+/// Frames that are not plain TCP or UDP, or that have something wrong with them.
+#[cold]
+fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot) -> Class {
+    let parsed = parse(bytes).and_then(|parsed| {
+        check_mac(bytes, link, matches!(parsed, Parsed::Arp))?;
+        Ok(parsed)
+    });
+    match parsed {
+        Ok(Parsed::Transport(packet)) => classify_transport(&packet, source, world),
+        Ok(Parsed::Icmp(ip)) => {
+            classify_other(&ip, world).map_or_else(Class::Drop, |()| Class::Ours(Ours::Icmp(ip)))
         }
-        match parsed {
-            Parsed::Transport(packet) => self.classify_transport(lane, &packet, source, world),
-            Parsed::Icmp(ip) => match classify_other(&ip, world) {
-                Ok(()) => self.ours.push((lane, Ours::Icmp(ip))),
-                Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
-            },
-            Parsed::OtherIpv4(ip) => {
-                let reason = classify_other(&ip, world).err().unwrap_or(DropReason::NoRule);
-                self.outcomes.decide(lane, Outcome::Drop(reason));
-            }
-            Parsed::Arp => self.ours.push((lane, Ours::Arp)),
+        Ok(Parsed::OtherIpv4(ip)) => {
+            Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))
         }
+        Ok(Parsed::Arp) => Class::Ours(Ours::Arp),
+        Err(reason) => Class::Drop(reason),
     }
 }
 
