@@ -45,12 +45,16 @@ impl Bench {
         took
     }
 
-    /// Makes all flows known and established.
+    /// Makes all flows known and established. Not part of what is measured.
     fn establish(&mut self, flows: u32) {
         for packet in [Packet::Opening, Packet::Established] {
             let mut flow = 0..flows.max(self.ring as u32);
             while flow.start < flow.end {
-                self.pass(|_| (flow.next().unwrap_or(0) % flows, packet));
+                let traffic = &self.traffic;
+                self.worker.queues_mut().refill(|frame| {
+                    frame.fill(&traffic.frame(flow.next().unwrap_or(0) % flows, packet));
+                });
+                while self.worker.poll(self.now) > 0 {}
             }
         }
     }

@@ -2,21 +2,24 @@
 
 use std::net::Ipv4Addr;
 
-use super::lanes::{Client, Lanes, Ours, Outcome, Response, Source};
+use super::lanes::{Client, Lane, Lanes, Ours, Outcome, Response, Source};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{
     EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse, parse_plain,
 };
-use crate::snapshot::{BackendId, FrontendId, PortLink, Snapshot};
+use crate::snapshot::{BackendId, PortLink, Snapshot};
 use crate::wire::ethernet;
-use crate::wire::l4::TcpFlags;
 use crate::wire::plain::PlainHeaders;
+
+/// Where the group bit of the source lies in the first eight bytes of a frame. A port's own address, which
+/// the word is compared with, has zeros there.
+const SOURCE_GROUP_BIT: u64 = 1 << 48;
 
 /// What a frame is to us.
 enum Class {
-    /// A client's packet to a frontend, and what of its hash is the frontend's.
-    Client { frontend: FrontendId, key: FlowKey, tcp_flags: TcpFlags, seed: u64 },
+    /// A client's packet to a frontend, and what is to be hashed of it.
+    Client(Client, u64),
     /// A backend's packet to a client.
     Response(BackendId),
     /// For us to answer.
@@ -35,20 +38,30 @@ impl Lanes {
             Self::numbered(burst).for_each(|(lane, _)| outcomes.decide(lane, drop));
             return;
         };
-        // Where the port takes frames to any station, nothing is compared.
-        let mask = if link.filters { ethernet::DESTINATION_MASK } else { 0 };
+        // One comparison: the destination is the port, unless it takes frames to any station, and the
+        // source is no group.
+        let mask = SOURCE_GROUP_BIT | if link.filters { ethernet::DESTINATION_MASK } else { 0 };
         let station = ethernet::destination_word(link.mac);
+        let is_sound = |h: &PlainHeaders| (h.destination_and_source.get() ^ station) & mask == 0;
         for (lane, frame) in Self::numbered(burst) {
             let bytes = frame.bytes();
-            let is_for_us = |h: &PlainHeaders| (h.destination_and_source.get() ^ station) & mask == 0;
-            let class = match parse_plain(bytes).filter(|_| PlainHeaders::of(bytes).is_some_and(is_for_us)) {
-                Some(packet) => classify_transport(&packet, source, world),
+            let plain = parse_plain(bytes).filter(|_| PlainHeaders::of(bytes).is_some_and(is_sound));
+            let class = match plain {
+                Some(packet) => match to_frontend(&packet, world) {
+                    // Filed here, because nearly all are such.
+                    Some((client, word)) => {
+                        clients.push(Client { lane, ..client });
+                        hashes.push(word);
+                        continue;
+                    }
+                    None => from_backend(&packet, source, world).map_or_else(Class::Drop, Class::Response),
+                },
                 None => classify_rare(bytes, link, source, world),
             };
             match class {
-                Class::Client { frontend, key, tcp_flags, seed } => {
-                    clients.push(Client { key, backend: BackendId::NONE, frontend, lane, tcp_flags });
-                    hashes.push(key.client() ^ seed);
+                Class::Client(client, word) => {
+                    clients.push(Client { lane, ..client });
+                    hashes.push(word);
                 }
                 Class::Response(backend) => responses.push(Response { backend, lane }),
                 Class::Ours(what) => ours.push((lane, what)),
@@ -58,15 +71,16 @@ impl Lanes {
     }
 }
 
+/// A client's packet, and what is to be hashed of it, if it is to a frontend.
 #[inline(always)]
-fn classify_transport(packet: &Packet, source: Source, world: &Snapshot) -> Class {
+fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<(Client, u64)> {
     let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
-    let Some(frontend) = world.frontend_at(to) else {
-        return classify_response(packet, source, world).map_or_else(Class::Drop, Class::Response);
-    };
-    let key = FlowKey::new(packet.ip.source, packet.source_port, frontend.0);
-    let seed = world.frontend(frontend).map_or(0, |frontend| frontend.flow_seed);
-    Class::Client { frontend, key, tcp_flags: packet.tcp_flags, seed }
+    let id = world.frontend_at(to)?;
+    let frontend = world.frontend(id)?;
+    let key = FlowKey::new(packet.ip.source, packet.source_port, id.0);
+    let backend = BackendId::NONE;
+    let client = Client { key, backend, frontend: id, lane: Lane::default(), tcp_flags: packet.tcp_flags };
+    Some((client, key.client() ^ frontend.flow_seed))
 }
 
 /// Frames that are not plain TCP or UDP, or that have something wrong with them.
@@ -77,7 +91,10 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
         Ok(parsed)
     });
     match parsed {
-        Ok(Parsed::Transport(packet)) => classify_transport(&packet, source, world),
+        Ok(Parsed::Transport(packet)) => match to_frontend(&packet, world) {
+            Some((client, word)) => Class::Client(client, word),
+            None => from_backend(&packet, source, world).map_or_else(Class::Drop, Class::Response),
+        },
         Ok(Parsed::Icmp(ip)) => {
             classify_other(&ip, world).map_or_else(Class::Drop, |()| Class::Ours(Ours::Icmp(ip)))
         }
@@ -100,8 +117,9 @@ fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(
     }
 }
 
+/// The backend that sent the packet to a client.
 #[inline(always)]
-fn classify_response(packet: &Packet, source: Source, world: &Snapshot) -> Result<BackendId, DropReason> {
+fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<BackendId, DropReason> {
     let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
     let Some(id) = world.responder_at(from) else {
         return Err(stranger(packet.ip.source, packet.source_port, packet.ip.destination, world));

@@ -80,6 +80,12 @@ pub(super) const EVENTS_MAX: usize = 8;
 pub(super) struct Lane(u8);
 
 impl Lane {
+    /// The lane as an index of something whose length is checked.
+    #[inline(always)]
+    pub(super) fn as_usize(self) -> usize {
+        usize::from(self.0)
+    }
+
     /// The lane as an index, which the compiler can see to be in range.
     #[inline(always)]
     pub(super) fn index(self) -> usize {
@@ -246,11 +252,12 @@ impl Outcomes {
         self.by_lane[lane.index()] = outcome;
     }
 
+    /// `port_bit` is the bit of `port`, which the caller has ready.
     #[inline(always)]
-    pub(super) fn forward(&mut self, lane: Lane, port: PortId) {
+    pub(super) fn forward(&mut self, lane: Lane, port: PortId, port_bit: u32) {
         self.by_lane[lane.index()] = Outcome::Forward(port);
         self.forwarded += 1;
-        self.forwarded_to |= 1 << (port.0 & 31);
+        self.forwarded_to |= port_bit;
     }
 
     /// Remembers an event while there is room.
@@ -260,5 +267,3 @@ impl Outcomes {
         }
     }
 }
-
-const _: () = assert!(crate::io::PORTS_MAX <= 32, "ports are bits of a word");

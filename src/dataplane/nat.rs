@@ -30,7 +30,7 @@ impl Lanes {
         let Self { clients, outcomes, .. } = self;
         for Client { lane, backend: id, .. } in clients.as_slice() {
             // For some, none was chosen: their outcome stands.
-            let (Some(backend), Some(frame)) = (world.backend(*id), burst.get_mut(lane.index())) else {
+            let (Some(backend), Some(frame)) = (world.backend(*id), burst.get_mut(lane.as_usize())) else {
                 continue;
             };
             let sent = forward::<TO_BACKEND>(outcomes, frame.bytes_mut(), *lane, &backend.next_hop, backend);
@@ -51,7 +51,7 @@ impl Lanes {
     ) {
         let Self { responses, outcomes, .. } = self;
         for Response { lane, backend: id } in responses.as_slice() {
-            let (Some(backend), Some(frame)) = (world.backend(*id), burst.get_mut(lane.index())) else {
+            let (Some(backend), Some(frame)) = (world.backend(*id), burst.get_mut(lane.as_usize())) else {
                 outcomes.decide(*lane, Outcome::Drop(DropReason::NotOurs));
                 continue;
             };
@@ -94,7 +94,7 @@ fn forward<const WAY: bool>(
     } else {
         rewrite_any::<WAY>(headers, rest, &next_hop.addresses, backend);
     }
-    outcomes.forward(lane, next_hop.port);
+    outcomes.forward(lane, next_hop.port, next_hop.port_bit);
     Some(total_len)
 }
 

@@ -17,6 +17,8 @@ pub struct NextHop {
     pub(crate) addresses: Addresses,
     /// The port it leaves by.
     pub(crate) port: PortId,
+    /// 1 shifted left by the port's number.
+    pub(crate) port_bit: u32,
     /// The largest IP packet that fits; none does where the hop cannot be used.
     pub(crate) mtu: u16,
     state: HopState,
@@ -32,8 +34,13 @@ enum HopState {
 
 impl NextHop {
     /// Nowhere.
-    pub const NO_ROUTE: Self =
-        Self { addresses: Addresses([0; 12]), port: PortId(0), mtu: 0, state: HopState::NoRoute };
+    pub const NO_ROUTE: Self = Self {
+        addresses: Addresses([0; 12]),
+        port: PortId(0),
+        port_bit: 0,
+        mtu: 0,
+        state: HopState::NoRoute,
+    };
 
     /// Why a packet that does not fit is dropped.
     pub(crate) fn refusal(self) -> DropReason {
@@ -142,7 +149,8 @@ impl Routes {
         match (mac, self.ports.get(port.index())) {
             (Some(mac), Some(link)) => {
                 let addresses = Addresses::new(mac, link.mac);
-                NextHop { addresses, port, mtu: link.mtu, state: HopState::Known }
+                let port_bit = 1u32.checked_shl(port.0.into()).unwrap_or(0);
+                NextHop { addresses, port, port_bit, mtu: link.mtu, state: HopState::Known }
             }
             _ => NextHop { port, state: HopState::Unresolved(address), ..NextHop::NO_ROUTE },
         }

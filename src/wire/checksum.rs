@@ -44,12 +44,11 @@ impl Delta {
     }
 
     /// The checksum field after the replacement, from the field before it.
-    #[inline]
+    #[inline(always)]
     pub fn apply(self, field: [u8; 2]) -> [u8; 2] {
-        let total = u32::from(!u16::from_ne_bytes(field)) + u32::from(self.0);
+        let (total, carry) = (!u16::from_ne_bytes(field)).overflowing_add(self.0);
         // Two 16-bit numbers carry at most once, and adding that carry cannot carry again.
-        let folded = (total & 0xffff) + (total >> 16);
-        (!(folded as u16)).to_ne_bytes()
+        (!(total + u16::from(carry))).to_ne_bytes()
     }
 }
 
