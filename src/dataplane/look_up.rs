@@ -2,7 +2,7 @@
 //! rule's Maglev table.
 
 use super::counters::WorkerCounters;
-use super::flow_table::{FlowTable, Found, Lines, Query};
+use super::flow_table::{FlowTable, Found, Glance, Lines, Query};
 use super::lanes::{Client, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::packet::flaw_of_source;
@@ -38,12 +38,16 @@ impl Lanes {
         for (i, (client, hash)) in clients.as_mut_slice().iter_mut().zip(hashes.as_slice()).enumerate() {
             let Some(frontend) = world.frontend(client.frontend) else { continue };
             let idle_ticks = frontend.idle_ticks;
-            let found = lines.find_established(*hash, client.key, client.tcp_flags, idle_ticks, now);
-            client.backend = match found {
-                Some(id) if !client.is_udp() || world.backend(id).is_some_and(|b| !b.is_down) => id,
-                _ => look_closer(&mut lines, client, *hash, world, now, counters),
-            };
+            client.backend =
+                match lines.find_established(*hash, client.key, client.tcp_flags, idle_ticks, now) {
+                    // Not only for UDP, so that the protocol need not be predicted.
+                    Glance::Established(id) if !(client.is_udp() & is_down(world, id)) => id,
+                    Glance::Absent => BackendId::NONE,
+                    _ => look_closer(&mut lines, client, *hash, world, now, counters),
+                };
             if client.backend == BackendId::NONE {
+                lines.prefetch_second(*hash);
+                frontend.selector.prefetch(*hash);
                 misses.push(i as u8);
             }
         }
@@ -68,7 +72,11 @@ impl Lanes {
                 continue;
             };
             let Some(query) = query(client, *hash, world, now) else { continue };
-            let chosen = match lines.find(&query) {
+            let found = lines.find(&query);
+            if found == Found::Stale {
+                lines.forget(&query, counters);
+            }
+            let chosen = match found {
                 Found::Backend(backend) => Ok(backend),
                 _ => choose(&query).inspect(|backend| {
                     lines.record(&query, *backend, counters);
@@ -82,7 +90,7 @@ impl Lanes {
     }
 }
 
-/// For flows that begin, end, are UDP to a backend that is down, or are not in their first line.
+/// For flows that begin or end, and for UDP to a backend that is down.
 #[inline(never)]
 fn look_closer(
     lines: &mut Lines<'_>,
@@ -96,12 +104,15 @@ fn look_closer(
     match lines.find_first(&query) {
         Found::Backend(backend) => return backend,
         // At once, so that the flow's next packets in this burst wait for the choice as well.
-        Found::Choose => lines.forget(&query, counters),
-        Found::NotYet => {}
+        Found::Stale => lines.forget(&query, counters),
+        Found::Absent => {}
     }
-    lines.prefetch_second(hash);
-    query.frontend.selector.prefetch(hash);
     BackendId::NONE
+}
+
+#[inline(always)]
+fn is_down(world: &Snapshot, id: BackendId) -> bool {
+    world.backend(id).is_none_or(|backend| backend.is_down)
 }
 
 /// A backend for a new flow.

@@ -8,7 +8,7 @@ use super::counters::WorkerCounters;
 use super::lanes::{Client, Event, Lane, Lanes, Outcome, Outcomes, Response};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::snapshot::{Backend, Deltas, NextHop, Snapshot};
+use crate::snapshot::{Backend, NextHop, Snapshot};
 use crate::wire::ethernet::Addresses;
 use crate::wire::plain::{self, EthernetIpv4};
 use crate::wire::{ipv4, l4};
@@ -146,13 +146,12 @@ fn rewrite<const WAY: bool>(
         &backend.to_client
     };
     headers.checksum = deltas.ip.apply(headers.checksum);
-    if headers.protocol == ipv4::PROTOCOL_UDP {
-        let checksum = read(segment, l4::UDP_CHECKSUM_OFFSET);
-        write(segment, l4::UDP_CHECKSUM_OFFSET, udp_checksum(deltas, checksum));
-    } else {
-        let checksum = read(segment, l4::TCP_CHECKSUM_OFFSET);
-        write(segment, l4::TCP_CHECKSUM_OFFSET, deltas.l4.apply(checksum));
-    }
+    // The protocol changes from packet to packet: it decides on a place, not on a way through the code.
+    let is_udp = headers.protocol == ipv4::PROTOCOL_UDP;
+    let at = if is_udp { l4::UDP_CHECKSUM_OFFSET } else { l4::TCP_CHECKSUM_OFFSET };
+    let old = read(segment, at);
+    let new = deltas.l4.apply(old);
+    write(segment, at, if is_udp { udp_checksum(old, new) } else { new });
 }
 
 /// Two bytes at `at`; zeros past the end, where no parsed header is.
@@ -169,13 +168,8 @@ fn write(segment: &mut [u8], at: usize, bytes: [u8; 2]) {
 }
 
 /// Zero means that there is none, and stays; a sum that comes to zero is written as all ones (RFC 768).
-#[inline]
-fn udp_checksum(deltas: &Deltas, old: [u8; 2]) -> [u8; 2] {
-    if old == [0, 0] {
-        return old;
-    }
-    match deltas.l4.apply(old) {
-        [0, 0] => [0xff, 0xff],
-        new => new,
-    }
+#[inline(always)]
+fn udp_checksum(old: [u8; 2], new: [u8; 2]) -> [u8; 2] {
+    let new = if new == [0, 0] { [0xff, 0xff] } else { new };
+    if old == [0, 0] { old } else { new }
 }

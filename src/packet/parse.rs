@@ -66,24 +66,21 @@ pub fn parse_plain(frame: &[u8]) -> Option<Packet> {
         return None;
     }
     let payload_len = i32::from(total_len) - ipv4::HEADER_LEN as i32;
-    let (protocol, tcp_flags) = match h.protocol() {
-        ipv4::PROTOCOL_TCP => {
-            let header_len = i32::from(h.tcp_offset >> 4) * 4;
-            let flags = TcpFlags(h.tcp_flags);
-            if h.tcp_offset < 0x50 || header_len > payload_len || flags.is_nonsense() {
-                return None;
-            }
-            (Protocol::Tcp, flags)
-        }
-        ipv4::PROTOCOL_UDP => {
-            let udp_len = i32::from(h.udp_len.get().swap_bytes());
-            if udp_len != payload_len || udp_len < l4::UDP_HEADER_LEN as i32 {
-                return None;
-            }
-            (Protocol::Udp, TcpFlags::default())
-        }
-        _ => return None,
-    };
+    let is_udp = h.protocol() == ipv4::PROTOCOL_UDP;
+    if !is_udp && h.protocol() != ipv4::PROTOCOL_TCP {
+        return None;
+    }
+    // Both are looked at, for the protocol changes from packet to packet and cannot be predicted.
+    let header_len = i32::from(h.tcp_offset >> 4) * 4;
+    let flags = TcpFlags(h.tcp_flags);
+    let is_tcp_sound = (h.tcp_offset >= 0x50) & (header_len <= payload_len) & !flags.is_nonsense();
+    let udp_len = i32::from(h.udp_len.get().swap_bytes());
+    let is_udp_sound = (udp_len == payload_len) & (udp_len >= l4::UDP_HEADER_LEN as i32);
+    if !(if is_udp { is_udp_sound } else { is_tcp_sound }) {
+        return None;
+    }
+    let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
+    let tcp_flags = if is_udp { TcpFlags::default() } else { flags };
     let ports = h.ports.get();
     Some(Packet {
         ip: Ipv4Packet {

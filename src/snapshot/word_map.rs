@@ -63,11 +63,12 @@ impl WordMap {
     #[inline(always)]
     pub fn get(&self, key: u64) -> Option<u32> {
         let line = self.lines.get(self.line_of(key))?;
-        for place in 0..LINE_KEYS {
-            if line.keys[place] == key {
-                // The value of an empty place is that of no key.
-                return (key != 0).then_some(line.values[place]);
-            }
+        // Which of the four it is cannot be predicted, so they are not tried one after the other.
+        let is = |place: usize| usize::from(line.keys[place] == key);
+        let place = (is(1) + 2 * is(2) + 3 * is(3)) & (LINE_KEYS - 1);
+        if line.keys[place] == key {
+            // The value of an empty place is that of no key.
+            return (key != 0).then_some(line.values[place]);
         }
         // Places are taken from the first to the last: an empty last one means that none went on.
         if line.keys[LINE_KEYS - 1] == 0 { None } else { self.get_beyond(key) }

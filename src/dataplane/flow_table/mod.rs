@@ -7,27 +7,18 @@
 //! decides then, and established flows keep their places.
 
 use memmap2::{Advice, MmapMut, MmapOptions};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::FromBytes;
 
 mod entry;
+mod line;
 
 use super::counters::{Counter, WorkerCounters};
 use crate::packet::FlowKey;
 use crate::snapshot::{BackendId, Frontend, FrontendId, Snapshot};
 use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
-use entry::{DISPLACED_MASK, DISPLACED_SHIFT, State, Value};
-
-/// Entries of a line.
-const WAYS: usize = 4;
-
-/// Keys and values of four flows. A key of zero is a free place.
-#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C, align(64))]
-struct Line {
-    keys: [u64; WAYS],
-    values: [u64; WAYS],
-}
+use entry::{State, Value};
+use line::{Line, TURNS, WAYS, prefetch};
 
 /// What a packet brings to a lookup.
 #[derive(Clone, Copy)]
@@ -46,10 +37,21 @@ pub(super) struct Query<'a> {
 pub(super) enum Found {
     /// It goes where it went.
     Backend(BackendId),
-    /// Not in its first line; the second has to be looked at.
-    NotYet,
-    /// Not there, or its backend takes no more of it: choose, and record.
-    Choose,
+    /// Not there, as far as has been looked.
+    Absent,
+    /// There, but over, or its backend takes no more of it: to be forgotten.
+    Stale,
+}
+
+/// What a first glance says of a packet's flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Glance {
+    /// It goes on as before.
+    Established(BackendId),
+    /// It is there; look closer.
+    Present,
+    /// It is not in its first line.
+    Absent,
 }
 
 /// Room for flows, in lines of four.
@@ -87,8 +89,10 @@ impl FlowTable {
             Ok(memory) => memory,
             Err(_) => {
                 let memory = MmapOptions::new().len(len_bytes).map_anon()?;
-                // Advice only: a kernel without transparent hugepages does as well, more slowly.
+                // Advice only: a kernel without transparent hugepages does as well, more slowly, and one
+                // that cannot fill the pages now does it when they are first touched.
                 let _ = memory.advise(Advice::HugePage);
+                let _ = memory.advise(Advice::PopulateWrite);
                 memory
             }
         };
@@ -167,8 +171,7 @@ impl Lines<'_> {
         prefetch(self.lines.get(self.second_line(hash)));
     }
 
-    /// The backend of a flow that is in its first line, established, and goes on: nearly all are. `None`
-    /// for all others, whatever is the matter with them.
+    /// The backend of a flow that is in its first line, established, and goes on: nearly all are.
     #[inline(always)]
     pub(super) fn find_established(
         &mut self,
@@ -177,61 +180,57 @@ impl Lines<'_> {
         flags: TcpFlags,
         idle_ticks: u32,
         now: Tick,
-    ) -> Option<BackendId> {
+    ) -> Glance {
         let index = self.first_line(hash);
-        let line = self.lines.get_mut(index)?;
-        let way = line.keys.iter().position(|k| *k == key.0)?;
-        let value = line.values.get_mut(way)?;
+        let Some(line) = self.lines.get_mut(index) else { return Glance::Absent };
+        let Some(way) = line.way_of(key) else { return Glance::Absent };
+        let value = &mut line.values[way];
         let old = Value(*value);
         let age = now.since(old.seen());
         // No timeout is longer than the idle timeout.
         if !old.is_established() || age > idle_ticks || flags.any(TURNS) {
-            return None;
+            return Glance::Present;
         }
         if age != 0 {
             *value = old.seen_at(now).0;
         }
-        Some(old.backend())
+        Glance::Established(old.backend())
     }
 
-    /// Looks into the first line, and says whether the second need be looked at.
-    #[inline]
+    /// Looks at a flow that is in its first line.
     pub(super) fn find_first(&mut self, query: &Query<'_>) -> Found {
         let index = self.first_line(query.hash);
-        self.lines.get_mut(index).and_then(|line| line.find(query)).unwrap_or(Found::NotYet)
+        self.lines.get_mut(index).and_then(|line| line.find(query)).unwrap_or(Found::Absent)
     }
 
     /// Looks into both lines.
+    #[inline]
     pub(super) fn find(&mut self, query: &Query<'_>) -> Found {
         let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
-        let Some(line) = self.lines.get_mut(first) else { return Found::Choose };
+        let Some(line) = self.lines.get_mut(first) else { return Found::Absent };
         if let Some(found) = line.find(query) {
             return found;
         }
         if line.displaced() == 0 {
-            return Found::Choose;
+            return Found::Absent;
         }
-        self.lines.get_mut(second).and_then(|line| line.find(query)).unwrap_or(Found::Choose)
+        self.lines.get_mut(second).and_then(|line| line.find(query)).unwrap_or(Found::Absent)
     }
 
-    /// Records that the flow goes to `backend`, in place of what was recorded of it. `false` when there is
-    /// no place: all eight are taken by flows that are established.
+    /// Records that the flow goes to `backend`; it must not be recorded yet. `false` when there is no place:
+    /// all eight are taken by flows that are established.
     pub(super) fn record(
         &mut self,
         query: &Query<'_>,
         backend: BackendId,
         counters: &WorkerCounters,
     ) -> bool {
-        let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
-        self.forget(query, counters);
-        let free = |index: usize| self.lines.get(index)?.free_way(query).map(|way| (index, way));
-        let place = free(first).or_else(|| free(second));
-        let Some((index, way)) = place.or_else(|| self.oldest([first, second])) else {
+        let first = self.first_line(query.hash);
+        let is_empty = self.lines.get(first).and_then(Line::empty_way).map(|way| (first, way));
+        let Some((index, way)) = is_empty.or_else(|| self.make_room(query, counters)) else {
             counters.flow.untracked.add(1);
             return false;
         };
-        let ended = if place.is_some() { &counters.flow.expired } else { &counters.flow.reclaimed };
-        self.clear(index, way, ended, query.world, counters);
         let is_second = index != first;
         let value = Value::new(backend, State::first(query.flags), is_second, query.now);
         if let Some(line) = self.lines.get_mut(index) {
@@ -251,11 +250,22 @@ impl Lines<'_> {
         true
     }
 
+    /// An empty place for a flow whose first line is full: of a flow that is over, in the second line, or of
+    /// one that gives way.
+    fn make_room(&mut self, query: &Query<'_>, counters: &WorkerCounters) -> Option<(usize, usize)> {
+        let lines = [self.first_line(query.hash), self.second_line(query.hash)];
+        let free = |index: usize| self.lines.get(index)?.free_way(query).map(|way| (index, way));
+        let free = lines.into_iter().find_map(free);
+        let (index, way) = free.or_else(|| self.oldest(lines))?;
+        let ended = if free.is_some() { &counters.flow.expired } else { &counters.flow.reclaimed };
+        self.clear(index, way, ended, query.world, counters);
+        Some((index, way))
+    }
+
     /// Forgets what was recorded of the flow.
     pub(super) fn forget(&mut self, query: &Query<'_>, counters: &WorkerCounters) {
         for index in [self.first_line(query.hash), self.second_line(query.hash)] {
-            let way = self.lines.get(index).and_then(|line| line.keys.iter().position(|k| *k == query.key.0));
-            if let Some(way) = way {
+            if let Some(way) = self.lines.get(index).and_then(|line| line.way_of(query.key)) {
                 self.clear_hashed(index, way, Some(query.hash), counters);
                 counters.flow.expired.add(1);
                 return;
@@ -340,87 +350,4 @@ fn idle_ticks(key: FlowKey, world: &Snapshot) -> u32 {
 /// The hash of a flow, from its key alone.
 fn flow_hash(key: FlowKey, world: &Snapshot) -> Option<u64> {
     Some(world.frontend(FrontendId(key.frontend()))?.flow_hash(&world.hash, key))
-}
-
-impl Line {
-    /// The flow of `query`, if it is here. Its last-seen tick and state move on.
-    fn find(&mut self, query: &Query<'_>) -> Option<Found> {
-        let way = self.keys.iter().position(|key| *key == query.key.0)?;
-        let value = self.values.get_mut(way)?;
-        let old = Value(*value);
-        if old.is_over(query.frontend.idle_ticks, query.now) || !keeps_its_backend(old, query) {
-            return Some(Found::Choose);
-        }
-        let new = old.touched(query.flags, query.now);
-        if new != old {
-            *value = new.0;
-        }
-        Some(Found::Backend(old.backend()))
-    }
-
-    #[inline]
-    fn entry(&self, way: usize) -> (FlowKey, Value) {
-        (FlowKey(self.keys[way]), Value(self.values[way]))
-    }
-
-    /// A way that is empty, or whose flow is over.
-    fn free_way(&self, query: &Query<'_>) -> Option<usize> {
-        let is_free = |way: &usize| {
-            let (key, value) = self.entry(*way);
-            key.0 == 0 || value.is_over(idle_ticks(key, query.world), query.now)
-        };
-        (0..WAYS).find(is_free)
-    }
-
-    fn set(&mut self, way: usize, key: FlowKey, value: Value) {
-        self.keys[way] = key.0;
-        self.values[way] = self.values[way] & DISPLACED_MASK | value.0 & !DISPLACED_MASK;
-    }
-
-    fn free(&mut self, way: usize) {
-        self.keys[way] = 0;
-        self.values[way] &= DISPLACED_MASK;
-    }
-
-    #[inline]
-    fn displaced(&self) -> u64 {
-        self.values[0] >> DISPLACED_SHIFT
-    }
-
-    fn add_displaced(&mut self) {
-        if self.displaced() < 0xff {
-            self.values[0] += 1 << DISPLACED_SHIFT;
-        }
-    }
-
-    fn subtract_displaced(&mut self) {
-        if (1..0xff).contains(&self.displaced()) {
-            self.values[0] -= 1 << DISPLACED_SHIFT;
-        }
-    }
-}
-
-/// The bits that change a flow's state.
-const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
-
-/// Whether the flow's next packet goes where the ones before it went. UDP leaves a backend that is down;
-/// so does a TCP flow that only now begins, by a new SYN.
-fn keeps_its_backend(value: Value, query: &Query<'_>) -> bool {
-    let backend = query.world.backend(value.backend());
-    if query.flags.opens() && !value.is_established() {
-        // A client that uses its port again is a new flow, once the old one was closing; and a SYN that
-        // is sent again may go elsewhere only if its backend takes none any more.
-        return value.state() == State::HalfOpen && backend.is_some_and(|b| !b.is_down);
-    }
-    backend.is_some_and(|b| !(query.is_udp && b.is_down))
-}
-
-#[inline]
-fn prefetch(line: Option<&Line>) {
-    if let Some(line) = line {
-        #[cfg(target_arch = "x86_64")]
-        safe_arch::prefetch_t0(line);
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = line;
-    }
 }

@@ -1,0 +1,119 @@
+//! A line of the table: four flows in 64 bytes.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, State, Value};
+use super::{Found, Query, idle_ticks};
+use crate::packet::FlowKey;
+use crate::wire::l4::TcpFlags;
+
+/// Entries of a line.
+pub(super) const WAYS: usize = 4;
+
+/// Keys and values of four flows. A key of zero is a free place.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C, align(64))]
+pub(super) struct Line {
+    pub(super) keys: [u64; WAYS],
+    pub(super) values: [u64; WAYS],
+}
+
+impl Line {
+    /// Where the flow is. That it is here can be predicted, in which way cannot: so the ways are not tried
+    /// one after the other.
+    #[inline(always)]
+    pub(super) fn way_of(&self, key: FlowKey) -> Option<usize> {
+        let is = |way: usize| usize::from(self.keys[way] == key.0);
+        let way = (is(1) + 2 * is(2) + 3 * is(3)) & (WAYS - 1);
+        (self.keys[way] == key.0).then_some(way)
+    }
+
+    /// A way without a flow.
+    #[inline(always)]
+    pub(super) fn empty_way(&self) -> Option<usize> {
+        let bit = |way: usize| u32::from(self.keys[way] == 0) << way;
+        let empty = bit(0) | bit(1) | bit(2) | bit(3);
+        (empty != 0).then(|| empty.trailing_zeros() as usize & (WAYS - 1))
+    }
+
+    /// The flow of `query`, if it is here. Its last-seen tick and state move on.
+    pub(super) fn find(&mut self, query: &Query<'_>) -> Option<Found> {
+        let way = self.way_of(query.key)?;
+        let value = &mut self.values[way];
+        let old = Value(*value);
+        if old.is_over(query.frontend.idle_ticks, query.now) || !keeps_its_backend(old, query) {
+            return Some(Found::Stale);
+        }
+        let new = old.touched(query.flags, query.now);
+        if new != old {
+            *value = new.0;
+        }
+        Some(Found::Backend(old.backend()))
+    }
+
+    #[inline]
+    pub(super) fn entry(&self, way: usize) -> (FlowKey, Value) {
+        (FlowKey(self.keys[way]), Value(self.values[way]))
+    }
+
+    /// A way that is empty, or whose flow is over.
+    pub(super) fn free_way(&self, query: &Query<'_>) -> Option<usize> {
+        let is_free = |way: &usize| {
+            let (key, value) = self.entry(*way);
+            key.0 == 0 || value.is_over(idle_ticks(key, query.world), query.now)
+        };
+        (0..WAYS).find(is_free)
+    }
+
+    pub(super) fn set(&mut self, way: usize, key: FlowKey, value: Value) {
+        self.keys[way] = key.0;
+        self.values[way] = self.values[way] & DISPLACED_MASK | value.0 & !DISPLACED_MASK;
+    }
+
+    pub(super) fn free(&mut self, way: usize) {
+        self.keys[way] = 0;
+        self.values[way] &= DISPLACED_MASK;
+    }
+
+    #[inline]
+    pub(super) fn displaced(&self) -> u64 {
+        self.values[0] >> DISPLACED_SHIFT
+    }
+
+    pub(super) fn add_displaced(&mut self) {
+        if self.displaced() < 0xff {
+            self.values[0] += 1 << DISPLACED_SHIFT;
+        }
+    }
+
+    pub(super) fn subtract_displaced(&mut self) {
+        if (1..0xff).contains(&self.displaced()) {
+            self.values[0] -= 1 << DISPLACED_SHIFT;
+        }
+    }
+}
+
+/// The bits that change a flow's state.
+pub(super) const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
+
+/// Whether the flow's next packet goes where the ones before it went. UDP leaves a backend that is down;
+/// so does a TCP flow that only now begins, by a new SYN.
+fn keeps_its_backend(value: Value, query: &Query<'_>) -> bool {
+    let backend = query.world.backend(value.backend());
+    if query.flags.opens() && !value.is_established() {
+        // A client that uses its port again is a new flow, once the old one was closing; and a SYN that
+        // is sent again may go elsewhere only if its backend takes none any more.
+        return value.state() == State::HalfOpen && backend.is_some_and(|b| !b.is_down);
+    }
+    backend.is_some_and(|b| !(query.is_udp && b.is_down))
+}
+
+#[inline]
+pub(super) fn prefetch(line: Option<&Line>) {
+    if let Some(line) = line {
+        #[cfg(target_arch = "x86_64")]
+        safe_arch::prefetch_t0(line);
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    }
+}
