@@ -33,6 +33,7 @@ drop_reasons! {
     WrongMac "wrong-mac" "The frame is addressed to another station, or is IP in a broadcast or multicast frame.",
     GroupSource "group-source" "The frame says it comes from a broadcast or multicast Ethernet address.",
     NotIpv4 "not-ipv4" "The frame carries neither IPv4 nor ARP.",
+    Segmented "segmented" "The driver delivered the frame in several pieces.",
     VlanTagged "vlan-tagged" "The frame carries a VLAN tag, and no port expects one.",
     ArpMalformed "arp-malformed" "The ARP packet is cut short, or not one for IPv4 over Ethernet.",
     ArpNotOurs "arp-not-ours" "The ARP packet does not concern an address of ours.",

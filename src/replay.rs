@@ -125,7 +125,7 @@ impl Replay {
             }
         }
         // Nobody listens to what the workers would have the management thread know.
-        while self.mesh.events().pop().is_some() {}
+        self.mesh.events().drain().for_each(drop);
         sent
     }
 
@@ -134,8 +134,9 @@ impl Replay {
     /// # Errors
     /// When it is too large; the old one stays.
     pub fn reload(&mut self, model: &Model) -> Result<(), TooMany> {
-        self.conditions = conditions(model);
-        let next = self.compiler.compile(model, &self.conditions)?;
+        let conditions = conditions(model);
+        let next = self.compiler.compile(model, &conditions)?;
+        self.conditions = conditions;
         self.publisher.publish(next);
         Ok(())
     }

@@ -103,6 +103,49 @@ fn while_all_are_down_new_flows_are_dropped_or_spread_over_all() {
     let mut spreading = balancer(&with_backends(&down, "no_healthy_backends = \"all\""), 1);
     let used: BTreeSet<_> = backends_of(&mut spreading, &Spec::tcp("S"), 0.0).into_iter().collect();
     assert_eq!(used, BTreeSet::from([Some(4), Some(5), Some(6)]));
+    // As if they were up: flows stay with them.
+    let created = spreading.totals().flows_created;
+    for _ in 0..10 {
+        backend_of(&mut spreading, 0, &Spec::udp(), 0.0);
+    }
+    assert_eq!(spreading.totals().flows_created, created + 1);
+}
+
+#[test]
+fn a_backend_that_is_removed_while_it_is_down_keeps_tcp_and_loses_udp() {
+    let pair = format!("{}, {}", numbered([4], ""), numbered([5], ""));
+    let one_down = format!("{}, {}", numbered([4], ", state = \"down\""), numbered([5], ""));
+    let mut balancer = balancer(&roomy(&pair, ""), 1);
+    let tcp = establish(&mut balancer, 0.0);
+    backends_of(&mut balancer, &Spec::udp(), 0.0);
+    for (second, backends) in [(1.0, one_down), (2.0, numbered([5], ""))] {
+        balancer.reload(&model(&roomy(&backends, ""))).unwrap();
+        assert_eq!(backends_of(&mut balancer, &Spec::tcp("A"), second), tcp);
+        assert!(backends_of(&mut balancer, &Spec::udp(), second).iter().all(|b| *b == Some(5)));
+    }
+    // Nor does a client that asks for a connection again stay with it.
+    assert!(backends_of(&mut balancer, &Spec::tcp("S"), 3.0).iter().all(|b| *b == Some(5)));
+}
+
+#[test]
+fn an_endpoint_that_another_rule_takes_over_serves_that_rule_only() {
+    let two = |web: u8, other: u8| {
+        format!(
+            "{TWO_ARMS}\n[[pool]]\nname = \"a\"\nbackends = [{}]\n[[pool]]\nname = \"b\"\nbackends = [{}]\n\
+             [[rule]]\nname = \"https\"\nfrontend = \"203.0.113.10:443/tcp\"\npool = \"a\"\nbackend_port = 8443\n\
+             [[rule]]\nname = \"other\"\nfrontend = \"203.0.113.20:443/tcp\"\npool = \"b\"\nbackend_port = 8443\n",
+            numbered([web], ""),
+            numbered([other], "")
+        )
+    };
+    let mut balancer = balancer(&two(4, 5), 1);
+    for flags in ["S", "A"] {
+        assert_eq!(backend_of(&mut balancer, 0, &Spec::tcp(flags), 0.0), Some(4));
+    }
+    balancer.reload(&model(&two(5, 4))).unwrap();
+    // 10.0.0.4 answers in the other rule's name now: a connection to it would hang without end.
+    assert_eq!(backend_of(&mut balancer, 0, &Spec::tcp("A"), 1.0), Some(5));
+    assert_balanced(&balancer);
 }
 
 /// After `confirm` packets, the flow lives on the last second and not on the next: seen by a change of the

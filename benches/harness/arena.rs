@@ -85,7 +85,7 @@ impl Queues for ArenaQueues {
     type Frame = ArenaFrame;
 
     #[inline]
-    fn receive(&mut self, port: PortId, burst: &mut Vec<ArenaFrame>) {
+    fn receive(&mut self, port: PortId, burst: &mut Vec<ArenaFrame>) -> u64 {
         if port == self.port
             && let Some(mut frames) = self.waiting.pop()
         {
@@ -93,6 +93,7 @@ impl Queues for ArenaQueues {
             // Kept, for to free it would be counted as the path's work.
             std::mem::forget(frames);
         }
+        0
     }
 
     #[inline]

@@ -35,7 +35,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         key
     });
     let stats = args.stats.map(Duration::from_secs);
-    control::run(model, &args.config, key, stats).map_err(|error| match error {
+    let load = || {
+        let crate::config::Loaded { mut model, warnings } = crate::config::load(&args.config)?;
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        model.dataplane.eal.extend(args.eal.iter().cloned());
+        Ok(model)
+    };
+    control::run(model, &load, key, stats).map_err(|error| match error {
         control::LaunchError::Cpus(_) | control::LaunchError::TooMany(_) => Failure::Usage(error.to_string()),
         _ => Failure::Runtime(error.to_string()),
     })

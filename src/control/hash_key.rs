@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,10 @@ impl fmt::Display for KeyError {
 
 /// The key kept in `directory`, if there is a good one.
 pub fn stored(directory: &Path) -> Option<HashKey> {
-    let text = fs::read_to_string(directory.join(FILE_NAME)).ok()?;
+    fs::read_to_string(directory.join(FILE_NAME)).ok().and_then(|text| parse(&text))
+}
+
+fn parse(text: &str) -> Option<HashKey> {
     let digits = text.trim().as_bytes();
     let mut key = [0; 16];
     if digits.len() != 2 * key.len() {
@@ -47,28 +50,42 @@ pub fn stored(directory: &Path) -> Option<HashKey> {
     Some(HashKey(key))
 }
 
-/// The key kept in `directory`, or a new random one, and what kept it from being kept.
+/// The key kept in `directory`, or a new random one, and what kept it from being kept. A key that is there
+/// and cannot be read is left as it is.
 pub fn load_or_make(directory: &Path) -> (HashKey, Option<KeyError>) {
-    if let Some(key) = stored(directory) {
-        return (key, None);
-    }
+    let path = directory.join(FILE_NAME);
+    let read = match fs::read_to_string(&path) {
+        Ok(text) => match parse(&text) {
+            Some(key) => return (key, None),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
     let mut key = [0; 16];
     // Without the system's random numbers the start's moment has to do: unknown to others, if not secret.
     if getrandom::fill(&mut key).is_err() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         key = now.as_nanos().to_le_bytes();
     }
-    let path = directory.join(FILE_NAME);
-    let kept = keep(directory, &path, &key).err();
+    let kept = read.and_then(|()| keep(directory, &path, &key)).err();
     (HashKey(key), kept.map(|error| KeyError { path, error }))
 }
 
+/// Whole or not at all: another name first, then the right one.
 fn keep(directory: &Path, path: &Path, key: &[u8; 16]) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
+    let new = directory.join(format!("{FILE_NAME}.{}", std::process::id()));
     // Who knows the key can aim at a backend: for our eyes only.
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    writeln!(file, "{digits}")
+    let written =
+        writeln!(file, "{digits}").and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&new);
+    }
+    written
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The start: EAL, ports, workers, and the management thread's loop until a signal ends it.
 
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,11 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::manager::Manager;
 use super::report::{counters_text, rule_names};
-use crate::config::{ConfigFlags, HashKey, Idle, Model};
+use crate::config::{Findings, HashKey, Idle, Model};
 use crate::dataplane::{FlowTable, IdlePolicy, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
 use crate::dpdk::{eal, mempool, port, queue};
 use crate::io::Queues;
-use crate::snapshot::{PortLink, Reader, TooMany};
+use crate::snapshot::{PortLink, TooMany};
 use crate::wire::MacAddr;
 
 /// Frames in a receive or transmit queue: what common drivers offer, and a few tenths of a millisecond
@@ -60,28 +61,64 @@ impl fmt::Display for LaunchError {
     }
 }
 
-/// Which CPUs do what.
+/// Which CPUs do what, and what those of the workers do when there is nothing to do.
 struct Cpus {
     management: usize,
     workers: Vec<usize>,
+    idle: IdlePolicy,
 }
 
-/// Runs until SIGTERM or SIGINT. Prints the counters at the end, and every `stats` if that is given.
+/// Reads the configuration anew, and tells what is wrong with it.
+pub type Load<'a> = &'a dyn Fn() -> Result<Model, Findings>;
+
+/// Runs until SIGTERM or SIGINT. Prints the counters at the end, and every `stats` if that is given. `load`
+/// is called for a reload.
 ///
 /// # Errors
 /// When something that is needed cannot be had; nothing runs then.
-pub fn run(
-    model: Model,
-    flags: &ConfigFlags,
-    key: HashKey,
-    stats: Option<Duration>,
-) -> Result<(), LaunchError> {
+pub fn run(model: Model, load: Load<'_>, key: HashKey, stats: Option<Duration>) -> Result<(), LaunchError> {
+    // First of all, so that no signal ends the start half-way.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LaunchError::System)?;
+    let mut signals = runtime.block_on(async { Signals::watch() }).map_err(LaunchError::System)?;
     let cpus = choose_cpus(&model)?;
-    let workers = cpus.workers.len();
-    let pool_frames = pool_frames(&model, workers);
+    let pool_frames = pool_frames(&model, cpus.workers.len());
     let eal = start_eal(&model, &cpus, pool_frames)?;
     let pool = mempool::Mempool::new(&eal, "frames", pool_frames, POOL_CACHE).map_err(LaunchError::Dpdk)?;
-    let ports = open_ports(&model, &eal, &pool, workers)?;
+    let ports = open_ports(&model, &eal, &pool, cpus.workers.len())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut manager, workers) = make_workers(model, key, &ports, &pool, cpus.workers.len())?;
+    let threads = start_workers(workers, &cpus, &eal, &stop);
+    let served = threads.1.map(|()| {
+        pin(cpus.management);
+        runtime.block_on(serve(&mut manager, &ports, &mut signals, load, stats));
+    });
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads.0 {
+        // A worker that panics takes the process with it.
+        let _ = thread.join();
+    }
+    print_counters(&manager, &ports);
+    served
+}
+
+type PortWorker = Worker<queue::WorkerQueues>;
+
+/// The manager, and the workers with all they need: from here on nothing more has to be found.
+fn make_workers(
+    model: Model,
+    key: HashKey,
+    ports: &[port::Port],
+    pool: &mempool::Mempool,
+    workers: usize,
+) -> Result<(Manager, Vec<PortWorker>), LaunchError> {
+    let flows = model.dataplane.flows_per_worker;
+    let tables: Vec<FlowTable> =
+        (0..workers).map(|_| FlowTable::new(flows).map_err(LaunchError::Memory)).collect::<Result<_, _>>()?;
+    if let Some(table) = tables.first() {
+        let pages = if table.is_on_hugepages() { "huge" } else { "ordinary" };
+        log::info!("flow tables: {} MiB a worker, on {pages} pages", table.len_bytes() >> 20);
+    }
     let link = |(port, config): (&port::Port, &crate::config::Port)| PortLink {
         mac: MacAddr(port.mac()),
         filters: true,
@@ -90,30 +127,60 @@ pub fn run(
     let links = ports.iter().zip(&model.ports).map(link).collect();
     let mesh = Mesh::new(workers);
     let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
-    let idle = idle_policy(model.dataplane.idle);
-    let flows = model.dataplane.flows_per_worker;
-    let (mut manager, readers) =
+    let (manager, readers) =
         Manager::new(model, key, links, counters.clone(), mesh.events(), mesh.originated())
             .map_err(LaunchError::TooMany)?;
+    let queues = queue::split(ports, workers as u16, pool).map_err(LaunchError::Dpdk)?;
+    let parts = queues.into_iter().zip(readers).zip(counters).zip(tables).zip((0u8..).map(WorkerId));
+    let made = parts.map(|((((queues, reader), counters), table), id)| {
+        let own = worker_ports(id, workers, ports, &queues);
+        Worker::new(mesh.seat(id), workers, own, queues, reader, table, counters)
+    });
+    Ok((manager, made.collect()))
+}
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let queues = queue::split(&ports, workers as u16, &pool).map_err(LaunchError::Dpdk)?;
+fn worker_ports(
+    id: WorkerId,
+    workers: usize,
+    ports: &[port::Port],
+    queues: &queue::WorkerQueues,
+) -> Vec<WorkerPort> {
+    let transmitter = |port: &port::Port| {
+        if queues.can_transmit(port.id()) { id } else { WorkerId(id.0 % port.tx_queues().max(1) as u8) }
+    };
+    let own = |port: &port::Port| WorkerPort {
+        port: port.id(),
+        keeps_flows: keeps_flows(port, workers),
+        transmitter: transmitter(port),
+    };
+    ports.iter().map(own).collect()
+}
+
+/// Starts a thread for each worker. Those that run, and why there are not more.
+fn start_workers(
+    workers: Vec<PortWorker>,
+    cpus: &Cpus,
+    eal: &eal::Eal,
+    stop: &Arc<AtomicBool>,
+) -> (Vec<thread::JoinHandle<()>>, Result<(), LaunchError>) {
     let mut threads = Vec::new();
-    let parts = queues.into_iter().zip(readers).zip(counters).zip(0u8..);
-    for (((queues, reader), counters), id) in parts {
-        let worker = NewWorker { id: WorkerId(id), workers, queues, reader, counters, flows };
-        let cpu = cpus.workers[usize::from(id)];
-        threads.push(start_worker(worker, &ports, &mesh, &eal, cpu, idle, stop.clone())?);
+    for (mut worker, cpu) in workers.into_iter().zip(cpus.workers.iter().copied()) {
+        let (eal, stop, idle) = (eal.clone(), stop.clone(), cpus.idle);
+        let id = threads.len();
+        let work = move || {
+            pin(cpu);
+            let registration = eal.register_worker();
+            if let Err(error) = &registration {
+                log::warn!("worker {id}: {error}; it works without a cache of frames");
+            }
+            worker.run(&stop, idle);
+        };
+        match thread::Builder::new().name(format!("worker-{id}")).spawn(work) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => return (threads, Err(LaunchError::System(error))),
+        }
     }
-    pin(cpus.management);
-    let served = serve(&mut manager, flags, stats);
-    stop.store(true, Ordering::Relaxed);
-    for thread in threads {
-        // A worker that panics takes the process with it.
-        let _ = thread.join();
-    }
-    print_counters(&manager);
-    served
+    (threads, Ok(()))
 }
 
 fn choose_cpus(model: &Model) -> Result<Cpus, LaunchError> {
@@ -135,7 +202,7 @@ fn choose_cpus(model: &Model) -> Result<Cpus, LaunchError> {
     }
     let workers: Vec<usize> = workers.into_iter().take(WORKERS_MAX).collect();
     log::info!("management on CPU {management}, workers on {workers:?}");
-    Ok(Cpus { management, workers })
+    Ok(Cpus { management, workers, idle: idle_policy(model.dataplane.idle) })
 }
 
 /// Enough for all queues to be full, each worker's cache too, and as many again on their way.
@@ -229,57 +296,6 @@ fn idle_policy(idle: Idle) -> IdlePolicy {
     }
 }
 
-/// What a worker is made of.
-struct NewWorker {
-    id: WorkerId,
-    workers: usize,
-    queues: queue::WorkerQueues,
-    reader: Reader,
-    counters: Arc<WorkerCounters>,
-    flows: usize,
-}
-
-fn start_worker(
-    new: NewWorker,
-    ports: &[port::Port],
-    mesh: &Mesh<crate::dpdk::mbuf::Mbuf>,
-    eal: &eal::Eal,
-    cpu: usize,
-    idle: IdlePolicy,
-    stop: Arc<AtomicBool>,
-) -> Result<thread::JoinHandle<()>, LaunchError> {
-    let NewWorker { id, workers, queues, reader, counters, flows } = new;
-    let transmitter = |port: &port::Port| {
-        if queues.can_transmit(port.id()) { id } else { WorkerId(id.0 % port.tx_queues().max(1) as u8) }
-    };
-    let own = ports
-        .iter()
-        .map(|port| WorkerPort {
-            port: port.id(),
-            keeps_flows: keeps_flows(port, workers),
-            transmitter: transmitter(port),
-        })
-        .collect();
-    let seat = mesh.seat(id);
-    let eal = eal.clone();
-    let table = FlowTable::new(flows).map_err(LaunchError::Memory)?;
-    log::debug!(
-        "worker {}: {} MiB of flow table on {} pages",
-        id.0,
-        table.len_bytes() >> 20,
-        if table.is_on_hugepages() { "huge" } else { "ordinary" }
-    );
-    let work = move || {
-        pin(cpu);
-        let registration = eal.register_worker();
-        if let Err(error) = &registration {
-            log::warn!("worker {}: {error}; it works without a cache of frames", id.0);
-        }
-        Worker::new(seat, workers, own, queues, reader, table, counters).run(&stop, idle);
-    };
-    thread::Builder::new().name(format!("worker-{}", id.0)).spawn(work).map_err(LaunchError::System)
-}
-
 fn pin(cpu: usize) {
     if !core_affinity::set_for_current(CoreId { id: cpu }) {
         log::warn!("cannot pin a thread to CPU {cpu}");
@@ -287,43 +303,38 @@ fn pin(cpu: usize) {
 }
 
 /// The management thread's loop.
-fn serve(manager: &mut Manager, flags: &ConfigFlags, stats: Option<Duration>) -> Result<(), LaunchError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LaunchError::System)?;
-    runtime.block_on(async {
-        let watch = |kind| signal(kind).map_err(LaunchError::System);
-        let mut signals = Signals {
-            hang_up: watch(SignalKind::hangup())?,
-            terminate: watch(SignalKind::terminate())?,
-            interrupt: watch(SignalKind::interrupt())?,
-        };
-        let start = Instant::now();
-        log::info!(
-            "ready: {} ports, {} rules, generation {}",
-            manager.model().ports.len(),
-            manager.model().rules.len(),
-            manager.generation()
-        );
-        let mut next_stats = stats.map(|every| start + every);
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = tick.tick() => manager.advance(start.elapsed()),
-                _ = signals.hang_up.recv() => reload(manager, flags, start.elapsed()),
-                _ = signals.terminate.recv() => break,
-                _ = signals.interrupt.recv() => break,
-            }
-            if let (Some(at), Some(every)) = (next_stats, stats)
-                && Instant::now() >= at
-            {
-                next_stats = Some(at + every);
-                print_counters(manager);
-            }
+async fn serve(
+    manager: &mut Manager,
+    ports: &[port::Port],
+    signals: &mut Signals,
+    load: Load<'_>,
+    stats: Option<Duration>,
+) {
+    let start = Instant::now();
+    log::info!(
+        "ready: {} ports, {} rules, generation {}",
+        manager.model().ports.len(),
+        manager.model().rules.len(),
+        manager.generation()
+    );
+    let mut next_stats = stats.map(|every| start + every);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => manager.advance(start.elapsed()),
+            _ = signals.hang_up.recv() => reload(manager, load, start.elapsed()),
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
         }
-        log::info!("stopping");
-        Ok(())
-    })
+        if let (Some(at), Some(every)) = (next_stats, stats)
+            && Instant::now() >= at
+        {
+            next_stats = Some(at + every);
+            print_counters(manager, ports);
+        }
+    }
+    log::info!("stopping");
 }
 
 struct Signals {
@@ -332,21 +343,48 @@ struct Signals {
     interrupt: Signal,
 }
 
-fn reload(manager: &mut Manager, flags: &ConfigFlags, now: Duration) {
-    match manager.reload(flags, now) {
+impl Signals {
+    /// From now on they are waited for, and end nothing by themselves.
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+fn reload(manager: &mut Manager, load: Load<'_>, now: Duration) {
+    let changed = load().map_err(|findings| findings.to_string());
+    match changed.and_then(|model| manager.change(model, now).map_err(|error| error.to_string())) {
         Ok(generation) => {
             let rules = manager.model().rules.len();
             log::info!("reloaded: {rules} rules, generation {generation}");
         }
-        Err(error) => {
-            error.to_string().lines().for_each(|line| log::error!("{line}"));
+        Err(errors) => {
+            errors.lines().for_each(|line| log::error!("{line}"));
             log::error!("not reloaded; generation {} goes on", manager.generation());
         }
     }
 }
 
 /// To standard output, for people; the log goes to standard error.
-#[allow(clippy::print_stdout, reason = "this is what `run` has to say")]
-fn print_counters(manager: &Manager) {
-    print!("{}", counters_text(&manager.totals(), &manager.backends(), &rule_names(manager.model())));
+fn print_counters(manager: &Manager, ports: &[port::Port]) {
+    let mut text = counters_text(&manager.totals(), &manager.backends(), &rule_names(manager.model()));
+    for port in ports {
+        let stats = port.stats();
+        text += &format!(
+            "port     {:<16} missed {}  receive errors {}  transmit errors {}  out of memory {}\n",
+            port.name(),
+            stats.imissed,
+            stats.ierrors,
+            stats.oerrors,
+            stats.rx_nombuf
+        );
+    }
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Nobody listens; that is no reason to stop.
+        log::warn!("cannot print the counters: {error}");
+    }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 
 use super::neighbours::{Ask, NeighbourTable};
-use crate::config::{ConfigFlags, Findings, HashKey, Model};
-use crate::dataplane::{BackendTotals, ControlFrame, Event, Totals, WorkerCounters, WorkerTotals};
+use crate::config::{HashKey, Model};
+use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Totals, WorkerCounters, WorkerTotals};
 use crate::io::PortId;
 use crate::snapshot::{
     BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, Reader, TooMany,
@@ -22,6 +22,10 @@ use crate::wire::arp;
 /// section 2.3, ANNOUNCE_NUM and ANNOUNCE_INTERVAL).
 const ANNOUNCEMENTS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
 
+/// Between two snapshots that differ in neighbours only: to compile a large configuration takes some
+/// milliseconds, and a station that plays with its address must not keep the thread busy.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
+
 /// The management thread's state.
 pub struct Manager {
     model: Model,
@@ -32,16 +36,16 @@ pub struct Manager {
     counters: Vec<Arc<WorkerCounters>>,
     /// What the counters of a backend stood at when its id was given to it.
     baselines: std::collections::BTreeMap<BackendId, BackendTotals>,
-    events: Arc<ArrayQueue<Event>>,
+    events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
     announcements: Vec<(Duration, PortId, Ipv4Addr)>,
+    /// Not before then is a change of neighbours published.
+    publish_at: Duration,
 }
 
 /// A reload that changed nothing.
 #[derive(Debug)]
 pub enum ReloadError {
-    /// The file has errors.
-    Config(Findings),
     /// Ports cannot be changed while they run.
     Ports(String),
     /// Too many frontends or backends.
@@ -51,7 +55,6 @@ pub enum ReloadError {
 impl fmt::Display for ReloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config(findings) => write!(f, "{findings}"),
             Self::Ports(what) => write!(f, "{what} cannot change while guideway runs; restart it for that"),
             Self::TooMany(error) => write!(f, "{error}"),
         }
@@ -68,7 +71,7 @@ impl Manager {
         key: HashKey,
         links: Vec<PortLink>,
         counters: Vec<Arc<WorkerCounters>>,
-        events: Arc<ArrayQueue<Event>>,
+        events: Arc<Events>,
         originated: Arc<ArrayQueue<ControlFrame>>,
     ) -> Result<(Self, Vec<Reader>), TooMany> {
         let conditions = Conditions { links, neighbours: Neighbours::default() };
@@ -86,6 +89,7 @@ impl Manager {
             events,
             originated,
             announcements: Vec::new(),
+            publish_at: Duration::ZERO,
         };
         manager.announce(&BTreeSet::new(), Duration::ZERO);
         manager.require_neighbours(Duration::ZERO);
@@ -95,7 +99,7 @@ impl Manager {
     /// Does what is due: learns from the workers, asks for neighbours, publishes what has changed, frees
     /// what is no longer used.
     pub fn advance(&mut self, now: Duration) {
-        while let Some(event) = self.events.pop() {
+        for event in self.events.drain() {
             match event {
                 Event::Neighbour { port, address, mac, is_reply } => {
                     self.neighbours.saw((port, address), mac, is_reply, now);
@@ -107,7 +111,8 @@ impl Manager {
             self.send_request(&ask);
         }
         self.send_announcements(now);
-        if self.neighbours.take_changed() {
+        if now >= self.publish_at && self.neighbours.take_changed() {
+            self.publish_at = now + PUBLISH_INTERVAL;
             self.conditions.neighbours.known = self.neighbours.known();
             // The same model as before needs no more ids than before.
             if let Ok(next) = self.compiler.compile(&self.model, &self.conditions) {
@@ -118,27 +123,19 @@ impl Manager {
         self.publisher.free_passed();
     }
 
-    /// Goes over to what the file and the flags say now, or stays with what was. Returns the new
-    /// generation's number.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the file and the flags; nothing has changed then.
-    pub fn reload(&mut self, flags: &ConfigFlags, now: Duration) -> Result<u64, ReloadError> {
-        let loaded = crate::config::load(flags).map_err(ReloadError::Config)?;
-        loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-        self.change(loaded.model, now)
-    }
-
-    /// Goes over to `model`.
+    /// Goes over to `model`, and returns the number of the new generation. What is fixed from start to stop
+    /// stays as it was, with a warning.
     ///
     /// # Errors
     /// When it asks for other ports, or for too much; nothing has changed then.
-    pub fn change(&mut self, model: Model, now: Duration) -> Result<u64, ReloadError> {
+    pub fn change(&mut self, mut model: Model, now: Duration) -> Result<u64, ReloadError> {
         self.check_ports(&model)?;
         let next = self.compiler.compile(&model, &self.conditions).map_err(ReloadError::TooMany)?;
         let generation = next.generation;
         if model.dataplane != self.model.dataplane || model.control != self.model.control {
-            log::warn!("[dataplane] and [control] have changed; that takes effect with the next start");
+            log::warn!("[dataplane] or [control] has changed; that takes effect with the next start");
+            model.dataplane = self.model.dataplane.clone();
+            model.control = self.model.control.clone();
         }
         let before = self.addresses();
         self.publisher.publish(next);
@@ -193,12 +190,18 @@ impl Manager {
     }
 
     fn send_announcements(&mut self, now: Duration) {
-        let (due, later) = self.announcements.iter().partition(|(at, ..)| *at <= now);
-        self.announcements = later;
-        let due: Vec<(Duration, PortId, Ipv4Addr)> = due;
-        for (_, port, address) in due {
-            self.send(port, address, address, None);
+        if self.announcements.iter().all(|(at, ..)| *at > now) {
+            return;
         }
+        // What has been given up since may be another's by now.
+        let ours = self.addresses();
+        let mut planned = std::mem::take(&mut self.announcements);
+        planned.retain(|(at, port, address)| {
+            let is_due = *at <= now;
+            // What finds no room is sent with the next tick.
+            ours.contains(&(*port, *address)) && !(is_due && self.send(*port, *address, *address, None))
+        });
+        self.announcements = planned;
     }
 
     fn send_request(&self, ask: &Ask) {
@@ -207,11 +210,13 @@ impl Manager {
         let own = config.addresses.iter().find(|own| own.contains(address)).or(config.addresses.first());
         // A port without an address asks as a probe does (RFC 5227 section 2.1).
         let sender = own.map_or(Ipv4Addr::UNSPECIFIED, |own| own.address);
+        // What finds no room is asked again in a second.
         self.send(port, sender, address, ask.to);
     }
 
-    fn send(&self, port: PortId, sender: Ipv4Addr, target: Ipv4Addr, to: Option<MacAddr>) {
-        let Some(link) = self.conditions.links.get(port.index()) else { return };
+    /// Whether there was room for the request.
+    fn send(&self, port: PortId, sender: Ipv4Addr, target: Ipv4Addr, to: Option<MacAddr>) -> bool {
+        let Some(link) = self.conditions.links.get(port.index()) else { return true };
         let request = arp::Packet {
             operation: arp::Operation::Request,
             sender_mac: link.mac,
@@ -219,10 +224,8 @@ impl Manager {
             target_mac: MacAddr::ZERO,
             target,
         };
-        if let Some(frame) = ControlFrame::new(port, &request.to_frame(to.unwrap_or(MacAddr::BROADCAST))) {
-            // A full ring means that the workers do not send: the next request will be due in a second.
-            let _ = self.originated.push(frame);
-        }
+        let frame = ControlFrame::new(port, &request.to_frame(to.unwrap_or(MacAddr::BROADCAST)));
+        frame.is_none_or(|frame| self.originated.push(frame).is_ok())
     }
 
     /// Frees the ids of removed backends to which no flow is left.

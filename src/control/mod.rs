@@ -10,6 +10,6 @@ mod report;
 
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]
-pub use launch::{LaunchError, run};
+pub use launch::{LaunchError, Load, run};
 pub use manager::{Manager, ReloadError};
 pub use report::{counters_text, rule_names};

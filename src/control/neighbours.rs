@@ -27,10 +27,16 @@ const ASKS_MAX: usize = 64;
 /// A neighbour of a port.
 pub(super) type Neighbour = (PortId, Ipv4Addr);
 
+/// One that nobody configured is kept for so long after it has last asked for us or was wanted. A client
+/// that talks to us asks for us more often than that.
+const LEARNT_KEPT: Duration = Duration::from_secs(300);
+
 /// All neighbours.
 #[derive(Default)]
 pub(super) struct NeighbourTable {
     entries: HashMap<Neighbour, Entry>,
+    /// How many are not required.
+    learnt: usize,
     changed: bool,
 }
 
@@ -40,6 +46,8 @@ struct Entry {
     is_required: bool,
     unanswered: u32,
     ask_at: Duration,
+    /// For one that is not required: until then it is kept.
+    kept_until: Duration,
 }
 
 /// A request to be sent.
@@ -55,49 +63,75 @@ impl NeighbourTable {
     pub(super) fn require(&mut self, required: &BTreeSet<Neighbour>, now: Duration) {
         for (neighbour, entry) in &mut self.entries {
             entry.is_required = required.contains(neighbour);
+            entry.kept_until = now + LEARNT_KEPT;
         }
         for neighbour in required {
             self.entries.entry(*neighbour).or_insert_with(|| Entry::unknown(true, now));
         }
+        self.learnt = self.entries.len() - required.len();
     }
 
     /// A packet could not be sent for want of this neighbour.
     pub(super) fn want(&mut self, neighbour: Neighbour, now: Duration) {
-        if self.has_room() {
-            self.entries.entry(neighbour).or_insert_with(|| Entry::unknown(false, now));
-        }
+        self.entry(neighbour, now);
     }
 
     /// A neighbour showed its address. An answer counts only if it was asked for.
     pub(super) fn saw(&mut self, neighbour: Neighbour, mac: MacAddr, is_reply: bool, now: Duration) {
-        if !self.entries.contains_key(&neighbour) && (is_reply || !self.has_room()) {
-            return;
-        }
-        let entry = self.entries.entry(neighbour).or_insert_with(|| Entry::unknown(false, now));
-        self.changed |= entry.mac != Some(mac);
-        entry.mac = Some(mac);
+        let entry = if is_reply { self.entries.get_mut(&neighbour) } else { self.entry(neighbour, now) };
+        let Some(entry) = entry else { return };
+        let is_new = entry.mac.replace(mac) != Some(mac);
         entry.unanswered = 0;
         entry.ask_at = now + REFRESH_AFTER;
+        self.changed |= is_new;
     }
 
-    /// What is to be asked now. Gives up those that no longer answer.
-    pub(super) fn advance(&mut self, now: Duration) -> Vec<Ask> {
-        let mut asks = Vec::new();
-        for (neighbour, entry) in &mut self.entries {
-            if now < entry.ask_at || asks.len() >= ASKS_MAX {
-                continue;
+    /// The neighbour's entry, made if there is room for it.
+    fn entry(&mut self, neighbour: Neighbour, now: Duration) -> Option<&mut Entry> {
+        if !self.entries.contains_key(&neighbour) {
+            if self.learnt >= LEARNT_MAX {
+                return None;
             }
+            self.learnt += 1;
+            self.entries.insert(neighbour, Entry::unknown(false, now));
+        }
+        let entry = self.entries.get_mut(&neighbour)?;
+        entry.kept_until = now + LEARNT_KEPT;
+        Some(entry)
+    }
+
+    /// What is to be asked now, those first that have waited longest. Gives up those that no longer answer.
+    pub(super) fn advance(&mut self, now: Duration) -> Vec<Ask> {
+        self.drop_aged(now);
+        let mut due: Vec<(Duration, Neighbour)> =
+            self.entries.iter().filter(|(_, e)| e.ask_at <= now).map(|(n, e)| (e.ask_at, *n)).collect();
+        due.sort_unstable();
+        due.truncate(ASKS_MAX);
+        let mut asks = Vec::new();
+        for (_, neighbour) in due {
+            let Some(entry) = self.entries.get_mut(&neighbour) else { continue };
             if entry.unanswered >= UNANSWERED_MAX && entry.mac.take().is_some() {
                 self.changed = true;
             }
-            asks.push(Ask { neighbour: *neighbour, to: entry.mac });
+            asks.push(Ask { neighbour, to: entry.mac });
             entry.unanswered = entry.unanswered.saturating_add(1);
             entry.ask_at = now + RETRY;
         }
-        let before = self.entries.len();
-        self.entries.retain(|_, entry| entry.is_required || entry.unanswered <= UNANSWERED_MAX);
-        self.changed |= before != self.entries.len();
         asks
+    }
+
+    /// Forgets those that nobody needs: unanswered, or not heard of for long.
+    fn drop_aged(&mut self, now: Duration) {
+        let (changed, learnt) = (&mut self.changed, &mut self.learnt);
+        self.entries.retain(|_, entry| {
+            let is_silent = entry.unanswered >= UNANSWERED_MAX && entry.ask_at <= now;
+            let is_kept = entry.is_required || !is_silent && now < entry.kept_until;
+            if !is_kept {
+                *learnt -= 1;
+                *changed |= entry.mac.is_some();
+            }
+            is_kept
+        });
     }
 
     /// Whether what is known has changed since this was last asked.
@@ -114,15 +148,11 @@ impl NeighbourTable {
     pub(super) fn missing(&self) -> usize {
         self.entries.values().filter(|entry| entry.is_required && entry.mac.is_none()).count()
     }
-
-    fn has_room(&self) -> bool {
-        self.entries.values().filter(|entry| !entry.is_required).count() < LEARNT_MAX
-    }
 }
 
 impl Entry {
     fn unknown(is_required: bool, now: Duration) -> Self {
-        Self { mac: None, is_required, unanswered: 0, ask_at: now }
+        Self { mac: None, is_required, unanswered: 0, ask_at: now, kept_until: now + LEARNT_KEPT }
     }
 }
 
@@ -180,7 +210,7 @@ mod tests {
         let mut table = NeighbourTable::default();
         table.want(CLIENT, at(0));
         let asked = (0..10).filter(|second| !table.advance(at(*second)).is_empty()).count();
-        assert_eq!(asked, 4);
+        assert_eq!(asked, 3);
         table.want(CLIENT, at(10));
         assert_eq!(table.advance(at(10)), ask(CLIENT, None));
     }
@@ -203,6 +233,35 @@ mod tests {
         table.saw(BACKEND, other, false, at(1));
         assert!(table.take_changed());
         assert_eq!(table.known().get(&BACKEND), Some(&other));
+    }
+
+    #[test]
+    fn who_is_not_heard_of_for_long_is_forgotten_though_it_answers() {
+        let mut table = NeighbourTable::default();
+        table.saw(CLIENT, MAC, false, at(0));
+        for second in 0..299 {
+            table.advance(at(second)).iter().for_each(|ask| {
+                assert_eq!(ask.to, Some(MAC));
+            });
+            table.saw(CLIENT, MAC, true, at(second));
+        }
+        assert_eq!(table.known().get(&CLIENT), Some(&MAC));
+        table.advance(at(300));
+        assert!(table.known().is_empty());
+    }
+
+    #[test]
+    fn ten_thousand_silent_backends_are_all_asked_for() {
+        let mut table = NeighbourTable::default();
+        let all = (0..10_000u32).map(|i| (PortId(1), Ipv4Addr::from(0x0a00_0000 + i))).collect();
+        table.require(&all, at(0));
+        let mut asked = BTreeSet::new();
+        for tick in 0..200 {
+            let asks = table.advance(Duration::from_millis(10 * tick));
+            assert!(asks.len() <= ASKS_MAX);
+            asked.extend(asks.iter().map(|ask| ask.neighbour));
+        }
+        assert_eq!(asked.len(), 10_000);
     }
 
     #[test]

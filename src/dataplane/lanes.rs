@@ -72,8 +72,10 @@ pub enum Event {
     },
 }
 
-/// Events of one burst, at most; more of the same will come with the next.
-pub(super) const EVENTS_MAX: usize = 8;
+/// Neighbours wanted in one burst, at most; the others will be with the next.
+const WANTED_MAX: usize = 4;
+/// Events of one burst, at most: each frame can show a neighbour.
+const EVENTS_MAX: usize = BURST_MAX + WANTED_MAX;
 
 /// The position of a frame in its burst.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -184,6 +186,7 @@ pub struct Outcomes {
     /// A bit for each port that frames are forwarded to.
     forwarded_to: u32,
     events: Vec<Event>,
+    wanted: usize,
 }
 
 /// A frame that we answer ourselves.
@@ -204,6 +207,7 @@ impl Default for Outcomes {
             forwarded: 0,
             forwarded_to: 0,
             events: Vec::with_capacity(EVENTS_MAX),
+            wanted: 0,
         }
     }
 }
@@ -218,6 +222,9 @@ impl Lanes {
         self.misses.clear();
         self.ours.clear();
         self.outcomes.len = len.min(BURST_MAX);
+        // A frame that no stage decided on would be an error of ours; it must not leave.
+        self.outcomes.by_lane.fill(Outcome::Drop(DropReason::NotOurs));
+        self.outcomes.wanted = 0;
         self.outcomes.forwarded = 0;
         self.outcomes.forwarded_to = 0;
         self.outcomes.events.clear();
@@ -260,10 +267,20 @@ impl Outcomes {
         self.forwarded_to |= port_bit;
     }
 
-    /// Remembers an event while there is room.
+    /// Remembers what a neighbour has shown.
     pub(super) fn tell(&mut self, event: Event) {
         if self.events.len() < EVENTS_MAX {
             self.events.push(event);
+        }
+    }
+
+    /// Remembers that a neighbour is wanted: each once, and a few only, for thousands of packets can want
+    /// the same.
+    pub(super) fn want(&mut self, port: PortId, address: Ipv4Addr) {
+        let event = Event::Wanted { port, address };
+        if self.wanted < WANTED_MAX && !self.events.contains(&event) {
+            self.wanted += 1;
+            self.tell(event);
         }
     }
 }

@@ -40,8 +40,7 @@ impl Lanes {
             let idle_ticks = frontend.idle_ticks;
             client.backend =
                 match lines.find_established(*hash, client.key, client.tcp_flags, idle_ticks, now) {
-                    // Not only for UDP, so that the protocol need not be predicted.
-                    Glance::Established(id) if !(client.is_udp() & is_down(world, id)) => id,
+                    Glance::Established(id) if !leaves(world, id, client.is_udp()) => id,
                     Glance::Absent => BackendId::NONE,
                     _ => look_closer(&mut lines, client, *hash, world, now, counters),
                 };
@@ -90,7 +89,7 @@ impl Lanes {
     }
 }
 
-/// For flows that begin or end, and for UDP to a backend that is down.
+/// For flows that begin or end, and those that leave their backend.
 #[inline(never)]
 fn look_closer(
     lines: &mut Lines<'_>,
@@ -111,8 +110,8 @@ fn look_closer(
 }
 
 #[inline(always)]
-fn is_down(world: &Snapshot, id: BackendId) -> bool {
-    world.backend(id).is_none_or(|backend| backend.is_down)
+fn leaves(world: &Snapshot, id: BackendId, is_udp: bool) -> bool {
+    world.backend(id).is_none_or(|backend| backend.leaving.takes(is_udp))
 }
 
 /// A backend for a new flow.

@@ -11,8 +11,12 @@ use crate::io::PortId;
 /// Frames that wait for one worker, at most: a few milliseconds of what a worker can do in software spread.
 const INBOX_LEN: usize = 4096;
 
-/// Events that wait for the management thread, at most. What is lost comes again with the next packet.
-const EVENTS_LEN: usize = 4096;
+/// Neighbours that have shown themselves, at most: what is lost comes again a second later.
+const SHOWN_LEN: usize = 4096;
+
+/// Neighbours that are wanted, at most. A ring of their own, so that a flood of packets that cannot be sent
+/// does not keep the answer out for which they wait.
+const WANTED_LEN: usize = 256;
 
 /// Frames of the management thread that wait to be sent, at most.
 const ORIGINATED_LEN: usize = 1024;
@@ -65,15 +69,42 @@ impl ControlFrame {
 /// All rings. Each worker has an end of its own, a [`Seat`].
 pub struct Mesh<F> {
     inboxes: Arc<[ArrayQueue<Handed<F>>]>,
-    events: Arc<ArrayQueue<Event>>,
+    events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
+}
+
+/// What workers tell the management thread.
+pub struct Events {
+    shown: ArrayQueue<Event>,
+    wanted: ArrayQueue<Event>,
+}
+
+impl Events {
+    fn new() -> Self {
+        Self { shown: ArrayQueue::new(SHOWN_LEN), wanted: ArrayQueue::new(WANTED_LEN) }
+    }
+
+    /// Adds an event; a full ring means that the management thread knows more than it can handle already.
+    pub fn push(&self, event: Event) {
+        let ring = match event {
+            Event::Neighbour { .. } => &self.shown,
+            Event::Wanted { .. } => &self.wanted,
+        };
+        let _ = ring.push(event);
+    }
+
+    /// Takes what waits, and no more than can wait at once, however fast it comes.
+    pub fn drain(&self) -> impl Iterator<Item = Event> {
+        let shown = std::iter::from_fn(|| self.shown.pop()).take(SHOWN_LEN);
+        shown.chain(std::iter::from_fn(|| self.wanted.pop()).take(WANTED_LEN))
+    }
 }
 
 /// A worker's end of the rings.
 pub struct Seat<F> {
     me: WorkerId,
     inboxes: Arc<[ArrayQueue<Handed<F>>]>,
-    events: Arc<ArrayQueue<Event>>,
+    events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
 }
 
@@ -82,7 +113,7 @@ impl<F> Mesh<F> {
     pub fn new(workers: usize) -> Self {
         Self {
             inboxes: (0..workers).map(|_| ArrayQueue::new(INBOX_LEN)).collect(),
-            events: Arc::new(ArrayQueue::new(EVENTS_LEN)),
+            events: Arc::new(Events::new()),
             originated: Arc::new(ArrayQueue::new(ORIGINATED_LEN)),
         }
     }
@@ -94,7 +125,7 @@ impl<F> Mesh<F> {
     }
 
     /// What the workers have told.
-    pub fn events(&self) -> Arc<ArrayQueue<Event>> {
+    pub fn events(&self) -> Arc<Events> {
         self.events.clone()
     }
 
@@ -135,7 +166,6 @@ impl<F> Seat<F> {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        // A full ring means that the management thread knows more than it can handle already.
-        let _ = self.events.push(event);
+        self.events.push(event);
     }
 }

@@ -21,7 +21,7 @@ mod worker;
 pub use counters::{BackendCounters, BackendTotals, Totals, WorkerCounters, WorkerTotals};
 pub use flow_table::FlowTable;
 pub use lanes::{Event, Outcome, Outcomes, Source};
-pub use mesh::{ControlFrame, Mesh, Seat};
+pub use mesh::{ControlFrame, Events, Mesh, Seat};
 pub use worker::{IdlePolicy, Worker, WorkerId, WorkerPort};
 
 use std::sync::Arc;
@@ -56,6 +56,7 @@ impl Path {
         let Self { flows, counters, lanes, steering } = self;
         lanes.begin(burst.len());
         lanes.classify(burst, source, world);
+        lanes.answer(burst, source, world);
         lanes.hash_flows(world);
         lanes.steer(source, steering);
         lanes.prefetch_flows(flows);
@@ -63,7 +64,6 @@ impl Path {
         lanes.select(flows, world, now, counters);
         lanes.rewrite_clients(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
-        lanes.answer(burst, source, world);
         &lanes.outcomes
     }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use zerocopy::FromBytes;
 
 use super::counters::WorkerCounters;
-use super::lanes::{Client, Event, Lane, Lanes, Outcome, Outcomes, Response};
+use super::lanes::{Client, Lane, Lanes, Outcome, Outcomes, Response};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::snapshot::{Backend, NextHop, Snapshot};
@@ -106,7 +106,7 @@ fn refuse(outcomes: &mut Outcomes, lane: Lane, ttl: u8, next_hop: &NextHop) {
         return;
     }
     if let Some((port, address)) = next_hop.wanted() {
-        outcomes.tell(Event::Wanted { port, address });
+        outcomes.want(port, address);
     }
     outcomes.decide(lane, Outcome::Drop(next_hop.refusal()));
 }

@@ -107,7 +107,11 @@ impl<Q: Queues> Worker<Q> {
         let mut frames = 0;
         for i in 0..self.out.ports.len() {
             let WorkerPort { port, keeps_flows, .. } = self.out.ports[i];
-            self.queues.receive(port, &mut self.burst);
+            let unusable = self.queues.receive(port, &mut self.burst);
+            if unusable > 0 {
+                self.out.counters.received[port.index()].add(unusable);
+                self.out.counters.dropped_many(DropReason::Segmented, unusable);
+            }
             if !self.burst.is_empty() {
                 frames += self.burst.len();
                 self.out.counters.received[port.index()].add(self.burst.len() as u64);
@@ -115,7 +119,9 @@ impl<Q: Queues> Worker<Q> {
             }
         }
         frames += self.take_over(tick);
-        while let Some(control) = self.out.seat.originated() {
+        // As many as there is room for, so that none is lost.
+        for _ in 0..BURST_MAX {
+            let Some(control) = self.out.seat.originated() else { break };
             if let Some(frame) = self.queues.new_frame(control.bytes()) {
                 self.out.send(control.port, FrameKind::Originated, frame);
             }
@@ -240,7 +246,7 @@ impl<F: crate::io::Frame> Outbox<F> {
         {
             if buffer.len() < buffer.capacity() {
                 buffer.push(frame);
-            } else {
+            } else if kind != FrameKind::Originated {
                 self.counters.dropped(DropReason::TransmitFull);
             }
         }

@@ -40,7 +40,6 @@ pub struct WorkerQueues {
     /// By [`PortId`].
     ports: Vec<Option<PortQueues>>,
     pool: Mempool,
-    multi_segment_drops: u64,
 }
 
 impl WorkerQueues {
@@ -57,27 +56,7 @@ impl WorkerQueues {
                 _open: port.open_port(),
             });
         }
-        WorkerQueues { ports: queues, pool: pool.clone(), multi_segment_drops: 0 }
-    }
-
-    /// How many frames were dropped because a driver delivered them in several segments.
-    pub fn multi_segment_drops(&self) -> u64 {
-        self.multi_segment_drops
-    }
-
-    /// Drops those of `burst` from `first` on that are not whole. Not on the path of any driver that keeps to the
-    /// port's configuration.
-    #[cold]
-    fn drop_segmented(&mut self, burst: &mut Vec<Mbuf>, first: usize) {
-        let mut index = first;
-        while index < burst.len() {
-            if burst[index].is_whole() {
-                index += 1;
-            } else {
-                burst.remove(index);
-                self.multi_segment_drops += 1;
-            }
-        }
+        WorkerQueues { ports: queues, pool: pool.clone() }
     }
 
     #[inline]
@@ -90,13 +69,11 @@ impl Queues for WorkerQueues {
     type Frame = Mbuf;
 
     #[inline]
-    fn receive(&mut self, port: PortId, burst: &mut Vec<Mbuf>) {
+    fn receive(&mut self, port: PortId, burst: &mut Vec<Mbuf>) -> u64 {
         let first = burst.len();
-        let Some(queues) = self.port(port) else { return };
+        let Some(queues) = self.port(port) else { return 0 };
         queues.receive(burst);
-        if !burst[first..].iter().all(Mbuf::is_whole) {
-            self.drop_segmented(burst, first);
-        }
+        if burst[first..].iter().all(Mbuf::is_whole) { 0 } else { drop_segmented(burst, first) }
     }
 
     #[inline]
@@ -115,6 +92,19 @@ impl Queues for WorkerQueues {
     fn new_frame(&mut self, bytes: &[u8]) -> Option<Mbuf> {
         self.pool.frame(bytes)
     }
+}
+
+/// Drops those of `burst` from `first` on that are not whole, and says how many. Not on the path of any driver that
+/// keeps to the port's configuration.
+#[cold]
+fn drop_segmented(burst: &mut Vec<Mbuf>, first: usize) -> u64 {
+    let len = burst.len();
+    let mut index = 0;
+    burst.retain(|frame| {
+        index += 1;
+        index <= first || frame.is_whole()
+    });
+    (len - burst.len()) as u64
 }
 
 /// One worker's queues of one port. No two of them name the same queue, which is what makes polling sound.

@@ -48,11 +48,12 @@ impl MemoryQueues {
 impl Queues for MemoryQueues {
     type Frame = HeapFrame;
 
-    fn receive(&mut self, port: PortId, burst: &mut Vec<HeapFrame>) {
+    fn receive(&mut self, port: PortId, burst: &mut Vec<HeapFrame>) -> u64 {
         if let Some(queue) = self.incoming.get_mut(port.index()) {
             let room = BURST_MAX.saturating_sub(burst.len()).min(queue.len());
             burst.extend(queue.drain(..room));
         }
+        0
     }
 
     fn transmit(&mut self, port: PortId, burst: &mut Vec<HeapFrame>) {

@@ -38,8 +38,9 @@ pub trait Queues {
     type Frame: Frame;
 
     /// Appends the frames that wait at `port` for this worker to `burst`, at most up to a length of
-    /// [`BURST_MAX`].
-    fn receive(&mut self, port: PortId, burst: &mut Vec<Self::Frame>);
+    /// [`BURST_MAX`]. Returns how many more there were that could not be used, for a driver delivered
+    /// them in several pieces.
+    fn receive(&mut self, port: PortId, burst: &mut Vec<Self::Frame>) -> u64;
 
     /// Sends frames from the front of `burst`, in order. Those the queue cannot take stay in it.
     fn transmit(&mut self, port: PortId, burst: &mut Vec<Self::Frame>);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::ids::Ids;
 use super::{
-    ANY_PORT, Backend, BackendId, BackendIdentity, Deltas, Frontend, MaglevTable, Neighbours, NextHop,
-    Routes, Selector, Snapshot, WordMap, address_key,
+    ANY_PORT, Backend, BackendId, BackendIdentity, Deltas, Frontend, Leaving, MaglevTable, Neighbours,
+    NextHop, Routes, Selector, Snapshot, WordMap, address_key,
 };
 use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
 use crate::maglev::{self, Preference};
@@ -44,6 +44,9 @@ pub struct Compiler {
     ids: Ids,
     /// The tables of the latest snapshot: what did not change is not built again.
     tables: HashMap<TableInputs, MaglevTable>,
+    /// Backends that take no new flows because they are down, those included that were when they were
+    /// removed.
+    down: BTreeSet<BackendIdentity>,
     generation: u64,
 }
 
@@ -53,7 +56,13 @@ type TableInputs = (usize, Vec<(Ipv4Addr, u8)>);
 impl Compiler {
     /// For a process whose hash key is `key`.
     pub fn new(key: HashKey) -> Self {
-        Self { hash: SipHash::new(key.0), ids: Ids::default(), tables: HashMap::new(), generation: 0 }
+        Self {
+            hash: SipHash::new(key.0),
+            ids: Ids::default(),
+            tables: HashMap::new(),
+            down: BTreeSet::new(),
+            generation: 0,
+        }
     }
 
     /// The next snapshot.
@@ -76,6 +85,7 @@ impl Compiler {
         routes = Routes::new(model, &conditions.links, &neighbours);
 
         let selectors = self.selectors(model);
+        self.note_down(model, &selectors);
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
@@ -86,7 +96,7 @@ impl Compiler {
             by_response: self.responses(&frontends),
             locals: locals(model),
             frontends: self.frontend_records(model, selectors),
-            backends: self.backend_records(model, &routes),
+            backends: self.backend_records(&routes),
             routes,
             ports: conditions.links.clone().into(),
         })
@@ -161,19 +171,37 @@ impl Compiler {
         records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()
     }
 
-    fn backend_records(&self, model: &Model, routes: &Routes) -> Box<[Backend]> {
-        let is_down = |rule: &config::Rule, b: &config::Backend| {
-            (b.state == AdminState::Down).then(|| identity(rule, b))
-        };
-        let down: BTreeSet<BackendIdentity> =
-            model.rules.iter().flat_map(|r| r.pool.backends.iter().filter_map(|b| is_down(r, b))).collect();
+    /// Keeps who is down, and not chosen all the same for want of others.
+    fn note_down(&mut self, model: &Model, selectors: &[Selector]) {
+        let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
+        let ids = &self.ids;
+        self.down.retain(|identity| ids.backend(identity).is_some_and(|id| lingering.contains(&id)));
+        for (rule, selector) in model.rules.iter().zip(selectors) {
+            let chosen: BTreeSet<BackendId> = selector.backends.iter().copied().collect();
+            let down = rule.pool.backends.iter().filter(|backend| backend.state == AdminState::Down);
+            let identities = down.map(|backend| identity(rule, backend));
+            let left_out = |i: &BackendIdentity| ids.backend(i).is_some_and(|id| !chosen.contains(&id));
+            self.down.extend(identities.filter(left_out));
+        }
+    }
+
+    fn backend_records(&self, routes: &Routes) -> Box<[Backend]> {
+        let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
+        let current = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
+        let taken: BTreeSet<u64> = current.map(|(identity, _)| response_key(&identity)).collect();
         let count = self.ids.backends().map(|(_, id)| id.0 as usize + 1).max().unwrap_or(0);
         let mut records = vec![Backend::hole(); count];
         for (identity, id) in self.ids.backends() {
             let Some(frontend) = self.ids.frontend(identity.frontend) else { continue };
             let mut record = Backend::new(identity, routes.next_hop(identity.address));
             record.frontend = frontend;
-            record.is_down = down.contains(&identity);
+            record.leaving = if lingering.contains(&id) && taken.contains(&response_key(&identity)) {
+                Leaving::All
+            } else if self.down.contains(&identity) {
+                Leaving::Udp
+            } else {
+                Leaving::None
+            };
             records[id.0 as usize] = record;
         }
         records.into()
@@ -186,15 +214,13 @@ impl Compiler {
         let served = || self.ids.backends().filter(|(identity, _)| frontends.contains(&identity.frontend));
         let first = served().filter(|(_, id)| lingering.contains(id));
         let then = served().filter(|(_, id)| !lingering.contains(id));
-        WordMap::new(first.chain(then).map(|(identity, id)| {
-            let endpoint = Endpoint {
-                address: identity.address,
-                port: identity.port,
-                protocol: identity.frontend.protocol,
-            };
-            (endpoint_key(endpoint), id.0)
-        }))
+        WordMap::new(first.chain(then).map(|(identity, id)| (response_key(&identity), id.0)))
     }
+}
+
+/// Where a backend's responses come from.
+fn response_key(identity: &BackendIdentity) -> u64 {
+    EndpointKey::new(identity.address, identity.port, identity.frontend.protocol).0
 }
 
 fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {
@@ -277,7 +303,7 @@ impl Backend {
         };
         Self {
             next_hop,
-            is_down: false,
+            leaving: Leaving::None,
             address: identity.address,
             port: back_port,
             frontend_address: frontend.address,
@@ -292,7 +318,7 @@ impl Backend {
     fn hole() -> Self {
         Self {
             next_hop: NextHop::NO_ROUTE,
-            is_down: true,
+            leaving: Leaving::All,
             address: [0, 0, 0, 0].into(),
             port: [0; 2],
             frontend_address: [0, 0, 0, 0].into(),

@@ -97,8 +97,8 @@ impl Frontend {
 pub struct Backend {
     /// The Ethernet addresses of frames to it, where the next hop is known.
     pub(crate) next_hop: NextHop,
-    /// It is down: its UDP flows move to others.
-    pub(crate) is_down: bool,
+    /// Which of its flows choose anew.
+    pub(crate) leaving: Leaving,
     /// Its own address.
     pub address: Ipv4Addr,
     /// Its port, in wire order.
@@ -113,6 +113,27 @@ pub struct Backend {
     pub(crate) to_client: Deltas,
     /// Whose backend it is.
     pub frontend: FrontendId,
+}
+
+/// Which flows of a backend choose another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub(crate) enum Leaving {
+    /// None.
+    None = 0,
+    /// It is down: those of UDP, and TCP connections that are only now asked for.
+    Udp = 1,
+    /// Its responses belong to another rule now, or nobody has the id: all.
+    All = 2,
+}
+
+impl Leaving {
+    /// Whether a flow in the middle of its life chooses another.
+    #[inline(always)]
+    pub(crate) fn takes(self, is_udp: bool) -> bool {
+        // 1 and 2 take UDP, 2 takes TCP.
+        self as u8 > u8::from(!is_udp)
+    }
 }
 
 /// What a rewrite does to the two checksums of a packet.

@@ -4,7 +4,8 @@
 ///
 /// A key whose line is full lies in the next line that is not. Half of the places stay empty, so a lookup
 /// reads one line nearly always, whether the key is there or not. Keys come from the configuration and
-/// the neighbours, not from packets: no sender can fill a line.
+/// the neighbours, not from packets; only a station on a connected network can bring in some, a few thousand
+/// at most.
 #[derive(Clone, Debug)]
 pub struct WordMap {
     lines: Box<[Line]>,

@@ -24,7 +24,7 @@ use super::{is_name, subject_of};
 pub use pools::BACKENDS_PER_POOL_MAX;
 pub use rules::{RULE_BACKENDS_MAX, RULES_MAX};
 
-/// Bounds of `flows_per_worker`: 16 KiB to 4 GiB of table, at 16 bytes a flow.
+/// Bounds of `flows_per_worker`: 27 KiB to 7 GiB of table, at 27 bytes a flow.
 const FLOWS_PER_WORKER: (i128, i128) = (1 << 10, 1 << 28);
 const FLOWS_PER_WORKER_DEFAULT: usize = 1 << 20;
 

@@ -18,7 +18,7 @@ use crate::config::subject_of;
 pub const RULES_MAX: usize = 4096;
 
 /// The most pairs of rule and backend. Bounds the map that finds a response's frontend.
-pub const RULE_BACKENDS_MAX: usize = 131_072;
+pub const RULE_BACKENDS_MAX: usize = 65_536;
 
 const PORT: (i128, i128) = (1, u16::MAX as i128);
 const IDLE_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));

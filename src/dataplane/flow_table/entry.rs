@@ -84,9 +84,13 @@ impl State {
         }
     }
 
-    /// Whether the flow gives way to a new one when both its lines are full.
-    pub(super) fn gives_way(self) -> bool {
-        self <= Self::Fresh
+    /// In which order flows give way to a new one when both its lines are full; established ones do not.
+    pub(super) fn gives_way(self) -> Option<u8> {
+        match self {
+            Self::HalfOpen | Self::Fresh => Some(0),
+            Self::Closing => Some(1),
+            Self::Established => None,
+        }
     }
 }
 

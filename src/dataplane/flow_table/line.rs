@@ -5,6 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, State, Value};
 use super::{Found, Query, idle_ticks};
 use crate::packet::FlowKey;
+use crate::snapshot::Leaving;
 use crate::wire::l4::TcpFlags;
 
 /// Entries of a line.
@@ -96,16 +97,17 @@ impl Line {
 /// The bits that change a flow's state.
 pub(super) const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
 
-/// Whether the flow's next packet goes where the ones before it went. UDP leaves a backend that is down;
-/// so does a TCP flow that only now begins, by a new SYN.
+/// Whether the flow's next packet goes where the ones before it went. UDP leaves a backend that is down, and
+/// so does a TCP flow that only now begins, by a SYN.
 fn keeps_its_backend(value: Value, query: &Query<'_>) -> bool {
-    let backend = query.world.backend(value.backend());
-    if query.flags.opens() && !value.is_established() {
-        // A client that uses its port again is a new flow, once the old one was closing; and a SYN that
-        // is sent again may go elsewhere only if its backend takes none any more.
-        return value.state() == State::HalfOpen && backend.is_some_and(|b| !b.is_down);
+    let Some(backend) = query.world.backend(value.backend()) else { return false };
+    if query.flags.opens() {
+        // A client that uses its port again is a new flow, once the old one was closing. On a flow that
+        // lives, the SYN may have been made up by somebody else.
+        let lives = matches!(value.state(), State::HalfOpen | State::Established);
+        return lives && backend.leaving == Leaving::None;
     }
-    backend.is_some_and(|b| !(query.is_udp && b.is_down))
+    !backend.leaving.takes(query.is_udp)
 }
 
 #[inline]

@@ -273,18 +273,21 @@ impl Lines<'_> {
         }
     }
 
-    /// The place of the flow that has waited longest among those that give way.
+    /// The place of the flow that has waited longest among those that give way first.
     fn oldest(&self, lines: [usize; 2]) -> Option<(usize, usize)> {
-        let mut oldest: Option<(Tick, (usize, usize))> = None;
+        let mut oldest: Option<(u8, Tick, (usize, usize))> = None;
         for index in lines {
             for (way, value) in self.lines.get(index)?.values.iter().map(|v| Value(*v)).enumerate() {
-                let is_older = oldest.is_none_or(|(seen, _)| value.seen().is_before(seen));
-                if value.state().gives_way() && is_older {
-                    oldest = Some((value.seen(), (index, way)));
+                let Some(turn) = value.state().gives_way() else { continue };
+                let is_before = oldest.is_none_or(|(other, seen, _)| {
+                    turn < other || turn == other && value.seen().is_before(seen)
+                });
+                if is_before {
+                    oldest = Some((turn, value.seen(), (index, way)));
                 }
             }
         }
-        oldest.map(|(_, place)| place)
+        oldest.map(|(.., place)| place)
     }
 
     /// Frees a place, if it is taken, and counts its flow as `ended`.

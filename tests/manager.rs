@@ -1,0 +1,200 @@
+//! The management thread's decisions, with a worker on memory beside it: neighbours under load,
+//! announcements, changes, and the ids of what is removed.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::*;
+use etherparse::ArpOperation;
+use guideway::control::{Manager, REPLAY_KEY};
+use guideway::dataplane::{
+    Event, FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort, WorkerTotals,
+};
+use guideway::io::PortId;
+use guideway::io::memory::{HeapFrame, MemoryQueues};
+use guideway::snapshot::PortLink;
+use guideway::wire::MacAddr;
+
+const BACKEND_MAC: [u8; 6] = [0, 0, 0x5e, 0, 0x53, 4];
+
+struct Bed {
+    manager: Manager,
+    worker: Worker<MemoryQueues>,
+    counters: Arc<WorkerCounters>,
+    mesh: Mesh<HeapFrame>,
+}
+
+impl Bed {
+    fn new(config: &str) -> Self {
+        let model = model(config);
+        let ports = model.ports.len();
+        let link = |i| PortLink { mac: MacAddr([2, 0xff, 0, 0, 0, i]), filters: true, mtu: 1500 };
+        let mesh = Mesh::new(1);
+        let counters: Arc<WorkerCounters> = Arc::default();
+        let links = (0..ports as u8).map(link).collect();
+        let (manager, mut readers) =
+            Manager::new(model, REPLAY_KEY, links, vec![counters.clone()], mesh.events(), mesh.originated())
+                .unwrap();
+        let me = WorkerId(0);
+        let own = |port| WorkerPort { port: PortId(port), keeps_flows: true, transmitter: me };
+        let own = (0..ports as u8).map(own).collect();
+        let (queues, flows) = (MemoryQueues::new(ports), FlowTable::new(1024).unwrap());
+        let worker = Worker::new(mesh.seat(me), 1, own, queues, readers.remove(0), flows, counters.clone());
+        Self { manager, worker, counters, mesh }
+    }
+
+    fn push(&mut self, port: PortId, frame: Vec<u8>) {
+        self.worker.queues_mut().push(port, frame);
+    }
+
+    /// Both threads do what is to be done at `second`; returns what left by `port`.
+    fn turn(&mut self, second: f64, port: PortId) -> Vec<Vec<u8>> {
+        self.worker.poll(seconds(second));
+        self.manager.advance(seconds(second));
+        self.worker.poll(seconds(second));
+        self.worker.queues_mut().sent(port).collect()
+    }
+
+    fn totals(&self) -> WorkerTotals {
+        self.counters.totals()
+    }
+}
+
+fn one_arm(frontends: &str) -> String {
+    format!(
+        "[dataplane]\nflows_per_worker = 1024\n[[port]]\nname = \"only\"\naddresses = [\"10.0.0.1/16\"]\n\
+         gateway = \"10.0.0.254\"\n[[pool]]\nname = \"web\"\nbackends = [{{ address = \"10.0.0.4\" }}]\n{frontends}"
+    )
+}
+
+fn rule(name: &str, frontend: &str, backend_port: u16) -> String {
+    format!(
+        "[[rule]]\nname = \"{name}\"\nfrontend = \"{frontend}\"\npool = \"web\"\nbackend_port = {backend_port}\n"
+    )
+}
+
+/// An ARP request for the sender's own address: RFC 5227's announcement.
+fn announced(frame: &[u8]) -> Option<[u8; 4]> {
+    let is_arp = frame.len() >= 42 && frame[12..14] == [8, 6];
+    (is_arp && frame[28..32] == frame[38..42]).then(|| frame[28..32].try_into().unwrap())
+}
+
+#[test]
+fn a_neighbours_answer_is_heard_among_any_number_of_packets_that_wait_for_it() {
+    let mut bed = Bed::new(&one_arm(&rule("dns", "203.0.113.10:53/udp", 5353)));
+    let reply =
+        arp(ArpOperation::REPLY, (BACKEND_MAC, [10, 0, 0, 4]), (OUTSIDE_MAC, [10, 0, 0, 1]), OUTSIDE_MAC);
+    for i in 0..60u16 {
+        bed.push(OUTSIDE, Spec { from: (CLIENT, 1024 + i), ..Spec::udp() }.frame());
+    }
+    bed.push(OUTSIDE, reply);
+    bed.turn(0.0, OUTSIDE);
+    // The gateway is missing still.
+    assert_eq!(bed.manager.neighbours_missing(), 1);
+    bed.push(OUTSIDE, Spec::udp().frame());
+    bed.turn(0.1, OUTSIDE);
+    let totals = bed.totals();
+    assert_eq!((totals.transmitted, totals.controlled, totals.dropped()), (1, 1, 60), "{totals:?}");
+}
+
+#[test]
+fn a_flood_of_events_does_not_hold_the_management_thread() {
+    let config = one_arm(&rule("dns", "203.0.113.10:53/udp", 5353)).replace(
+        "backends = [{ address = \"10.0.0.4\" }]",
+        "addresses = \"10.0.1.1-10.0.16.0\"\ninstances = 3000",
+    );
+    let mut bed = Bed::new(&config);
+    let events = bed.mesh.events();
+    for i in 0..10_000u32 {
+        let address = (0x0a00_8000 + i).into();
+        events.push(Event::Neighbour { port: OUTSIDE, address, mac: MacAddr(BACKEND_MAC), is_reply: false });
+        events.push(Event::Wanted { port: OUTSIDE, address: [10, 0, 1, 4].into() });
+    }
+    let began = Instant::now();
+    bed.manager.advance(seconds(0.0));
+    // Some milliseconds; before events were bounded and entries counted, over fifty.
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+}
+
+#[test]
+fn all_addresses_are_announced_twice_however_many_there_are() {
+    let frontend =
+        |i: u16| rule(&format!("r{i}"), &format!("10.0.{}.{}:53/udp", 1 + i / 200, 1 + i % 200), 1000 + i);
+    let mut bed = Bed::new(&one_arm(&(0..1500).map(frontend).collect::<String>()));
+    let mut seen: Vec<[u8; 4]> = Vec::new();
+    for tick in 0..500 {
+        seen.extend(bed.turn(f64::from(tick) / 100.0, OUTSIDE).iter().filter_map(|frame| announced(frame)));
+    }
+    assert_eq!(seen.len(), 2 * 1501);
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 1501);
+    assert_eq!((bed.totals().received, bed.totals().dropped()), (0, 0));
+}
+
+#[test]
+fn what_is_given_up_is_not_announced_any_more_and_what_is_new_is() {
+    let old = rule("dns", "10.0.0.100:53/udp", 5353);
+    let mut bed = Bed::new(&one_arm(&old));
+    let first: Vec<_> = bed.turn(0.0, OUTSIDE).iter().filter_map(|frame| announced(frame)).collect();
+    assert!(first.contains(&[10, 0, 0, 100]));
+    bed.manager.change(model(&one_arm(&old.replace("0.100", "0.101"))), seconds(1.0)).unwrap();
+    let later: BTreeSet<_> = (100..400)
+        .flat_map(|tick| bed.turn(f64::from(tick) / 100.0, OUTSIDE))
+        .filter_map(|frame| announced(&frame))
+        .collect();
+    assert_eq!(later, BTreeSet::from([[10, 0, 0, 1], [10, 0, 0, 101]]));
+}
+
+#[test]
+fn a_change_of_ports_is_refused_and_changes_nothing() {
+    let config = one_arm(&rule("dns", "203.0.113.10:53/udp", 5353));
+    let mut bed = Bed::new(&config);
+    let before = bed.manager.generation();
+    for other in [
+        config.replace("\"only\"", "\"another\""),
+        format!("{config}[[port]]\nname = \"second\"\naddresses = [\"10.9.0.1/24\"]\n"),
+        config.replace("gateway", "mtu = 1400\ngateway"),
+    ] {
+        let error = bed.manager.change(model(&other), seconds(1.0)).unwrap_err();
+        assert!(error.to_string().contains("restart"), "{error}");
+        assert_eq!(bed.manager.generation(), before);
+    }
+    // What is fixed from start to stop stays as it was; the rest is taken.
+    let settings = config.replace("flows_per_worker = 1024", "flows_per_worker = 2048");
+    bed.manager.change(model(&settings), seconds(1.0)).unwrap();
+    assert_eq!(bed.manager.model().dataplane.flows_per_worker, 1024);
+    assert_eq!(bed.manager.generation(), before + 1);
+}
+
+/// The id of a removed backend goes to another only when no flow refers to it any more.
+#[test]
+fn a_removed_backend_is_released_with_its_last_flow() {
+    let static_ = "[[neighbour]]\naddress = \"10.0.0.4\"\nmac = \"02:00:00:00:00:04\"\n";
+    let old = one_arm(&rule("dns", "203.0.113.10:53/udp", 5353)) + static_;
+    let new = old.replace("{ address = \"10.0.0.4\" }", "{ address = \"10.0.0.5\" }");
+    let mut bed = Bed::new(&old);
+    bed.turn(0.0, OUTSIDE);
+    bed.push(OUTSIDE, Spec::udp().frame());
+    assert_eq!(bed.turn(0.0, OUTSIDE).iter().filter(|frame| frame[12..14] == [8, 0]).count(), 1);
+    bed.manager.change(model(&new), seconds(1.0)).unwrap();
+    let served = |bed: &Bed| -> Vec<(String, u64)> {
+        let backends = bed.manager.backends();
+        backends.iter().map(|(identity, totals)| (identity.address.to_string(), totals.flows)).collect()
+    };
+    for second in [1.0, 100.0, 200.0] {
+        bed.turn(second, OUTSIDE);
+        assert_eq!(served(&bed), [("10.0.0.4".into(), 1), ("10.0.0.5".into(), 0)], "{second}");
+    }
+    // Its four minutes are over; the sweep takes it out, then the manager.
+    for tick in 0..20 {
+        bed.turn(241.0 + f64::from(tick) / 10.0, OUTSIDE);
+    }
+    assert_eq!(served(&bed), [("10.0.0.5".into(), 0)]);
+    // The next newcomer has the id, and begins at zero.
+    bed.manager.change(model(&old), seconds(250.0)).unwrap();
+    let totals = bed.manager.backends();
+    assert!(totals.iter().all(|(_, t)| (t.flows_total, t.packets_in) == (0, 0)), "{totals:?}");
+}
