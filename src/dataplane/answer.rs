@@ -36,7 +36,7 @@ impl Lanes {
         }
     }
 
-    /// RFC 826, and RFC 5227 for conflicts.
+    /// RFC 826. That somebody else claims an address of ours is counted; we neither give way nor defend it.
     fn answer_arp(
         &mut self,
         frame: &mut [u8],
