@@ -31,7 +31,7 @@ macro_rules! drop_reasons {
 drop_reasons! {
     EthernetTruncated "ethernet-truncated" "The frame is shorter than an Ethernet header.",
     WrongMac "wrong-mac" "The frame is addressed to another station, or is IP in a broadcast or multicast frame.",
-    GroupSource "group-source" "The frame says it comes from a broadcast or multicast Ethernet address.",
+    BroadcastSource "broadcast-source" "An echo request says it comes from the Ethernet broadcast address, where no answer may go.",
     NotIpv4 "not-ipv4" "The frame carries neither IPv4 nor ARP.",
     Segmented "segmented" "The driver delivered the frame in several pieces.",
     VlanTagged "vlan-tagged" "The frame carries a VLAN tag, and no port expects one.",
@@ -53,7 +53,7 @@ drop_reasons! {
     IcmpUnhandled "icmp-unhandled" "An ICMP message to an address of ours that is not an echo request.",
     NoRule "no-rule" "The packet is for an address of ours, but no rule takes its protocol and port.",
     Hairpin "hairpin" "A backend's own connection to a frontend would come back to that backend.",
-    MartianDestination "martian-destination" "A backend's packet is to an address no client can have: in 0.0.0.0/8 or 127.0.0.0/8, above 223.255.255.255, or of a whole network.",
+    MartianDestination "martian-destination" "A backend's packet is to an address no client can have: in 0.0.0.0/8 or 127.0.0.0/8, or above 223.255.255.255.",
     WrongPort "wrong-port" "A packet with a backend's source address came in by a port that does not lead to it.",
     NotOurs "not-ours" "The packet is neither for us nor from a backend to a client.",
     TtlExceeded "ttl-exceeded" "The packet has no hop left.",

@@ -129,6 +129,7 @@ fn what_cannot_go_on_is_dropped_by_name() {
     let from_backend = Spec::tcp("S").at_backend(BACKEND, 8443).reversed();
     let to = |address, port| Spec { to: (address, port), ..Spec::tcp("S") }.frame();
     let from = |address, port| Spec { from: (address, port), ..Spec::tcp("S") }.frame();
+    let to_edge = |address| Spec { to: (address, 9), ..from_backend.clone() }.frame();
     let ttl = |ttl| Spec { ttl, ..Spec::tcp("S") }.frame();
     let long = Spec { payload: vec![0; 1461], ..Spec::tcp("A") }.frame();
     run(
@@ -143,6 +144,11 @@ fn what_cannot_go_on_is_dropped_by_name() {
             drops("SCTP to a frontend", OUTSIDE, other_protocol(132, CLIENT, FRONTEND), "no-rule"),
             drops("between others", OUTSIDE, to([8, 8, 8, 8], 443), "not-ours"),
             drops("SCTP between others", OUTSIDE, other_protocol(132, CLIENT, [8, 8, 8, 8]), "not-ours"),
+            drops("to port 0", OUTSIDE, to(FRONTEND, 0), "port-zero"),
+            drops("from port 0", OUTSIDE, from(CLIENT, 0), "port-zero"),
+            drops("from loopback", OUTSIDE, from([127, 0, 0, 1], 9), "martian-source"),
+            drops("from a group", OUTSIDE, from([224, 0, 0, 1], 9), "martian-source"),
+            drops("a backend to itself", OUTSIDE, from(BACKEND, 8443), "hairpin"),
             drops("land", OUTSIDE, from(FRONTEND, 443), "martian-source"),
             drops("from our own address", OUTSIDE, from([198, 51, 100, 2], 9), "martian-source"),
             drops(
@@ -151,6 +157,9 @@ fn what_cannot_go_on_is_dropped_by_name() {
                 Spec { to: ([8, 8, 8, 8], 1), from: (FRONTEND, 443), ..Spec::tcp("S") }.frame(),
                 "martian-source",
             ),
+            drops("a backend to everybody", INSIDE, to_edge([255, 255, 255, 255]), "martian-destination"),
+            drops("a backend to a group", INSIDE, to_edge([224, 0, 0, 1]), "martian-destination"),
+            drops("a backend to a whole network", INSIDE, to_edge([198, 51, 100, 255]), "no-route"),
             drops("a backend's name from outside", OUTSIDE, from_backend.frame(), "wrong-port"),
             drops(
                 "a backend's other port",
@@ -184,6 +193,8 @@ fn what_is_asked_of_us_is_answered() {
     cut.truncate(41);
     let mut wrong_sum = echo_request(CLIENT, own, b"ping");
     wrong_sum[36] ^= 1;
+    let mut from_broadcast = echo_request(CLIENT, own, b"ping");
+    from_broadcast[6..12].fill(0xff);
     let mut timestamp = echo_request(CLIENT, own, b"");
     timestamp[34] = 13;
     // A type that is larger by five needs a checksum that is smaller by five.
@@ -207,6 +218,7 @@ fn what_is_asked_of_us_is_answered() {
             drops("ARP cut short", OUTSIDE, cut, "arp-malformed"),
             drops("ping of others", OUTSIDE, echo_request(CLIENT, [8, 8, 8, 8], b""), "not-ours"),
             drops("ping with a wrong checksum", OUTSIDE, wrong_sum, "icmp-malformed"),
+            drops("ping from everybody", OUTSIDE, from_broadcast, "broadcast-source"),
             drops("timestamp request", OUTSIDE, timestamp, "icmp-unhandled"),
             Case { name: "ARP reply", port: OUTSIDE, frame: told, sent: None, counter: "controlled" },
         ],

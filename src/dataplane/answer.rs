@@ -46,7 +46,7 @@ impl Lanes {
     ) -> Result<Outcome, DropReason> {
         let packet = frame.get(ethernet::HEADER_LEN..).map(arp::Packet::parse);
         let Some(Ok(packet)) = packet else { return Err(DropReason::ArpMalformed) };
-        if packet.sender_mac.is_group() || packet.sender_mac == MacAddr::ZERO {
+        if packet.sender_mac == MacAddr::BROADCAST || packet.sender_mac == MacAddr::ZERO {
             return Err(DropReason::ArpMalformed);
         }
         if is_ours_at(packet.sender, port, world) {
@@ -56,7 +56,8 @@ impl Lanes {
             return self.overhear(&packet, port, world);
         }
         let is_reply = packet.operation == arp::Operation::Reply;
-        if !packet.sender.is_unspecified() {
+        // A host behind a group address would have us send to all of the group (RFC 1812 section 3.3.2).
+        if !packet.sender.is_unspecified() && !packet.sender_mac.is_group() {
             let (address, mac) = (packet.sender, packet.sender_mac);
             self.outcomes.tell(Event::Neighbour { port, address, mac, is_reply });
         }
@@ -84,7 +85,7 @@ impl Lanes {
         world: &Snapshot,
     ) -> Result<Outcome, DropReason> {
         let arp::Packet { sender: address, sender_mac: mac, .. } = *packet;
-        if world.routes.known_mac(port, address).is_none_or(|known| known == mac) {
+        if mac.is_group() || world.routes.known_mac(port, address).is_none_or(|known| known == mac) {
             return Err(DropReason::ArpNotOurs);
         }
         // As an answer it only counts where somebody is known, or asked for.
@@ -128,8 +129,11 @@ fn answer_echo(frame: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<(),
 fn turn_round(headers: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<(), DropReason> {
     let (ethernet, header) =
         headers.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::EthernetTruncated)?;
-    let back = Addresses::new(ethernet::addresses(ethernet).source(), link.mac);
-    ethernet[..12].copy_from_slice(&back.0);
+    let station = ethernet::addresses(ethernet).source();
+    if station == MacAddr::BROADCAST {
+        return Err(DropReason::BroadcastSource);
+    }
+    ethernet[..12].copy_from_slice(&Addresses::new(station, link.mac).0);
     let fixed = header.first_chunk_mut::<{ ipv4::HEADER_LEN }>().ok_or(DropReason::Ipv4Truncated)?;
     fixed[ipv4::SOURCE_OFFSET..ipv4::SOURCE_OFFSET + 4].copy_from_slice(&ip.destination.octets());
     fixed[ipv4::DESTINATION_OFFSET..ipv4::DESTINATION_OFFSET + 4].copy_from_slice(&ip.source.octets());

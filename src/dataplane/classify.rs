@@ -12,10 +12,6 @@ use crate::snapshot::{BackendId, PortLink, Snapshot};
 use crate::wire::ethernet;
 use crate::wire::plain::PlainHeaders;
 
-/// Where the group bit of the source lies in the first eight bytes of a frame. A port's own address, which
-/// the word is compared with, has zeros there.
-const SOURCE_GROUP_BIT: u64 = 1 << 48;
-
 /// What a frame is to us.
 enum Class {
     /// A client's packet to a frontend, and what is to be hashed of it.
@@ -38,14 +34,13 @@ impl Lanes {
             Self::numbered(burst).for_each(|(lane, _)| outcomes.decide(lane, drop));
             return;
         };
-        // One comparison: the destination is the port, unless it takes frames to any station, and the
-        // source is no group.
-        let mask = SOURCE_GROUP_BIT | if link.filters { ethernet::DESTINATION_MASK } else { 0 };
+        // Where the port takes frames to any station, nothing is compared.
+        let mask = if link.filters { ethernet::DESTINATION_MASK } else { 0 };
         let station = ethernet::destination_word(link.mac);
-        let is_sound = |h: &PlainHeaders| (h.destination_and_source.get() ^ station) & mask == 0;
+        let is_for_us = |h: &PlainHeaders| (h.destination_and_source.get() ^ station) & mask == 0;
         for (lane, frame) in Self::numbered(burst) {
             let bytes = frame.bytes();
-            let plain = parse_plain(bytes).filter(|_| PlainHeaders::of(bytes).is_some_and(is_sound));
+            let plain = parse_plain(bytes).filter(|_| PlainHeaders::of(bytes).is_some_and(is_for_us));
             let class = match plain {
                 Some(packet) => match to_frontend(&packet, world) {
                     // Filed here, because nearly all are such.
@@ -122,7 +117,9 @@ fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(
 fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<BackendId, DropReason> {
     let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
     let Some(id) = world.responder_at(from) else {
-        return Err(stranger(packet.ip.source, packet.source_port, packet.ip.destination, world));
+        // Either port will do to name the flaw that a port can have.
+        let port = if packet.destination_port == 0 { 0 } else { packet.source_port };
+        return Err(stranger(packet.ip.source, port, packet.ip.destination, world));
     };
     if world.local(packet.ip.destination).is_some() {
         return Err(DropReason::NoRule);
@@ -137,8 +134,8 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Bac
 
 /// Why a packet is not for us to forward.
 #[cold]
-fn stranger(source: Ipv4Addr, source_port: u16, destination: Ipv4Addr, world: &Snapshot) -> DropReason {
-    if let Some(flaw) = flaw_of_source(source, source_port) {
+fn stranger(source: Ipv4Addr, port: u16, destination: Ipv4Addr, world: &Snapshot) -> DropReason {
+    if let Some(flaw) = flaw_of_source(source, port) {
         flaw
     } else if world.local(source).is_some() {
         // Nobody but us sends from our addresses: such a packet was made up, or loops.

@@ -51,7 +51,7 @@ pub struct Ipv4Packet {
 }
 
 /// [`parse`] for nearly all TCP and UDP packets, in straight line. `None` for all that needs a closer look:
-/// what is wrong, and what is rare. The Ethernet addresses are left to the caller, who compares them anyway.
+/// what is wrong, and what is rare.
 #[inline(always)]
 pub fn parse_plain(frame: &[u8]) -> Option<Packet> {
     let h = PlainHeaders::of(frame)?;
@@ -133,9 +133,6 @@ impl std::fmt::Debug for TcpFlags {
 pub fn parse(frame: &[u8]) -> Result<Parsed, DropReason> {
     let (header, rest) =
         frame.split_first_chunk::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::EthernetTruncated)?;
-    if ethernet::addresses(header).source().is_group() {
-        return Err(DropReason::GroupSource);
-    }
     match ethernet::ether_type(header) {
         ethernet::TYPE_IPV4 => parse_ipv4(rest),
         other => other_ether_type(other),
@@ -287,7 +284,6 @@ mod tests {
             ),
             ("first fragment", with(tcp_frame(), &[(20, 0x20)]), Ipv4Fragment),
             ("later fragment", with(tcp_frame(), &[(21, 1)]), Ipv4Fragment),
-            ("from a group of stations", with(tcp_frame(), &[(6, 1)]), GroupSource),
             ("TCP cut", with(tcp_frame(), &[(17, 39)]), TcpTruncated),
             ("data offset 4", with(tcp_frame(), &[(46, 0x40)]), TcpBadOffset),
             ("data offset past the end", with(tcp_frame(), &[(46, 0x70)]), TcpBadOffset),
@@ -341,8 +337,7 @@ mod tests {
                 let frame = with(base, &flips);
                 let short = parse_plain(&frame);
                 let Ok(Parsed::Transport(packet)) = parse(&frame) else {
-                    // Only what lies in the Ethernet addresses has been left out.
-                    prop_assert!(short.is_none() || frame[6] & 1 == 1);
+                    prop_assert_eq!(short, None);
                     continue;
                 };
                 // The short form takes all plain frames that are not shorter than the headers of TCP.
