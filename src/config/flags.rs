@@ -32,7 +32,7 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "NAME=MAC", help_heading = "Ports")]
     pub mac: Vec<String>,
 
-    /// Largest IP packet of a port in bytes, 576 to 2022 [default: 1500].
+    /// Largest IP packet of a port in bytes, 576 to 9216 [default: 1500].
     #[arg(long, value_name = "NAME=BYTES", help_heading = "Ports")]
     pub mtu: Vec<String>,
 

@@ -38,6 +38,13 @@ impl fmt::Display for AddressFlaw {
 pub enum NetworkProblem {
     /// `run` opens ports, and there are none.
     NoPorts,
+    /// `run` opens ports, and this one asks for larger packets than its frames hold.
+    MtuTooLarge {
+        /// The port.
+        port: String,
+        /// What it asks for.
+        mtu: u16,
+    },
     /// `run` opens ports, and this one has nothing to open.
     NoDevice {
         /// The port.
@@ -95,6 +102,9 @@ impl fmt::Display for NetworkProblem {
         match self {
             Self::NoPorts => {
                 write!(f, "there is no port; add a [[port]] with a device, or --port NAME=DEVICE")
+            }
+            Self::MtuTooLarge { port, mtu } => {
+                write!(f, "port {port} has mtu {mtu}; a port that is opened takes up to 2022 in this version")
             }
             Self::NoDevice { port } => write!(
                 f,

@@ -6,7 +6,7 @@ use crate::wire::{MacAddr, Protocol};
 #[test]
 fn flags_alone_make_a_whole_load_balancer() {
     let words = "--port outside=net_tap0,iface=x --address outside=198.51.100.2/24 --gateway outside=198.51.100.1 \
-                 --mac outside=02:00:00:00:00:01 --mtu outside=2000 --neighbour 198.51.100.1=02:00:00:00:00:09 \
+                 --mac outside=02:00:00:00:00:01 --mtu outside=9000 --neighbour 198.51.100.1=02:00:00:00:00:09 \
                  --frontend web=203.0.113.10:80/tcp --backend web=198.51.100.4:8080,weight=2 \
                  --backend web=198.51.100.5,state=drain --distribution web=source-ip --idle-timeout web=30s \
                  --no-healthy-backends web=all --workers 2-3 --management-cpu 0 --flows-per-worker 2048 \
@@ -30,7 +30,7 @@ fn flags_alone_make_a_whole_load_balancer() {
         addresses = ["198.51.100.2/24"]
         gateway = "198.51.100.1"
         mac = "02:00:00:00:00:01"
-        mtu = 2000
+        mtu = 9000
         [[neighbour]]
         address = "198.51.100.1"
         mac = "02:00:00:00:00:09"
@@ -118,7 +118,7 @@ fn all_mistakes_of_flags_and_file_are_reported_together() {
         r#"--idle-timeout: rule a has idle_timeout "4", which is not a duration with a unit; write it as 250ms, 5s, 4m or 1h30m"#,
         r#"--management-cpu: the command line has management_cpu "x", which is not a whole number"#,
         r#"--metrics: the command line has metrics "1", which is not an address with a port; write it as 127.0.0.1:9464"#,
-        "--mtu: port out has mtu 3; allowed are 576 to 2022",
+        "--mtu: port out has mtu 3; allowed are 576 to 9216",
         r#"--neighbour: the command line has mac "0", which is not an Ethernet address; write it as 02:00:00:00:00:04"#,
         "--port: port out is given twice; delete one",
         r#"--probe: probe of rule a has an unknown key "bla"; known are interval, timeout, rise, fall, via"#,

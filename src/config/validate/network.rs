@@ -13,8 +13,7 @@ use crate::config::text::Versioned;
 use crate::io::PORTS_MAX;
 
 /// From the least that every IPv4 host takes (RFC 791 section 3.1) to jumbo frames.
-/// The most is what fits into a frame of the ports' memory, two VLAN tags included.
-const MTU: (i128, i128) = (576, 2022);
+const MTU: (i128, i128) = (576, 9216);
 const MTU_DEFAULT: u16 = 1500;
 
 /// All ports and neighbours that are sound.
