@@ -27,6 +27,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let world = explain::snapshot(&model, key)?;
     let mut text = describe(&model, &world);
     if let Some(path) = &args.against {
+        if path.as_os_str() == "RUNNING" && !path.exists() {
+            let message = "--against RUNNING: this version has no control socket to ask by; \
+                           name the file that the running instance was started with";
+            return Err(Failure::Usage(message.into()));
+        }
         let flags = ConfigFlags { config: Some(path.clone()), ..ConfigFlags::default() };
         let other = super::load(&flags)?;
         let (other_key, _) = super::key_to_look_with(&other);

@@ -34,8 +34,7 @@ pub struct DataplaneSettings {
     pub workers: Option<Vec<usize>>,
     /// The CPU of the management thread; `None`: chosen at start.
     pub management_cpu: Option<usize>,
-    /// Flows one worker's table is made for: all but a few in a thousand find a place, and more while
-    /// they are less than the table's places, which are two thirds more.
+    /// Flows one worker's table is made for: all but about one in a hundred find a place.
     pub flows_per_worker: usize,
     /// What a worker does while nothing arrives.
     pub idle: Idle,

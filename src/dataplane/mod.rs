@@ -1,9 +1,9 @@
 //! The path of packets: from the frames of a burst to frames that leave, stage by stage.
 //!
 //! [`Path::process_burst`] shows the stages in their order. Each is a short function over the whole burst,
-//! so that what one packet waits for from memory, the others do not wait for as well: at a million flows
-//! that is five times as fast as packet after packet. Nothing here allocates, locks, logs, calls the
-//! system or reads a clock, and every frame that does not leave is counted under a [`DropReason`].
+//! so that what one packet waits for from memory is fetched while the others are worked on. Nothing here
+//! allocates, locks, logs, calls the system or reads a clock, and every frame that does not leave is
+//! counted under a [`DropReason`].
 //!
 //! [`DropReason`]: crate::drop_reason::DropReason
 
@@ -40,7 +40,7 @@ pub struct Path {
 }
 
 impl Path {
-    /// For the worker `id` of `workers`, keeping at least `flows` flows.
+    /// For the worker `id` of `workers`, with its flow table.
     pub fn new(id: WorkerId, workers: usize, flows: FlowTable, counters: Arc<WorkerCounters>) -> Self {
         Self { flows, counters, lanes: Box::default(), steering: steer::Steering::new(id, workers) }
     }

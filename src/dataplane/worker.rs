@@ -39,7 +39,7 @@ pub enum IdlePolicy {
     Sleep,
 }
 
-/// Pauses between polls: about a microsecond.
+/// Pauses between two polls.
 const PAUSES: u32 = 32;
 /// Empty polls before the first sleep: a pause between two bursts should not put a worker to sleep.
 const POLLS_BEFORE_SLEEP: u32 = 1000;
@@ -48,7 +48,7 @@ const SLEEP: Duration = Duration::from_micros(50);
 
 /// The sweep goes round the flow table in this time, so that a flow's end is seen soon after its timeout.
 const SWEEP_ROUND: Duration = Duration::from_millis(500);
-/// Lines swept at once, at most: about 10 µs, so that no packet waits for the sweep.
+/// Lines swept at once, at most, so that no packet waits long for the sweep.
 const SWEEP_LINES_MAX: u64 = 512;
 
 /// One worker: the path, its queues, and its ends of the rings.

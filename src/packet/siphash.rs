@@ -2,7 +2,7 @@
 //!
 //! It is keyed, and without the key nobody can aim a flow at a bucket, a worker or a backend; the linear
 //! hashes that network cards offer give no such promise, whatever their seed. Whole bursts are hashed in
-//! vector lanes, where a hash costs less than a nanosecond.
+//! vector lanes, for one after the other they would be a large part of a packet's cost.
 
 /// The key, and the widest vector unit of this CPU.
 #[derive(Clone, Copy)]

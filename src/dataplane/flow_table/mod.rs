@@ -1,8 +1,8 @@
 //! The flow table: which backend each flow goes to. One worker's own; a cache of decisions, never a gate.
 //!
 //! Four entries of 16 bytes fill a cache line. A flow has two lines it can be in, chosen by its hash, and
-//! nothing is ever moved to make room: under a flood of new flows such moves cost eight times what they
-//! gain. An entry that is older than its timeout counts as free. When both lines are full, flows that have
+//! nothing is ever moved to make room: under a flood of new flows such moves would be tried in vain for every
+//! packet. An entry that is older than its timeout counts as free. When both lines are full, flows that have
 //! shown only one packet give way, and if there is none the new flow is not recorded: the hash alone
 //! decides then, and established flows keep their places.
 
@@ -74,7 +74,7 @@ pub(super) struct Lines<'a> {
 const BLOCK_LINES: usize = 64;
 
 impl FlowTable {
-    /// Room for `flows` flows at a load of 0.6, which leaves 0.5 % of them without a place: 26.7 bytes a
+    /// Room for `flows` flows at a load of 0.6, which leaves about 1 % of them without a place: 26.7 bytes a
     /// flow. On hugepages where enough are free; else the kernel is asked for transparent ones.
     ///
     /// # Errors
