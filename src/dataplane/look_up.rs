@@ -23,8 +23,8 @@ impl Lanes {
         self.hashes.as_slice().iter().for_each(|hash| lines.prefetch_first(*hash));
     }
 
-    /// Finds the flows that are in their first line. For the others, asks the memory for the second line
-    /// and for the slot of the Maglev table.
+    /// Finds the flows that are in their first line. For the others, asks the memory for the slot of the
+    /// Maglev table, and for the second line where that matters.
     #[inline(always)]
     pub(super) fn look_up(
         &mut self,
@@ -41,11 +41,15 @@ impl Lanes {
             client.backend =
                 match lines.find_established(*hash, client.key, client.tcp_flags, idle_ticks, now) {
                     Glance::Established(id) if !leaves(world, id, client.is_udp()) => id,
-                    Glance::Absent => BackendId::NONE,
+                    Glance::Absent { look_further } => {
+                        if look_further {
+                            lines.prefetch_second(*hash);
+                        }
+                        BackendId::NONE
+                    }
                     _ => look_closer(&mut lines, client, *hash, world, now, counters),
                 };
             if client.backend == BackendId::NONE {
-                lines.prefetch_second(*hash);
                 frontend.selector.prefetch(*hash);
                 misses.push(i as u8);
             }

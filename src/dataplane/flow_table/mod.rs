@@ -51,7 +51,10 @@ pub(super) enum Glance {
     /// It is there; look closer.
     Present,
     /// It is not in its first line.
-    Absent,
+    Absent {
+        /// Whether it can be in its second, or will have to go there.
+        look_further: bool,
+    },
 }
 
 /// Room for flows, in lines of four.
@@ -182,8 +185,11 @@ impl Lines<'_> {
         now: Tick,
     ) -> Glance {
         let index = self.first_line(hash);
-        let Some(line) = self.lines.get_mut(index) else { return Glance::Absent };
-        let Some(way) = line.way_of(key) else { return Glance::Absent };
+        let Some(line) = self.lines.get_mut(index) else { return Glance::Absent { look_further: false } };
+        let Some(way) = line.way_of(key) else {
+            let look_further = line.displaced() != 0 || line.empty_way().is_none();
+            return Glance::Absent { look_further };
+        };
         let value = &mut line.values[way];
         let old = Value(*value);
         let age = now.since(old.seen());
