@@ -2,13 +2,16 @@
 
 use std::net::Ipv4Addr;
 
-use super::worker::WorkerId;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
 use crate::packet::{FlowKey, Ipv4Packet};
 use crate::snapshot::{BackendId, FrontendId};
 use crate::wire::MacAddr;
 use crate::wire::l4::TcpFlags;
+
+/// A worker: its position, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WorkerId(pub u8);
 
 /// Where the frames of a burst come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

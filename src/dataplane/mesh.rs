@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::lanes::Event;
-use super::worker::WorkerId;
+use super::lanes::{Event, WorkerId};
 use crate::io::PortId;
 
 /// Frames that wait for one worker, at most: a few milliseconds of what a worker can do in software spread.

@@ -20,9 +20,9 @@ mod worker;
 
 pub use counters::{BackendCounters, BackendTotals, Totals, WorkerCounters, WorkerTotals};
 pub use flow_table::FlowTable;
-pub use lanes::{Event, Outcome, Outcomes, Source};
+pub use lanes::{Event, Outcome, Outcomes, Source, WorkerId};
 pub use mesh::{ControlFrame, Events, Mesh, Seat};
-pub use worker::{IdlePolicy, Worker, WorkerId, WorkerPort};
+pub use worker::{IdlePolicy, Worker, WorkerPort};
 
 use std::sync::Arc;
 

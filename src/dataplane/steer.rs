@@ -1,7 +1,6 @@
 //! Which worker owns a flow, where the queues do not see to it.
 
-use super::lanes::{Lanes, Outcome, Source};
-use super::worker::WorkerId;
+use super::lanes::{Lanes, Outcome, Source, WorkerId};
 
 /// How flows are spread over the workers.
 pub(super) struct Steering {

@@ -5,17 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::counters::WorkerCounters;
-use super::lanes::{Outcome, Outcomes, Source};
+use super::lanes::{Outcome, Outcomes, Source, WorkerId};
 use super::mesh::{FrameKind, Handed, Seat};
 use super::{FlowTable, Path};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId, Queues};
 use crate::snapshot::Reader;
 use crate::tick::Tick;
-
-/// A worker: its position, from 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct WorkerId(pub u8);
 
 /// A port, as one worker has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
