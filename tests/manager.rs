@@ -198,3 +198,24 @@ fn a_removed_backend_is_released_with_its_last_flow() {
     let totals = bed.manager.backends();
     assert!(totals.iter().all(|(_, t)| (t.flows_total, t.packets_in) == (0, 0)), "{totals:?}");
 }
+
+/// Its flows go on, so its address is still asked for, long after a stranger's would be forgotten.
+#[test]
+fn the_next_hop_of_a_removed_backend_is_kept_while_its_flows_live() {
+    let old = one_arm(&rule("dns", "203.0.113.10:53/udp", 5353));
+    let new = old.replace("{ address = \"10.0.0.4\" }", "{ address = \"10.0.0.5\" }");
+    let mut bed = Bed::new(&old);
+    let reply =
+        arp(ArpOperation::REPLY, (BACKEND_MAC, [10, 0, 0, 4]), (OUTSIDE_MAC, [10, 0, 0, 1]), OUTSIDE_MAC);
+    bed.turn(0.0, OUTSIDE);
+    for second in 1..600u32 {
+        if second == 2 {
+            bed.manager.change(model(&new), seconds(2.0)).unwrap();
+        }
+        bed.push(OUTSIDE, reply.clone());
+        bed.push(OUTSIDE, Spec::udp().frame());
+        bed.turn(f64::from(second), OUTSIDE);
+    }
+    // All but the first, which was sent before the answer had been learnt.
+    assert_eq!((bed.totals().transmitted, bed.totals().dropped()), (598, 1));
+}

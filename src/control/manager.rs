@@ -159,13 +159,15 @@ impl Manager {
         Ok(())
     }
 
-    /// The next hops that the configuration needs and does not give.
+    /// The next hops that the configuration needs and does not give; and those of backends that were
+    /// removed, for their flows go on.
     fn require_neighbours(&mut self, now: Duration) {
         let snapshot = self.publisher.latest();
         let fixed: BTreeSet<Ipv4Addr> = self.model.neighbours.iter().map(|n| n.address).collect();
         let gateways = self.model.ports.iter().zip(0..).filter_map(|(p, id)| Some((PortId(id), p.gateway?)));
-        let backends = self.model.rules.iter().flat_map(|rule| &rule.pool.backends);
-        let hops = backends.filter_map(|backend| snapshot.routes.neighbour_for(backend.address));
+        let backends: BTreeSet<Ipv4Addr> =
+            self.compiler.backends().map(|(identity, _)| identity.address).collect();
+        let hops = backends.iter().filter_map(|address| snapshot.routes.neighbour_for(*address));
         let required = gateways.chain(hops).filter(|(_, address)| !fixed.contains(address)).collect();
         self.neighbours.require(&required, now);
     }

@@ -142,13 +142,6 @@ impl FlowTable {
             self.sweep_at = if end < self.len { end } else { 0 };
         }
     }
-
-    /// Every flow that is recorded: its key and its backend.
-    pub fn iter(&mut self) -> impl Iterator<Item = (FlowKey, BackendId)> {
-        let entries = |line: &Line| std::iter::zip(line.keys, line.values);
-        let all = self.open().lines.iter().flat_map(entries);
-        all.filter(|(key, _)| *key != 0).map(|(key, value)| (FlowKey(key), Value(value).backend()))
-    }
 }
 
 impl Lines<'_> {
