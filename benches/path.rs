@@ -139,7 +139,7 @@ fn responses(flows: u32, ring: usize) -> Figure {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let ring = 512;
+    let ring = std::env::var("RING").map_or(512, |r| r.parse().unwrap());
     if let [mode, case] = &args[..]
         && mode == "instructions"
     {

@@ -1,6 +1,8 @@
 //! Frames in one large block of memory, spaced and shaped as DPDK's default pool does it: a header of two
 //! cache lines that says where the data is, headroom, data; 2368 bytes from one frame to the next.
 
+use std::ops::Range;
+
 use guideway::io::{BURST_MAX, Frame, PortId, Queues};
 
 /// 64 bytes of object header, 128 of `rte_mbuf`, 2176 of buffer.
@@ -12,7 +14,6 @@ const DATA_LEN_AT: usize = 64 + 40;
 const BUFFER_AT: usize = 64 + 128;
 /// Data begins after DPDK's 128 bytes of headroom.
 const DATA_OFFSET: u16 = 128;
-const DATA_LEN_MAX: usize = 2000;
 
 /// A slot of the arena.
 pub struct ArenaFrame(&'static mut [u8; STRIDE]);
@@ -23,10 +24,11 @@ impl ArenaFrame {
         usize::from(u16::from_ne_bytes([self.0[at], self.0[at + 1]]))
     }
 
-    /// Where the data is: read from the header, as of an mbuf, and bounded by what needs no check.
+    /// Where the data is: read from the header, as of an mbuf.
     #[inline(always)]
-    fn place(&self) -> (usize, usize) {
-        (BUFFER_AT + (self.field(DATA_OFFSET_AT) & 0xff), self.field(DATA_LEN_AT).min(DATA_LEN_MAX))
+    fn place(&self) -> Range<usize> {
+        let start = BUFFER_AT + self.field(DATA_OFFSET_AT);
+        start..start + self.field(DATA_LEN_AT)
     }
 
     /// Has the frame hold `bytes`, as a network card writes them.
@@ -41,14 +43,13 @@ impl ArenaFrame {
 impl Frame for ArenaFrame {
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
-        let (start, len) = self.place();
-        &self.0[start..start + DATA_LEN_MAX][..len]
+        &self.0[self.place()]
     }
 
     #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        let (start, len) = self.place();
-        &mut self.0[start..start + DATA_LEN_MAX][..len]
+        let place = self.place();
+        &mut self.0[place]
     }
 }
 

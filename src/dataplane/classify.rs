@@ -1,4 +1,4 @@
-//! The first stage: what a frame is, and whose.
+//! The first stages: what a frame is, and whose.
 
 use std::net::Ipv4Addr;
 
@@ -6,11 +6,10 @@ use super::lanes::{Client, Lane, Lanes, Ours, Outcome, Response, Source};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{
-    EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse, parse_plain,
+    EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian, parse,
 };
 use crate::snapshot::{BackendId, PortLink, Snapshot};
 use crate::wire::ethernet;
-use crate::wire::plain::PlainHeaders;
 
 /// What a frame is to us.
 enum Class {
@@ -25,10 +24,12 @@ enum Class {
 }
 
 impl Lanes {
-    /// Reads every frame's headers, and finds out which frontend it is for or which backend it is from.
+    /// Reads every frame's headers, and finds out which frontend it is for. What is for none is left for the
+    /// next stages: plain packets on one list, all other frames on another.
     #[inline(always)]
-    pub(super) fn classify<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
-        let Self { clients, hashes, responses, ours, outcomes, .. } = self;
+    pub(super) fn find_clients<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
+        let Self { clients, strangers, rest, outcomes, .. } = self;
+        let mut clients = clients.fill();
         let Some(link) = world.port(source.port()) else {
             let drop = Outcome::Drop(DropReason::NotOurs);
             Self::numbered(burst).for_each(|(lane, _)| outcomes.decide(lane, drop));
@@ -37,57 +38,88 @@ impl Lanes {
         // Where the port takes frames to any station, nothing is compared.
         let mask = if link.filters { ethernet::DESTINATION_MASK } else { 0 };
         let station = ethernet::destination_word(link.mac);
-        let is_for_us = |h: &PlainHeaders| (h.destination_and_source.get() ^ station) & mask == 0;
+        let (by_frontend, frontends) = (&world.by_frontend, &*world.frontends);
         for (lane, frame) in Self::numbered(burst) {
-            let bytes = frame.bytes();
-            let plain = parse_plain(bytes).filter(|_| PlainHeaders::of(bytes).is_some_and(is_for_us));
-            let class = match plain {
-                Some(packet) => match to_frontend(&packet, world) {
-                    // Filed here, because nearly all are such.
-                    Some((client, word)) => {
-                        clients.push(Client { lane, ..client });
-                        hashes.push(word);
-                        continue;
-                    }
-                    None => from_backend(&packet, source, world).map_or_else(Class::Drop, Class::Response),
-                },
-                None => classify_rare(bytes, link, source, world),
+            let plain = PlainPacket::parse(frame.bytes());
+            let Some(packet) = plain.filter(|p| (p.destination_station() ^ station) & mask == 0) else {
+                rest.push(lane);
+                continue;
             };
-            match class {
-                Class::Client(client, word) => {
-                    clients.push(Client { lane, ..client });
-                    hashes.push(word);
-                }
-                Class::Response(backend) => responses.push(Response { backend, lane }),
-                Class::Ours(what) => ours.push((lane, what)),
-                Class::Drop(reason) => outcomes.decide(lane, Outcome::Drop(reason)),
+            if let Some(id) = by_frontend.get(packet.destination().0)
+                && let Some(frontend) = frontends.get(id as usize)
+            {
+                let client = packet.client_word();
+                let key = FlowKey::of_client(client, id as u16);
+                let tcp_flags = packet.tcp_flags;
+                clients.push(Client { key, lane, tcp_flags }, client ^ frontend.flow_seed);
+            } else {
+                strangers.push(lane);
+            }
+        }
+    }
+
+    /// Finds out which backends the plain packets that are for no frontend come from.
+    #[inline(always)]
+    pub(super) fn find_responses<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
+        let Self { strangers, rest, responses, .. } = self;
+        for lane in strangers.as_slice() {
+            let packet = burst.get(lane.as_usize()).and_then(|frame| PlainPacket::parsed(frame.bytes()));
+            let backend = packet.and_then(|packet| {
+                let id = BackendId(world.by_response.get(packet.source().0)?);
+                let to = packet.destination_address();
+                let is_behind = world.backend(id)?.next_hop.is_behind(source.port());
+                let is_fine = is_behind
+                    && world.local(to).is_none()
+                    && !is_martian(to)
+                    && packet.destination_port_word() != 0;
+                is_fine.then_some(id)
+            });
+            match backend {
+                Some(backend) => responses.push(Response { backend, lane: *lane }),
+                // What is wrong with it is found out there.
+                None => rest.push(*lane),
+            }
+        }
+    }
+
+    /// Looks closely at all that is left: what is not plain TCP or UDP, and what has something wrong with it.
+    #[inline(always)]
+    pub(super) fn sort_rest<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
+        for i in 0..self.rest.as_slice().len() {
+            let lane = self.rest.as_slice()[i];
+            let (Some(frame), Some(link)) = (burst.get(lane.as_usize()), world.port(source.port())) else {
+                continue;
+            };
+            match classify_rare(frame.bytes(), lane, link, source, world) {
+                Class::Client(client, to_hash) => self.clients.push(client, to_hash),
+                Class::Response(backend) => self.responses.push(Response { backend, lane }),
+                Class::Ours(what) => self.ours.push((lane, what)),
+                Class::Drop(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
     }
 }
 
 /// A client's packet, and what is to be hashed of it, if it is to a frontend.
-#[inline(always)]
-fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<(Client, u64)> {
+fn to_frontend(packet: &Packet, lane: Lane, world: &Snapshot) -> Option<(Client, u64)> {
     let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
     let id = world.frontend_at(to)?;
-    let frontend = world.frontend(id)?;
-    let key = FlowKey::new(packet.ip.source, packet.source_port, id.0);
-    let backend = BackendId::NONE;
-    let client = Client { key, backend, frontend: id, lane: Lane::default(), tcp_flags: packet.tcp_flags };
-    Some((client, key.client() ^ frontend.flow_seed))
+    let client = FlowKey::client_word(packet.ip.source, packet.source_port);
+    let key = FlowKey::of_client(client, id.0);
+    let to_hash = client ^ world.frontend(id)?.flow_seed;
+    Some((Client { key, lane, tcp_flags: packet.tcp_flags }, to_hash))
 }
 
 /// Frames that are not plain TCP or UDP, or that have something wrong with them.
 #[cold]
-fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot) -> Class {
+fn classify_rare(bytes: &[u8], lane: Lane, link: &PortLink, source: Source, world: &Snapshot) -> Class {
     let parsed = parse(bytes).and_then(|parsed| {
         check_mac(bytes, link, matches!(parsed, Parsed::Arp))?;
         Ok(parsed)
     });
     match parsed {
-        Ok(Parsed::Transport(packet)) => match to_frontend(&packet, world) {
-            Some((client, word)) => Class::Client(client, word),
+        Ok(Parsed::Transport(packet)) => match to_frontend(&packet, lane, world) {
+            Some((client, to_hash)) => Class::Client(client, to_hash),
             None => from_backend(&packet, source, world).map_or_else(Class::Drop, Class::Response),
         },
         Ok(Parsed::Icmp(ip)) => {
@@ -113,7 +145,6 @@ fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(
 }
 
 /// The backend that sent the packet to a client.
-#[inline(always)]
 fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<BackendId, DropReason> {
     let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
     let Some(id) = world.responder_at(from) else {
@@ -133,7 +164,6 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Bac
 }
 
 /// Why a packet is not for us to forward.
-#[cold]
 fn stranger(source: Ipv4Addr, port: u16, destination: Ipv4Addr, world: &Snapshot) -> DropReason {
     if let Some(flaw) = flaw_of_source(source, port) {
         flaw

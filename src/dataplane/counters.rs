@@ -104,7 +104,13 @@ impl Default for WorkerCounters {
 impl WorkerCounters {
     #[inline]
     pub(super) fn backend(&self, id: BackendId) -> Option<&BackendCounters> {
-        self.backends.get(id.0 as usize)
+        self.backends.get(id.index())
+    }
+
+    /// By [`BackendId::index`].
+    #[inline]
+    pub(super) fn backends(&self) -> &[BackendCounters] {
+        &self.backends
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
 use crate::packet::{FlowKey, Ipv4Packet};
-use crate::snapshot::{BackendId, FrontendId};
+use crate::snapshot::BackendId;
 use crate::wire::MacAddr;
 use crate::wire::l4::TcpFlags;
 
@@ -126,37 +126,127 @@ impl<T: Copy> List<T> {
     }
 
     #[inline(always)]
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
-    #[inline(always)]
     pub(super) fn as_slice(&self) -> &[T] {
         self.entries.get(..self.len).unwrap_or_default()
-    }
-
-    #[inline(always)]
-    pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
-        self.entries.get_mut(..self.len).unwrap_or_default()
     }
 }
 
 /// One client's packet on its way through the stages. What else is to be known stands in the frame.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Client {
+    /// Says the frontend as well.
     pub(super) key: FlowKey,
-    /// `BackendId::NONE` until it is chosen.
-    pub(super) backend: BackendId,
-    pub(super) frontend: FrontendId,
     pub(super) lane: Lane,
-    /// All clear for UDP, and for no sound TCP packet.
     pub(super) tcp_flags: TcpFlags,
 }
 
-impl Client {
+/// All clients' packets of a burst, in the order of their arrival: an array for each field, so that vector
+/// units take several hashes at once, and each place is found with one addition.
+pub(super) struct Clients {
+    len: usize,
+    keys: [FlowKey; BURST_MAX],
+    /// What is to be hashed at first, the hash later.
+    hashes: [u64; BURST_MAX],
+    /// `BackendId::NONE` for those that get none. Not valid before they are looked up.
+    backends: [BackendId; BURST_MAX],
+    lanes: [Lane; BURST_MAX],
+    tcp_flags: [TcpFlags; BURST_MAX],
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            len: 0,
+            keys: [FlowKey::default(); BURST_MAX],
+            hashes: [0; BURST_MAX],
+            backends: [BackendId::NONE; BURST_MAX],
+            lanes: [Lane::default(); BURST_MAX],
+            tcp_flags: [TcpFlags::default(); BURST_MAX],
+        }
+    }
+}
+
+impl Clients {
+    /// To be filled anew, from the first place on.
     #[inline(always)]
-    pub(super) fn is_udp(&self) -> bool {
-        self.tcp_flags == TcpFlags::default()
+    pub(super) fn fill(&mut self) -> FillClients<'_> {
+        FillClients { filled: 0, clients: self }
+    }
+
+    /// Appends; a burst has no more packets than there is room for.
+    #[inline(always)]
+    pub(super) fn push(&mut self, client: Client, to_hash: u64) {
+        let at = self.len & (BURST_MAX - 1);
+        self.keys[at] = client.key;
+        self.hashes[at] = to_hash;
+        self.lanes[at] = client.lane;
+        self.tcp_flags[at] = client.tcp_flags;
+        self.len += 1;
+    }
+
+    /// The places that are filled.
+    #[inline(always)]
+    pub(super) fn places(&self) -> std::ops::Range<usize> {
+        0..self.len.min(BURST_MAX)
+    }
+
+    /// What is at a place, as the stages found it out.
+    #[inline(always)]
+    pub(super) fn client(&self, place: usize) -> (Client, u64) {
+        let at = place & (BURST_MAX - 1);
+        let client = Client { key: self.keys[at], lane: self.lanes[at], tcp_flags: self.tcp_flags[at] };
+        (client, self.hashes[at])
+    }
+
+    /// The backend of a packet, and the packet's lane.
+    #[inline(always)]
+    pub(super) fn chosen(&self, place: usize) -> (BackendId, Lane) {
+        let at = place & (BURST_MAX - 1);
+        (self.backends[at], self.lanes[at])
+    }
+
+    #[inline(always)]
+    pub(super) fn choose(&mut self, place: usize, backend: BackendId) {
+        self.backends[place & (BURST_MAX - 1)] = backend;
+    }
+
+    #[inline(always)]
+    pub(super) fn hashes(&mut self) -> &mut [u64] {
+        self.hashes.get_mut(..self.len).unwrap_or_default()
+    }
+
+    /// Keeps those packets of which `keep` says so.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Client, u64) -> bool) {
+        let places = self.places();
+        self.len = 0;
+        for place in places {
+            let (client, hash) = self.client(place);
+            if keep(&client, hash) {
+                self.push(client, hash);
+            }
+        }
+    }
+}
+
+/// Counts in a register while it fills, and says how many there are when it is dropped.
+pub(super) struct FillClients<'a> {
+    filled: usize,
+    clients: &'a mut Clients,
+}
+
+impl FillClients<'_> {
+    #[inline(always)]
+    pub(super) fn push(&mut self, client: Client, to_hash: u64) {
+        self.clients.len = self.filled;
+        self.clients.push(client, to_hash);
+        self.filled += 1;
+    }
+}
+
+impl Drop for FillClients<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.clients.len = self.filled;
     }
 }
 
@@ -170,9 +260,11 @@ pub(super) struct Response {
 /// The burst at hand. Made once a worker, used for every burst.
 #[derive(Default)]
 pub(super) struct Lanes {
-    /// `hashes` belongs to `clients`, entry by entry: what will be hashed at first, the hash later.
-    pub(super) clients: List<Client>,
-    pub(super) hashes: List<u64>,
+    pub(super) clients: Clients,
+    /// Plain packets that are for no frontend.
+    pub(super) strangers: List<Lane>,
+    /// Frames to be looked at closely.
+    pub(super) rest: List<Lane>,
     pub(super) responses: List<Response>,
     /// Positions in `clients` that the first line of the table did not settle.
     pub(super) misses: List<u8>,
@@ -219,8 +311,8 @@ impl Lanes {
     /// Forgets the last burst. `len` is the next one's, at most `BURST_MAX`.
     pub(super) fn begin(&mut self, len: usize) {
         debug_assert!(len <= BURST_MAX, "a burst is never longer than its lanes");
-        self.clients.clear();
-        self.hashes.clear();
+        self.strangers.clear();
+        self.rest.clear();
         self.responses.clear();
         self.misses.clear();
         self.ours.clear();
@@ -262,12 +354,10 @@ impl Outcomes {
         self.by_lane[lane.index()] = outcome;
     }
 
-    /// `port_bit` is the bit of `port`, which the caller has ready.
+    /// Forwards frames, one after the other.
     #[inline(always)]
-    pub(super) fn forward(&mut self, lane: Lane, port: PortId, port_bit: u32) {
-        self.by_lane[lane.index()] = Outcome::Forward(port);
-        self.forwarded += 1;
-        self.forwarded_to |= port_bit;
+    pub(super) fn forwarding(&mut self) -> Forwarding<'_> {
+        Forwarding { forwarded: 0, to: 0, outcomes: self }
     }
 
     /// Remembers what a neighbour has shown.
@@ -285,5 +375,30 @@ impl Outcomes {
             self.wanted += 1;
             self.tell(event);
         }
+    }
+}
+
+/// Counts in registers while it forwards, and says what was forwarded when it is dropped.
+pub(super) struct Forwarding<'a> {
+    forwarded: usize,
+    to: u32,
+    pub(super) outcomes: &'a mut Outcomes,
+}
+
+impl Forwarding<'_> {
+    /// `port_bit` is the bit of `port`, which the caller has ready.
+    #[inline(always)]
+    pub(super) fn forward(&mut self, lane: Lane, port: PortId, port_bit: u32) {
+        self.outcomes.by_lane[lane.index()] = Outcome::Forward(port);
+        self.forwarded += 1;
+        self.to |= port_bit;
+    }
+}
+
+impl Drop for Forwarding<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.outcomes.forwarded += self.forwarded;
+        self.outcomes.forwarded_to |= self.to;
     }
 }

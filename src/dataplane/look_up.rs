@@ -2,25 +2,26 @@
 //! rule's Maglev table.
 
 use super::counters::WorkerCounters;
-use super::flow_table::{FlowTable, Found, Glance, Lines, Query};
+use super::flow_table::{FlowTable, Found, Lines, Query, TURNS};
 use super::lanes::{Client, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::packet::flaw_of_source;
-use crate::snapshot::{BackendId, Snapshot};
+use crate::snapshot::{BackendId, Leaving, Snapshot};
 use crate::tick::Tick;
+use crate::wire::Protocol;
 
 impl Lanes {
     /// Hashes the keys of all clients' packets, side by side.
     #[inline(always)]
     pub(super) fn hash_flows(&mut self, world: &Snapshot) {
-        world.hash.words(self.hashes.as_mut_slice());
+        world.hash.words(self.clients.hashes());
     }
 
     /// Asks the memory for all lines that will be looked at first.
     #[inline(always)]
     pub(super) fn prefetch_flows(&mut self, flows: &mut FlowTable) {
         let lines = flows.open();
-        self.hashes.as_slice().iter().for_each(|hash| lines.prefetch_first(*hash));
+        self.clients.hashes().iter().for_each(|hash| lines.prefetch_first(*hash));
     }
 
     /// Finds the flows that are in their first line. For the others, asks the memory for the slot of the
@@ -34,24 +35,31 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let mut lines = flows.open();
-        let Self { clients, hashes, misses, .. } = self;
-        for (i, (client, hash)) in clients.as_mut_slice().iter_mut().zip(hashes.as_slice()).enumerate() {
-            let Some(frontend) = world.frontend(client.frontend) else { continue };
-            let idle_ticks = frontend.idle_ticks;
-            client.backend =
-                match lines.find_established(*hash, client.key, client.tcp_flags, idle_ticks, now) {
-                    Glance::Established(id) if !leaves(world, id, client.is_udp()) => id,
-                    Glance::Absent { look_further } => {
-                        if look_further {
-                            lines.prefetch_second(*hash);
-                        }
-                        BackendId::NONE
-                    }
-                    _ => look_closer(&mut lines, client, *hash, world, now, counters),
-                };
-            if client.backend == BackendId::NONE {
-                frontend.selector.prefetch(*hash);
-                misses.push(i as u8);
+        let backends = &*world.backends;
+        let stays = |id: BackendId| backends.get(id.index()).is_some_and(|b| b.leaving == Leaving::None);
+        let Self { clients, misses, .. } = self;
+        for place in clients.places() {
+            let (client, hash) = clients.client(place);
+            let Some(line) = lines.first(hash) else { continue };
+            let backend = if let Some(value) = line.value_of(client.key) {
+                let id = value.backend();
+                if value.is_steady(now) && !client.tcp_flags.any(TURNS) && stays(id) {
+                    clients.choose(place, id);
+                    continue;
+                }
+                look_closer(&mut lines, &client, hash, world, now, counters)
+            } else {
+                if line.may_go_on() {
+                    lines.prefetch_second(hash);
+                }
+                BackendId::NONE
+            };
+            clients.choose(place, backend);
+            if backend == BackendId::NONE {
+                if let Some(frontend) = world.frontend_of(client.key) {
+                    frontend.selector.prefetch(hash);
+                }
+                misses.push(place as u8);
             }
         }
     }
@@ -67,14 +75,11 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let mut lines = flows.open();
-        let Self { clients, hashes, misses, outcomes, .. } = self;
+        let Self { clients, misses, outcomes, .. } = self;
         for miss in misses.as_slice() {
-            let i = usize::from(*miss);
-            let (Some(client), Some(hash)) = (clients.as_mut_slice().get_mut(i), hashes.as_slice().get(i))
-            else {
-                continue;
-            };
-            let Some(query) = query(client, *hash, world, now) else { continue };
+            let place = usize::from(*miss);
+            let (client, hash) = clients.client(place);
+            let Some(query) = query(&client, hash, world, now) else { continue };
             let found = lines.find(&query);
             if found == Found::Stale {
                 lines.forget(&query, counters);
@@ -86,14 +91,14 @@ impl Lanes {
                 }),
             };
             match chosen {
-                Ok(backend) => client.backend = backend,
+                Ok(backend) => clients.choose(place, backend),
                 Err(reason) => outcomes.decide(client.lane, Outcome::Drop(reason)),
             }
         }
     }
 }
 
-/// For flows that begin or end, and those that leave their backend.
+/// For flows that begin or end, those that leave their backend, and the first packet of each tick.
 #[inline(never)]
 fn look_closer(
     lines: &mut Lines<'_>,
@@ -113,13 +118,8 @@ fn look_closer(
     BackendId::NONE
 }
 
-#[inline(always)]
-fn leaves(world: &Snapshot, id: BackendId, is_udp: bool) -> bool {
-    world.backend(id).is_none_or(|backend| backend.leaving.takes(is_udp))
-}
-
 /// A backend for a new flow.
-#[inline]
+#[inline(always)]
 fn choose(query: &Query<'_>) -> Result<BackendId, DropReason> {
     let Query { key, hash, frontend, world, .. } = query;
     let client = key.client_address();
@@ -141,7 +141,8 @@ fn choose(query: &Query<'_>) -> Result<BackendId, DropReason> {
 
 #[inline(always)]
 fn query<'a>(client: &Client, hash: u64, world: &'a Snapshot, now: Tick) -> Option<Query<'a>> {
-    let frontend = world.frontend(client.frontend)?;
+    let frontend = world.frontend_of(client.key)?;
     let Client { key, tcp_flags: flags, .. } = *client;
-    Some(Query { key, hash, flags, is_udp: client.is_udp(), frontend, world, now })
+    let is_udp = frontend.endpoint.protocol == Protocol::Udp;
+    Some(Query { key, hash, flags, is_udp, frontend, world, now })
 }

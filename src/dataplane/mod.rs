@@ -55,7 +55,9 @@ impl Path {
     ) -> &Outcomes {
         let Self { flows, counters, lanes, steering } = self;
         lanes.begin(burst.len());
-        lanes.classify(burst, source, world);
+        lanes.find_clients(burst, source, world);
+        lanes.find_responses(burst, source, world);
+        lanes.sort_rest(burst, source, world);
         lanes.answer(burst, source, world);
         lanes.hash_flows(world);
         lanes.steer(source, steering);

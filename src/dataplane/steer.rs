@@ -35,19 +35,13 @@ impl Lanes {
         if keeps_flows || steering.workers == 1 {
             return;
         }
-        let mut kept = 0;
-        for i in 0..self.clients.as_slice().len() {
-            let (client, hash) = (self.clients.as_slice()[i], self.hashes.as_slice()[i]);
+        let Self { clients, outcomes, .. } = self;
+        clients.retain(|client, hash| {
             let owner = steering.owner(hash);
-            if owner == steering.me {
-                self.clients.as_mut_slice()[kept] = client;
-                self.hashes.as_mut_slice()[kept] = hash;
-                kept += 1;
-            } else {
-                self.outcomes.decide(client.lane, Outcome::HandOver(owner));
+            if owner != steering.me {
+                outcomes.decide(client.lane, Outcome::HandOver(owner));
             }
-        }
-        self.clients.truncate(kept);
-        self.hashes.truncate(kept);
+            owner == steering.me
+        });
     }
 }

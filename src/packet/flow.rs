@@ -26,8 +26,14 @@ impl FlowKey {
     /// `frontend` is the index of the frontend, below 65,535.
     #[inline]
     pub fn new(client: Ipv4Addr, client_port: u16, frontend: u16) -> Self {
+        Self::of_client(Self::client_word(client, client_port), frontend)
+    }
+
+    /// The same, from the client's part.
+    #[inline(always)]
+    pub fn of_client(client_word: u64, frontend: u16) -> Self {
         // One more than the index, so that a key of all zeros can mean "no flow".
-        Self(Self::client_word(client, client_port) | (u64::from(frontend) + 1))
+        Self(client_word | (u64::from(frontend) + 1))
     }
 
     /// The client's address and port, where they stand in a key.

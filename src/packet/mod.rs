@@ -3,8 +3,12 @@
 
 mod flow;
 mod parse;
+mod plain;
 mod siphash;
+mod words;
 
 pub use flow::{EndpointKey, FlowKey};
-pub use parse::{Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse, parse_plain};
+pub use parse::{Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse};
+pub use plain::PlainPacket;
 pub use siphash::SipHash;
+pub use words::position;

@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::drop_reason::DropReason;
 use crate::wire::l4::{self, TcpFlags};
-use crate::wire::plain::{self, PlainHeaders};
-use crate::wire::{Protocol, checksum, ethernet, icmp, ipv4};
+use crate::wire::{Protocol, ethernet, icmp, ipv4};
 
 /// What a well-formed frame is.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +30,7 @@ pub struct Packet {
     pub destination_port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// All clear for UDP.
+    /// Those of a packet in the middle of a connection for UDP.
     pub tcp_flags: TcpFlags,
 }
 
@@ -48,53 +47,6 @@ pub struct Ipv4Packet {
     pub total_len: u16,
     /// Hops left.
     pub ttl: u8,
-}
-
-/// [`parse`] for nearly all TCP and UDP packets, in straight line. `None` for all that needs a closer look:
-/// what is wrong, and what is rare.
-#[inline(always)]
-pub fn parse_plain(frame: &[u8]) -> Option<Packet> {
-    let h = PlainHeaders::of(frame)?;
-    let ip = h.ip.map(|word| word.get());
-    let total_len = h.total_len();
-    let is_plain_ipv4 = h.ether_type.get() == plain::TYPE_IPV4
-        && ip[0] & 0xff == plain::VERSION_AND_LEN
-        && ip[1] & plain::FRAGMENT_BITS == 0;
-    let fits = usize::from(total_len) <= frame.len() - ethernet::HEADER_LEN;
-    let sum = ip.iter().map(|word| u64::from(*word)).sum();
-    if !is_plain_ipv4 || !fits || checksum::fold(sum) != 0xffff {
-        return None;
-    }
-    let payload_len = i32::from(total_len) - ipv4::HEADER_LEN as i32;
-    let is_udp = h.protocol() == ipv4::PROTOCOL_UDP;
-    if !is_udp && h.protocol() != ipv4::PROTOCOL_TCP {
-        return None;
-    }
-    // Both are looked at, for the protocol changes from packet to packet and cannot be predicted.
-    let header_len = i32::from(h.tcp_offset >> 4) * 4;
-    let flags = TcpFlags(h.tcp_flags);
-    let is_tcp_sound = (h.tcp_offset >= 0x50) & (header_len <= payload_len) & !flags.is_nonsense();
-    let udp_len = i32::from(h.udp_len.get().swap_bytes());
-    let is_udp_sound = (udp_len == payload_len) & (udp_len >= l4::UDP_HEADER_LEN as i32);
-    if !(if is_udp { is_udp_sound } else { is_tcp_sound }) {
-        return None;
-    }
-    let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
-    let tcp_flags = if is_udp { TcpFlags::default() } else { flags };
-    let ports = h.ports.get();
-    Some(Packet {
-        ip: Ipv4Packet {
-            source: ip[3].to_le_bytes().into(),
-            destination: ip[4].to_le_bytes().into(),
-            payload_offset: (ethernet::HEADER_LEN + ipv4::HEADER_LEN) as u16,
-            total_len,
-            ttl: ip[2] as u8,
-        },
-        source_port: (ports as u16).swap_bytes(),
-        destination_port: ((ports >> 16) as u16).swap_bytes(),
-        protocol,
-        tcp_flags,
-    })
 }
 
 /// Why no packet can come from there, if that is so: an address of "this network", loopback, multicast,
@@ -207,7 +159,7 @@ fn parse_udp(ip: Ipv4Packet, datagram: &[u8]) -> Result<Parsed, DropReason> {
     if l4::udp_len(header) != datagram.len() {
         return Err(DropReason::UdpBadLength);
     }
-    transport(ip, header, Protocol::Udp, TcpFlags::default())
+    transport(ip, header, Protocol::Udp, TcpFlags::MIDDLE)
 }
 
 #[inline]
@@ -320,7 +272,6 @@ mod tests {
             let mut padded = frame.clone();
             padded.resize(64, 0);
             let Ok(Parsed::Transport(packet)) = parse(&padded) else { panic!("refused") };
-            assert_eq!(parse_plain(&padded), Some(packet));
         }
     }
 
@@ -330,19 +281,12 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..128),
             flips in proptest::collection::vec((0usize..64, any::<u8>()), 0..4),
         ) {
-            let _ = (parse(&bytes), parse_plain(&bytes));
+            let _ = parse(&bytes);
             for base in [tcp_frame(), udp_frame()] {
                 let len = base.len();
                 let flips: Vec<_> = flips.iter().map(|(at, value)| (at % len, *value)).collect();
                 let frame = with(base, &flips);
-                let short = parse_plain(&frame);
-                let Ok(Parsed::Transport(packet)) = parse(&frame) else {
-                    prop_assert_eq!(short, None);
-                    continue;
-                };
-                // The short form takes all plain frames that are not shorter than the headers of TCP.
-                let is_plain = packet.ip.payload_offset == 34 && frame.len() >= plain::LEN;
-                prop_assert_eq!(short, is_plain.then_some(packet));
+                let Ok(Parsed::Transport(packet)) = parse(&frame) else { continue };
                 let sliced = SlicedPacket::from_ethernet(&frame).unwrap();
                 let Some(etherparse::NetSlice::Ipv4(ip)) = &sliced.net else { panic!("not IPv4") };
                 prop_assert_eq!(ip.header().source_addr(), packet.ip.source);

@@ -13,8 +13,8 @@ use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, No
 use crate::maglev::{self, Preference};
 use crate::packet::{EndpointKey, SipHash};
 use crate::tick;
-use crate::wire::MacAddr;
 use crate::wire::checksum::Delta;
+use crate::wire::{MacAddr, Protocol, l4};
 
 pub use super::ids::TooMany;
 
@@ -162,7 +162,7 @@ impl Compiler {
             endpoint: Endpoint {
                 address: [0, 0, 0, 0].into(),
                 port: 0,
-                protocol: crate::wire::Protocol::Tcp,
+                protocol: Protocol::Tcp,
             },
             flow_seed: 0,
             idle_ticks: 0,
@@ -301,9 +301,13 @@ impl Backend {
             ip: hop.replace(from, to),
             l4: Delta::NONE.replace(from, to).replace(from_port, to_port),
         };
+        let is_udp = frontend.protocol == Protocol::Udp;
         Self {
             next_hop,
             leaving: Leaving::None,
+            is_udp,
+            checksum_at: if is_udp { l4::UDP_CHECKSUM_OFFSET } else { l4::TCP_CHECKSUM_OFFSET } as u8,
+            zero_checksum: if is_udp { [0xff, 0xff] } else { [0, 0] },
             address: identity.address,
             port: back_port,
             frontend_address: frontend.address,
@@ -319,6 +323,9 @@ impl Backend {
         Self {
             next_hop: NextHop::NO_ROUTE,
             leaving: Leaving::All,
+            is_udp: false,
+            checksum_at: l4::TCP_CHECKSUM_OFFSET as u8,
+            zero_checksum: [0; 2],
             address: [0, 0, 0, 0].into(),
             port: [0; 2],
             frontend_address: [0, 0, 0, 0].into(),

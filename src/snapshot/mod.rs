@@ -37,6 +37,12 @@ pub struct BackendId(pub u32);
 impl BackendId {
     /// An id that no backend has.
     pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// The id as an index of the records.
+    #[inline(always)]
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// Frontends a process can hold at once, those that linger included: a flow key has 16 bits for one, and
@@ -99,6 +105,12 @@ pub struct Backend {
     pub(crate) next_hop: NextHop,
     /// Which of its flows choose anew.
     pub(crate) leaving: Leaving,
+    /// Whether the rule's protocol is UDP, else TCP.
+    pub(crate) is_udp: bool,
+    /// Where the checksum lies in a segment of the rule's protocol.
+    pub(crate) checksum_at: u8,
+    /// What is written there for a sum that comes to zero: UDP keeps zero for "no checksum" (RFC 768).
+    pub(crate) zero_checksum: [u8; 2],
     /// Its own address.
     pub address: Ipv4Addr,
     /// Its port, in wire order.
@@ -173,10 +185,16 @@ impl Snapshot {
         self.frontends.get(usize::from(id.0))
     }
 
+    /// The record of a flow's frontend.
+    #[inline(always)]
+    pub(crate) fn frontend_of(&self, key: FlowKey) -> Option<&Frontend> {
+        self.frontend(FrontendId(key.frontend()))
+    }
+
     /// The record of a backend; `None` for an id that this generation does not hold.
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
-        self.backends.get(id.0 as usize)
+        self.backends.get(id.index())
     }
 
     /// Whether, and how, `address` is ours.

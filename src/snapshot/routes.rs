@@ -131,6 +131,14 @@ impl Routes {
         }
     }
 
+    /// Where a packet to `destination` goes, if that can be said without a look at the neighbours: beyond the
+    /// gateway.
+    #[inline(always)]
+    pub(crate) fn resolved(&self, destination: Ipv4Addr) -> Option<&NextHop> {
+        let is_beyond = !self.connected.iter().any(|(network, _)| network.contains(destination));
+        is_beyond.then_some(&self.default_hop)
+    }
+
     /// The neighbour that a packet to `destination` is handed to, and the port that leads there.
     pub fn neighbour_for(&self, destination: Ipv4Addr) -> Option<(PortId, Ipv4Addr)> {
         let connected = self.connected.iter().find(|(network, _)| network.contains(destination));

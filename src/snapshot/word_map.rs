@@ -1,5 +1,7 @@
 //! A read-only map from one word to another, made for lookups on the packet's path: one cache line each.
 
+use crate::packet::position;
+
 /// Keys, none of them zero, four to a cache line with their values. Built once, then only read.
 ///
 /// A key whose line is full lies in the next line that is not. Half of the places stay empty, so a lookup
@@ -60,26 +62,20 @@ impl WordMap {
         ((key ^ key >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
-    /// The value of `key`. One cache line, rarely two.
+    /// The value of `key`, which must not be zero. One cache line, rarely two.
     #[inline(always)]
     pub fn get(&self, key: u64) -> Option<u32> {
         let line = self.lines.get(self.line_of(key))?;
-        // Which of the four it is cannot be predicted, so they are not tried one after the other.
-        let is = |place: usize| usize::from(line.keys[place] == key);
-        let place = (is(1) + 2 * is(2) + 3 * is(3)) & (LINE_KEYS - 1);
-        if line.keys[place] == key {
-            // The value of an empty place is that of no key.
-            return (key != 0).then_some(line.values[place]);
+        match position(&line.keys, key) {
+            Some(place) => Some(line.values[place]),
+            // Places are taken from the first to the last: an empty last one means that none went on.
+            None if line.keys[LINE_KEYS - 1] == 0 => None,
+            None => self.get_beyond(key),
         }
-        // Places are taken from the first to the last: an empty last one means that none went on.
-        if line.keys[LINE_KEYS - 1] == 0 { None } else { self.get_beyond(key) }
     }
 
     #[cold]
     fn get_beyond(&self, key: u64) -> Option<u32> {
-        if key == 0 {
-            return None;
-        }
         let (before, from_line) = self.lines.split_at(self.line_of(key));
         for line in from_line.iter().chain(before).skip(1) {
             if let Some(place) = line.keys.iter().position(|k| *k == key) {
@@ -112,7 +108,7 @@ mod tests {
         ) {
             let entries: HashMap<u64, u32> = entries.into_iter().filter(|(key, _)| *key != 0).collect();
             let map = WordMap::new(entries.clone());
-            for key in entries.keys().chain(&absent).chain(&[0]) {
+            for key in entries.keys().chain(absent.iter().filter(|key| **key != 0)) {
                 prop_assert_eq!(map.get(*key), entries.get(key).copied());
             }
         }

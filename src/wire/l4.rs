@@ -28,6 +28,9 @@ impl TcpFlags {
     /// The acknowledgement field is significant.
     pub const ACK: u8 = 0x10;
 
+    /// Those of a packet in the middle of a connection. Datagrams count as such.
+    pub const MIDDLE: Self = Self(Self::ACK);
+
     /// Whether any of `bits` is set.
     #[inline]
     pub fn any(self, bits: u8) -> bool {

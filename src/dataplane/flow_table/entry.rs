@@ -18,7 +18,7 @@ const CLOSING_TICKS: u32 = 60 * TICKS_PER_SECOND;
 /// | displaced |   last seen      | second |  state |     backend      |
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Value(pub(super) u64);
+pub(in crate::dataplane) struct Value(pub(super) u64);
 
 const BACKEND_MASK: u64 = 0x00ff_ffff;
 const STATE_SHIFT: u32 = 24;
@@ -102,7 +102,7 @@ impl Value {
     }
 
     #[inline]
-    pub(super) fn backend(self) -> BackendId {
+    pub(in crate::dataplane) fn backend(self) -> BackendId {
         BackendId((self.0 & BACKEND_MASK) as u32)
     }
 
@@ -116,16 +116,22 @@ impl Value {
         Tick::from_bits((self.0 >> SEEN_SHIFT) as u32)
     }
 
+    /// Whether the flow is established and has shown a packet in the tick `now` already: one more changes
+    /// nothing.
     #[inline(always)]
-    pub(super) fn is_established(self) -> bool {
-        self.0 >> STATE_SHIFT & 3 == State::Established as u64
+    pub(in crate::dataplane) fn is_steady(self, now: Tick) -> bool {
+        const MASK: u64 = 3 << STATE_SHIFT | 0x00ff_ffff << SEEN_SHIFT;
+        let steady = (State::Established as u64) << STATE_SHIFT | u64::from(now.to_bits()) << SEEN_SHIFT;
+        (self.0 ^ steady) & MASK == 0
     }
 
-    /// The same, with another tick of its last packet.
+    /// How long ago the flow showed its last packet, if it is one that gives way first and lies in its first
+    /// line; as a number to be compared, 0 for all others.
     #[inline(always)]
-    pub(super) fn seen_at(self, now: Tick) -> Self {
-        let kept = self.0 & !(0x00ff_ffff << SEEN_SHIFT);
-        Self(kept | u64::from(now.to_bits()) << SEEN_SHIFT)
+    pub(super) fn readiness_to_go(self, now: Tick) -> u32 {
+        // Half-open and fresh are the states whose upper bit is clear.
+        let stays = self.0 & (2 << STATE_SHIFT | SECOND_BIT) != 0;
+        if stays { 0 } else { now.since(self.seen()) + 1 }
     }
 
     #[inline]

@@ -4,8 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, State, Value};
 use super::{Found, Query, idle_ticks};
-use crate::packet::FlowKey;
+use crate::packet::{FlowKey, position};
 use crate::snapshot::Leaving;
+use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
 
 /// Entries of a line.
@@ -14,27 +15,44 @@ pub(super) const WAYS: usize = 4;
 /// Keys and values of four flows. A key of zero is a free place.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(64))]
-pub(super) struct Line {
+pub(in crate::dataplane) struct Line {
     pub(super) keys: [u64; WAYS],
     pub(super) values: [u64; WAYS],
 }
 
 impl Line {
-    /// Where the flow is. That it is here can be predicted, in which way cannot: so the ways are not tried
-    /// one after the other.
+    /// Where the flow is.
     #[inline(always)]
     pub(super) fn way_of(&self, key: FlowKey) -> Option<usize> {
-        let is = |way: usize| usize::from(self.keys[way] == key.0);
-        let way = (is(1) + 2 * is(2) + 3 * is(3)) & (WAYS - 1);
-        (self.keys[way] == key.0).then_some(way)
+        position(&self.keys, key.0)
+    }
+
+    /// The entry's value, if the flow is here.
+    #[inline(always)]
+    pub(in crate::dataplane) fn value_of(&self, key: FlowKey) -> Option<Value> {
+        self.way_of(key).map(|way| Value(self.values[way]))
+    }
+
+    /// Whether a flow that is not here can be in its second line, or will have to go there.
+    #[inline(always)]
+    pub(in crate::dataplane) fn may_go_on(&self) -> bool {
+        self.displaced() != 0 || self.empty_way().is_none()
     }
 
     /// A way without a flow.
     #[inline(always)]
     pub(super) fn empty_way(&self) -> Option<usize> {
-        let bit = |way: usize| u32::from(self.keys[way] == 0) << way;
-        let empty = bit(0) | bit(1) | bit(2) | bit(3);
-        (empty != 0).then(|| empty.trailing_zeros() as usize & (WAYS - 1))
+        position(&self.keys, 0)
+    }
+
+    /// The way of the flow that has waited longest among those that give way first, leaving out the ones for
+    /// which another line would have to be asked for.
+    #[inline(always)]
+    pub(super) fn first_to_go(&self, now: Tick) -> Option<usize> {
+        let ready = self.values.map(|value| Value(value).readiness_to_go(now));
+        let earlier = |a: usize, b: usize| if ready[b] > ready[a] { b } else { a };
+        let way = earlier(earlier(0, 1), earlier(2, 3));
+        (ready[way] > 0).then_some(way)
     }
 
     /// The flow of `query`, if it is here. Its last-seen tick and state move on.
@@ -95,7 +113,7 @@ impl Line {
 }
 
 /// The bits that change a flow's state.
-pub(super) const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
+pub(in crate::dataplane) const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
 
 /// Whether the flow's next packet goes where the ones before it went. UDP leaves a backend that is down, and
 /// so does a TCP flow that only now begins, by a SYN.

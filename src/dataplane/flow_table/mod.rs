@@ -14,11 +14,13 @@ mod line;
 
 use super::counters::{Counter, WorkerCounters};
 use crate::packet::FlowKey;
-use crate::snapshot::{BackendId, Frontend, FrontendId, Snapshot};
+use crate::snapshot::{BackendId, Frontend, Snapshot};
 use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
 use entry::{State, Value};
-use line::{Line, TURNS, WAYS, prefetch};
+use line::{Line, WAYS, prefetch};
+
+pub(super) use line::TURNS;
 
 /// What a packet brings to a lookup.
 #[derive(Clone, Copy)]
@@ -41,20 +43,6 @@ pub(super) enum Found {
     Absent,
     /// There, but over, or its backend takes no more of it: to be forgotten.
     Stale,
-}
-
-/// What a first glance says of a packet's flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Glance {
-    /// It goes on as before.
-    Established(BackendId),
-    /// It is there; look closer.
-    Present,
-    /// It is not in its first line.
-    Absent {
-        /// Whether it can be in its second, or will have to go there.
-        look_further: bool,
-    },
 }
 
 /// Room for flows, in lines of four.
@@ -167,33 +155,10 @@ impl Lines<'_> {
         prefetch(self.lines.get(self.second_line(hash)));
     }
 
-    /// The backend of a flow that is in its first line, established, and goes on: nearly all are.
+    /// The first line of `hash`; there always is one.
     #[inline(always)]
-    pub(super) fn find_established(
-        &mut self,
-        hash: u64,
-        key: FlowKey,
-        flags: TcpFlags,
-        idle_ticks: u32,
-        now: Tick,
-    ) -> Glance {
-        let index = self.first_line(hash);
-        let Some(line) = self.lines.get_mut(index) else { return Glance::Absent { look_further: false } };
-        let Some(way) = line.way_of(key) else {
-            let look_further = line.displaced() != 0 || line.empty_way().is_none();
-            return Glance::Absent { look_further };
-        };
-        let value = &mut line.values[way];
-        let old = Value(*value);
-        let age = now.since(old.seen());
-        // No timeout is longer than the idle timeout.
-        if !old.is_established() || age > idle_ticks || flags.any(TURNS) {
-            return Glance::Present;
-        }
-        if age != 0 {
-            *value = old.seen_at(now).0;
-        }
-        Glance::Established(old.backend())
+    pub(super) fn first(&self, hash: u64) -> Option<&Line> {
+        self.lines.get(self.first_line(hash))
     }
 
     /// Looks at a flow that is in its first line.
@@ -203,21 +168,26 @@ impl Lines<'_> {
     }
 
     /// Looks into both lines.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&mut self, query: &Query<'_>) -> Found {
-        let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
-        let Some(line) = self.lines.get_mut(first) else { return Found::Absent };
-        if let Some(found) = line.find(query) {
-            return found;
-        }
-        if line.displaced() == 0 {
+        let Some(line) = self.lines.get(self.first_line(query.hash)) else { return Found::Absent };
+        if line.way_of(query.key).is_none() && line.displaced() == 0 {
             return Found::Absent;
         }
-        self.lines.get_mut(second).and_then(|line| line.find(query)).unwrap_or(Found::Absent)
+        self.find_in_both(query)
+    }
+
+    #[inline(never)]
+    fn find_in_both(&mut self, query: &Query<'_>) -> Found {
+        let find = |line: &mut Line| line.find(query);
+        let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
+        let found = self.lines.get_mut(first).and_then(find);
+        found.or_else(|| self.lines.get_mut(second).and_then(find)).unwrap_or(Found::Absent)
     }
 
     /// Records that the flow goes to `backend`; it must not be recorded yet. `false` when there is no place:
     /// all eight are taken by flows that are established.
+    #[inline(always)]
     pub(super) fn record(
         &mut self,
         query: &Query<'_>,
@@ -225,21 +195,15 @@ impl Lines<'_> {
         counters: &WorkerCounters,
     ) -> bool {
         let first = self.first_line(query.hash);
-        let is_empty = self.lines.get(first).and_then(Line::empty_way).map(|way| (first, way));
-        let Some((index, way)) = is_empty.or_else(|| self.make_room(query, counters)) else {
+        let state = State::first(query.flags);
+        if let Some(line) = self.lines.get_mut(first)
+            && let Some(way) = line.empty_way()
+        {
+            line.set(way, query.key, Value::new(backend, state, false, query.now));
+            self.count_in(first);
+        } else if !self.displace(query, backend, state, counters) {
             counters.flow.untracked.add(1);
             return false;
-        };
-        let is_second = index != first;
-        let value = Value::new(backend, State::first(query.flags), is_second, query.now);
-        if let Some(line) = self.lines.get_mut(index) {
-            line.set(way, query.key, value);
-        }
-        if let Some(flows) = self.occupied.get_mut(index / BLOCK_LINES) {
-            *flows += 1;
-        }
-        if is_second && let Some(line) = self.lines.get_mut(first) {
-            line.add_displaced();
         }
         counters.flow.created.add(1);
         if let Some(backend) = counters.backend(backend) {
@@ -249,10 +213,71 @@ impl Lines<'_> {
         true
     }
 
-    /// An empty place for a flow whose first line is full: of a flow that is over, in the second line, or of
-    /// one that gives way.
-    fn make_room(&mut self, query: &Query<'_>, counters: &WorkerCounters) -> Option<(usize, usize)> {
-        let lines = [self.first_line(query.hash), self.second_line(query.hash)];
+    #[inline(always)]
+    fn count_in(&mut self, index: usize) {
+        if let Some(flows) = self.occupied.get_mut(index / BLOCK_LINES) {
+            *flows += 1;
+        }
+    }
+
+    /// Records a flow whose first line is full: in its second, or in the place of another. A flood of new
+    /// flows into a full table takes this way for every packet, so it looks at these two lines alone.
+    #[inline(never)]
+    fn displace(
+        &mut self,
+        query: &Query<'_>,
+        backend: BackendId,
+        state: State,
+        counters: &WorkerCounters,
+    ) -> bool {
+        let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
+        let value = |is_second| Value::new(backend, state, is_second, query.now);
+        if let Some(way) = self.lines.get(second).and_then(Line::empty_way) {
+            self.set(second, way, query.key, value(true));
+            self.count_in(second);
+            self.add_displaced(first);
+            return true;
+        }
+        if let Some(line) = self.lines.get_mut(first)
+            && let Some(way) = line.first_to_go(query.now)
+        {
+            let gone = Value(line.values[way]);
+            line.set(way, query.key, value(false));
+            counters.flow.reclaimed.add(1);
+            if let Some(backend) = counters.backend(gone.backend()) {
+                backend.flows.subtract(1);
+            }
+            return true;
+        }
+        let Some((index, way)) = self.make_room([first, second], query, counters) else { return false };
+        self.set(index, way, query.key, value(index != first));
+        self.count_in(index);
+        if index != first {
+            self.add_displaced(first);
+        }
+        true
+    }
+
+    fn set(&mut self, index: usize, way: usize, key: FlowKey, value: Value) {
+        if let Some(line) = self.lines.get_mut(index) {
+            line.set(way, key, value);
+        }
+    }
+
+    fn add_displaced(&mut self, first: usize) {
+        if let Some(line) = self.lines.get_mut(first) {
+            line.add_displaced();
+        }
+    }
+
+    /// An empty place in two full lines: of a flow that is over, or of one that gives way.
+    #[cold]
+    fn make_room(
+        &mut self,
+        lines: [usize; 2],
+        query: &Query<'_>,
+        counters: &WorkerCounters,
+    ) -> Option<(usize, usize)> {
         let free = |index: usize| self.lines.get(index)?.free_way(query).map(|way| (index, way));
         let free = lines.into_iter().find_map(free);
         let (index, way) = free.or_else(|| self.oldest(lines))?;
@@ -346,10 +371,10 @@ const HUGEPAGE_BITS: u8 = 21;
 
 /// The timeout of an established flow of the key's rule; 0 when the rule is gone.
 fn idle_ticks(key: FlowKey, world: &Snapshot) -> u32 {
-    world.frontend(FrontendId(key.frontend())).map_or(0, |frontend| frontend.idle_ticks)
+    world.frontend_of(key).map_or(0, |frontend| frontend.idle_ticks)
 }
 
 /// The hash of a flow, from its key alone.
 fn flow_hash(key: FlowKey, world: &Snapshot) -> Option<u64> {
-    Some(world.frontend(FrontendId(key.frontend()))?.flow_hash(&world.hash, key))
+    Some(world.frontend_of(key)?.flow_hash(&world.hash, key))
 }

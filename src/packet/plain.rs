@@ -1,0 +1,158 @@
+//! Frame → plain packet: the straight way for nearly all TCP and UDP packets. What has IPv4 options, is a
+//! part of a datagram or has something wrong with it is for [`parse`](super::parse()) to look at.
+
+use std::hint::select_unpredictable;
+use std::net::Ipv4Addr;
+
+use super::EndpointKey;
+use crate::wire::l4::{self, TcpFlags};
+use crate::wire::plain::PlainHeaders;
+use crate::wire::{ethernet, ipv4};
+
+/// A packet in IPv4 without options, whose headers lie whole within the frame and are sound if its protocol
+/// is TCP or UDP. Whether it is need not be asked: no endpoint of another protocol is in any map.
+#[derive(Clone, Copy)]
+pub struct PlainPacket<'a> {
+    headers: &'a PlainHeaders,
+    /// Those of a packet in the middle of a connection for UDP.
+    pub tcp_flags: TcpFlags,
+}
+
+/// Ports, the half of them that is the destination's.
+const DESTINATION_PORT: u32 = 0xffff_0000;
+
+impl<'a> PlainPacket<'a> {
+    /// The packet in `frame`, if it is plain.
+    #[inline(always)]
+    pub fn parse(frame: &'a [u8]) -> Option<Self> {
+        let headers = PlainHeaders::of(frame)?;
+        let total_len = u32::from(headers.total_len());
+        let fits = total_len as usize <= frame.len() - ethernet::HEADER_LEN;
+        if !headers.is_plain_ipv4() || !fits || !headers.ipv4_checksum_is_right() {
+            return None;
+        }
+        // The protocol changes from packet to packet and cannot be predicted: no branch depends on it.
+        let is_udp = headers.protocol() == ipv4::PROTOCOL_UDP;
+        let udp_len = u32::from(headers.udp_len.get().swap_bytes());
+        let tcp_len = u32::from(headers.tcp_offset >> 4) * 4;
+        let (udp_min, tcp_min) = (l4::UDP_HEADER_LEN as u32, l4::TCP_HEADER_LEN as u32);
+        // What the header claims is there must be there; and a datagram claims it all.
+        let claimed = select_unpredictable(is_udp, udp_len, tcp_len);
+        let slack = total_len.wrapping_sub(claimed + ipv4::HEADER_LEN as u32);
+        let slack_max = select_unpredictable(is_udp, 0, u32::from(u16::MAX));
+        let tcp_flags = TcpFlags(select_unpredictable(is_udp, TcpFlags::MIDDLE.0, headers.tcp_flags));
+        if claimed < select_unpredictable(is_udp, udp_min, tcp_min)
+            || slack > slack_max
+            || tcp_flags.is_nonsense()
+        {
+            return None;
+        }
+        Some(Self { headers, tcp_flags })
+    }
+
+    /// The packet in a frame that has been parsed; what there is of TCP's flags is not looked at again.
+    #[inline(always)]
+    pub fn parsed(frame: &'a [u8]) -> Option<Self> {
+        PlainHeaders::of(frame).map(|headers| Self { headers, tcp_flags: TcpFlags::MIDDLE })
+    }
+
+    /// The destination's Ethernet address in the low six bytes, and something above.
+    #[inline(always)]
+    pub fn destination_station(&self) -> u64 {
+        self.headers.destination_station()
+    }
+
+    /// Where it goes.
+    #[inline(always)]
+    pub fn destination(&self) -> EndpointKey {
+        let address = u64::from(self.headers.destination_word()) << 32;
+        let port = u64::from(self.headers.ports.get() & DESTINATION_PORT);
+        EndpointKey(address | port | u64::from(self.headers.protocol()))
+    }
+
+    /// Where it comes from.
+    #[inline(always)]
+    pub fn source(&self) -> EndpointKey {
+        EndpointKey(self.client_word() | u64::from(self.headers.protocol()))
+    }
+
+    /// Its source as the client of a flow; see [`FlowKey::client_word`](super::FlowKey::client_word).
+    #[inline(always)]
+    pub fn client_word(&self) -> u64 {
+        self.headers.source_high() | u64::from(self.headers.ports.get() << 16)
+    }
+
+    /// Whom it is for.
+    #[inline(always)]
+    pub fn destination_address(&self) -> Ipv4Addr {
+        self.headers.destination_word().to_le_bytes().into()
+    }
+
+    /// Zero if the port is.
+    #[inline(always)]
+    pub fn destination_port_word(&self) -> u32 {
+        self.headers.ports.get() & DESTINATION_PORT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{FlowKey, Parsed, parse};
+    use crate::wire::plain;
+    use etherparse::PacketBuilder;
+    use proptest::prelude::*;
+
+    fn frame(is_udp: bool) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let builder = builder.ipv4([192, 0, 2, 7], [203, 0, 113, 10], 64);
+        let mut frame = Vec::new();
+        if is_udp {
+            builder.udp(40_000, 53).write(&mut frame, b"hello, nameserver").unwrap();
+        } else {
+            builder.tcp(40_000, 443, 1, 1024).syn().write(&mut frame, b"hello").unwrap();
+        }
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn what_it_takes_is_what_the_long_way_takes(
+            is_udp in any::<bool>(),
+            flips in proptest::collection::vec((0usize..64, any::<u8>()), 0..4),
+            keeps_checksum in any::<bool>(),
+            cut in 0usize..70,
+        ) {
+            let mut frame = frame(is_udp);
+            let len = frame.len();
+            flips.iter().for_each(|(at, value)| frame[at % len] = *value);
+            if !keeps_checksum {
+                ipv4::write_checksum(&mut frame[14..34]);
+            }
+            frame.truncate(cut.max(14));
+            let plain = PlainPacket::parse(&frame);
+            match parse(&frame) {
+                Ok(Parsed::Transport(long)) => {
+                    // All plain frames that are not shorter than the headers of TCP.
+                    let is_plain = long.ip.payload_offset == 34 && frame.len() >= plain::LEN;
+                    prop_assert_eq!(plain.is_some(), is_plain);
+                    let Some(plain) = plain else { return Ok(()) };
+                    let endpoint = |address, port| EndpointKey::new(address, port, long.protocol);
+                    prop_assert_eq!(plain.destination(), endpoint(long.ip.destination, long.destination_port));
+                    prop_assert_eq!(plain.source(), endpoint(long.ip.source, long.source_port));
+                    prop_assert_eq!(plain.client_word(), FlowKey::client_word(long.ip.source, long.source_port));
+                    prop_assert_eq!(plain.destination_address(), long.ip.destination);
+                    prop_assert_eq!(plain.tcp_flags, long.tcp_flags);
+                }
+                // Of other protocols nothing is said.
+                Ok(_) => {}
+                Err(_) => prop_assert!(plain.is_none_or(|p| ![6, 17].contains(&p.headers.protocol()))),
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
+            let _ = PlainPacket::parse(&bytes);
+        }
+    }
+}
