@@ -146,7 +146,7 @@ fn main() {
         instructions(case);
         return;
     }
-    for flows in [1, 1_000, 10_000, 100_000, 1_000_000] {
+    for flows in std::env::var("FLOWS").unwrap_or("1 1000 10000 100000 1000000".into()).split(" ").map(|f| f.parse::<u32>().unwrap()) {
         println!("{}", hits("hit, uniform", flows, ring, |r| r.below(flows)).json());
     }
     for flows in [1_000, 100_000, 1_000_000] {

@@ -12,8 +12,7 @@ impl Lanes {
     /// Answers what is asked of us.
     #[inline(always)]
     pub(super) fn answer<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
-        for i in 0..self.ours.as_slice().len() {
-            let (lane, ours) = self.ours.as_slice()[i];
+        while let Some((lane, ours)) = self.ours.pop() {
             if let (Some(frame), Some(link)) = (burst.get_mut(lane.index()), world.port(source.port())) {
                 let outcome = self.answer_one(frame.bytes_mut(), ours, source.port(), link, world);
                 self.outcomes.decide(lane, outcome.unwrap_or_else(Outcome::Drop));

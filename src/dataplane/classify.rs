@@ -2,19 +2,19 @@
 
 use std::net::Ipv4Addr;
 
-use super::lanes::{Client, Lane, Lanes, Ours, Outcome, Response, Source};
+use super::lanes::{LaneSet, Lanes, Ours, Outcome, Source};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{
     EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian, parse,
 };
-use crate::snapshot::{BackendId, PortLink, Snapshot};
+use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient};
 use crate::wire::ethernet;
+use crate::wire::l4::TcpFlags;
 
 /// What a frame is to us.
 enum Class {
-    /// A client's packet to a frontend, and what is to be hashed of it.
-    Client(Client, u64),
+    Client(Client),
     /// A backend's packet to a client.
     Response(BackendId),
     /// For us to answer.
@@ -23,61 +23,64 @@ enum Class {
     Drop(DropReason),
 }
 
+/// A client's packet to a frontend.
+struct Client {
+    key: FlowKey,
+    to_hash: u64,
+    tcp_flags: TcpFlags,
+}
+
 impl Lanes {
     /// Reads every frame's headers, and finds out which frontend it is for. What is for none is left for the
-    /// next stages: plain packets on one list, all other frames on another.
+    /// next stages, the plain packets apart from all other frames.
     #[inline(always)]
     pub(super) fn find_clients<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
-        let Self { clients, strangers, rest, outcomes, .. } = self;
-        let mut clients = clients.fill();
-        let Some(link) = world.port(source.port()) else {
-            let drop = Outcome::Drop(DropReason::NotOurs);
-            Self::numbered(burst).for_each(|(lane, _)| outcomes.decide(lane, drop));
-            return;
-        };
-        // Where the port takes frames to any station, nothing is compared.
-        let mask = if link.filters { ethernet::DESTINATION_MASK } else { 0 };
-        let station = ethernet::destination_word(link.mac);
+        let (mut strangers, mut rest) = (LaneSet::default(), LaneSet::default());
         let (by_frontend, frontends) = (&world.by_frontend, &*world.frontends);
+        // There is a pattern for each port.
+        let Some(pattern) = world.patterns.get(source.port().index()) else { return };
         for (lane, frame) in Self::numbered(burst) {
-            let plain = PlainPacket::parse(frame.bytes());
-            let Some(packet) = plain.filter(|p| (p.destination_station() ^ station) & mask == 0) else {
-                rest.push(lane);
+            let Some(packet) = PlainPacket::parse(frame.bytes(), pattern) else {
+                rest.insert(lane);
                 continue;
             };
             if let Some(id) = by_frontend.get(packet.destination().0)
                 && let Some(frontend) = frontends.get(id as usize)
             {
                 let client = packet.client_word();
-                let key = FlowKey::of_client(client, id as u16);
-                let tcp_flags = packet.tcp_flags;
-                clients.push(Client { key, lane, tcp_flags }, client ^ frontend.flow_seed);
+                self.keys[lane.index()] = FlowKey::of_client(client, id);
+                self.hashes[lane.index()] = client ^ frontend.flow_seed;
+                self.tcp_flags[lane.index()] = packet.tcp_flags;
             } else {
-                strangers.push(lane);
+                strangers.insert(lane);
             }
         }
+        (self.strangers, self.rest) = (strangers, rest);
+        self.clients = LaneSet::first(burst.len()).without(strangers).without(rest);
     }
 
     /// Finds out which backends the plain packets that are for no frontend come from.
     #[inline(always)]
     pub(super) fn find_responses<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
-        let Self { strangers, rest, responses, .. } = self;
-        for lane in strangers.as_slice() {
+        self.responses = self.strangers;
+        for lane in self.strangers {
             let packet = burst.get(lane.as_usize()).and_then(|frame| PlainPacket::parsed(frame.bytes()));
             let backend = packet.and_then(|packet| {
                 let id = BackendId(world.by_response.get(packet.source().0)?);
                 let to = packet.destination_address();
-                let is_behind = world.backend(id)?.next_hop.is_behind(source.port());
-                let is_fine = is_behind
+                let is_fine = is_behind(world.to_client.get(id.index())?, source)
                     && world.local(to).is_none()
                     && !is_martian(to)
                     && packet.destination_port_word() != 0;
                 is_fine.then_some(id)
             });
             match backend {
-                Some(backend) => responses.push(Response { backend, lane: *lane }),
+                Some(backend) => self.backends[lane.index()] = backend,
                 // What is wrong with it is found out there.
-                None => rest.push(*lane),
+                None => {
+                    self.responses.remove(lane);
+                    self.rest.insert(lane);
+                }
             }
         }
     }
@@ -85,14 +88,21 @@ impl Lanes {
     /// Looks closely at all that is left: what is not plain TCP or UDP, and what has something wrong with it.
     #[inline(always)]
     pub(super) fn sort_rest<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
-        for i in 0..self.rest.as_slice().len() {
-            let lane = self.rest.as_slice()[i];
+        for lane in self.rest {
             let (Some(frame), Some(link)) = (burst.get(lane.as_usize()), world.port(source.port())) else {
                 continue;
             };
-            match classify_rare(frame.bytes(), lane, link, source, world) {
-                Class::Client(client, to_hash) => self.clients.push(client, to_hash),
-                Class::Response(backend) => self.responses.push(Response { backend, lane }),
+            match classify_rare(frame.bytes(), link, source, world) {
+                Class::Client(client) => {
+                    self.keys[lane.index()] = client.key;
+                    self.hashes[lane.index()] = client.to_hash;
+                    self.tcp_flags[lane.index()] = client.tcp_flags;
+                    self.clients.insert(lane);
+                }
+                Class::Response(backend) => {
+                    self.backends[lane.index()] = backend;
+                    self.responses.insert(lane);
+                }
                 Class::Ours(what) => self.ours.push((lane, what)),
                 Class::Drop(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
@@ -100,26 +110,25 @@ impl Lanes {
     }
 }
 
-/// A client's packet, and what is to be hashed of it, if it is to a frontend.
-fn to_frontend(packet: &Packet, lane: Lane, world: &Snapshot) -> Option<(Client, u64)> {
+/// A client's packet, if it is to a frontend.
+fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Client> {
     let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
     let id = world.frontend_at(to)?;
-    let client = FlowKey::client_word(packet.ip.source, packet.source_port);
-    let key = FlowKey::of_client(client, id.0);
-    let to_hash = client ^ world.frontend(id)?.flow_seed;
-    Some((Client { key, lane, tcp_flags: packet.tcp_flags }, to_hash))
+    let key = FlowKey::new(packet.ip.source, packet.source_port, id.0);
+    let to_hash = key.client() ^ world.frontend(id)?.flow_seed;
+    Some(Client { key, to_hash, tcp_flags: packet.tcp_flags })
 }
 
 /// Frames that are not plain TCP or UDP, or that have something wrong with them.
 #[cold]
-fn classify_rare(bytes: &[u8], lane: Lane, link: &PortLink, source: Source, world: &Snapshot) -> Class {
+fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot) -> Class {
     let parsed = parse(bytes).and_then(|parsed| {
         check_mac(bytes, link, matches!(parsed, Parsed::Arp))?;
         Ok(parsed)
     });
     match parsed {
-        Ok(Parsed::Transport(packet)) => match to_frontend(&packet, lane, world) {
-            Some((client, to_hash)) => Class::Client(client, to_hash),
+        Ok(Parsed::Transport(packet)) => match to_frontend(&packet, world) {
+            Some(client) => Class::Client(client),
             None => from_backend(&packet, source, world).map_or_else(Class::Drop, Class::Response),
         },
         Ok(Parsed::Icmp(ip)) => {
@@ -158,9 +167,14 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Bac
     if is_martian(packet.ip.destination) || packet.destination_port == 0 {
         return Err(DropReason::MartianDestination);
     }
-    let backend = world.backend(id).ok_or(DropReason::NotOurs)?;
-    // From elsewhere the source address is made up, and translating it would lend it our name.
-    if backend.next_hop.is_behind(source.port()) { Ok(id) } else { Err(DropReason::WrongPort) }
+    let backend = world.to_client.get(id.index()).ok_or(DropReason::NotOurs)?;
+    if is_behind(backend, source) { Ok(id) } else { Err(DropReason::WrongPort) }
+}
+
+/// Whether packets from the backend can come in where these do.
+#[inline(always)]
+fn is_behind(backend: &ToClient, source: Source) -> bool {
+    backend.from.is_none_or(|port| port == source.port())
 }
 
 /// Why a packet is not for us to forward.

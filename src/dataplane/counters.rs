@@ -42,8 +42,12 @@ pub struct WorkerCounters {
     pub(super) drops: CachePadded<[Counter; DropReason::COUNT]>,
     pub(super) flow: CachePadded<FlowCounters>,
     pub(super) other: CachePadded<OtherCounters>,
+    /// By `BackendId`: what the backends got.
+    to_backend: Box<[Traffic]>,
+    /// By `BackendId`: what they gave.
+    to_client: Box<[Traffic]>,
     /// By `BackendId`.
-    backends: Box<[BackendCounters]>,
+    flows: Box<[BackendFlows]>,
 }
 
 /// Frames with another end than forwarding or a drop.
@@ -76,16 +80,28 @@ pub(super) struct FlowCounters {
     pub(super) untracked: Counter,
 }
 
-/// What one backend of one rule got and gave. One cache line.
+/// Packets one way. A quarter of a cache line, for there is one for each backend and all are written to.
 #[derive(Default)]
-#[repr(align(64))]
-pub struct BackendCounters {
-    pub(super) flows: Counter,
-    pub(super) flows_total: Counter,
-    pub(super) packets_in: Counter,
-    pub(super) bytes_in: Counter,
-    pub(super) packets_out: Counter,
-    pub(super) bytes_out: Counter,
+#[repr(align(16))]
+pub(super) struct Traffic {
+    packets: Counter,
+    bytes: Counter,
+}
+
+impl Traffic {
+    #[inline(always)]
+    pub(super) fn count(&self, bytes: u16) {
+        self.packets.add(1);
+        self.bytes.add(bytes.into());
+    }
+}
+
+/// Flows of one backend.
+#[derive(Default)]
+#[repr(align(16))]
+pub(super) struct BackendFlows {
+    pub(super) now: Counter,
+    pub(super) ever: Counter,
 }
 
 impl Default for WorkerCounters {
@@ -96,21 +112,29 @@ impl Default for WorkerCounters {
             drops: CachePadded::new(std::array::from_fn(|_| Counter::default())),
             flow: CachePadded::default(),
             other: CachePadded::default(),
-            backends: (0..BACKENDS_MAX).map(|_| BackendCounters::default()).collect(),
+            to_backend: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
+            to_client: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
+            flows: (0..BACKENDS_MAX).map(|_| BackendFlows::default()).collect(),
         }
     }
 }
 
 impl WorkerCounters {
-    #[inline]
-    pub(super) fn backend(&self, id: BackendId) -> Option<&BackendCounters> {
-        self.backends.get(id.index())
+    #[inline(always)]
+    pub(super) fn flows(&self, id: BackendId) -> Option<&BackendFlows> {
+        self.flows.get(id.index())
     }
 
-    /// By [`BackendId::index`].
-    #[inline]
-    pub(super) fn backends(&self) -> &[BackendCounters] {
-        &self.backends
+    /// What the first `len` backends got, by [`BackendId::index`].
+    #[inline(always)]
+    pub(super) fn to_backend(&self, len: usize) -> &[Traffic] {
+        self.to_backend.get(..len).unwrap_or_default()
+    }
+
+    /// What the first `len` backends gave, by [`BackendId::index`].
+    #[inline(always)]
+    pub(super) fn to_client(&self, len: usize) -> &[Traffic] {
+        self.to_client.get(..len).unwrap_or_default()
     }
 
     #[inline]
@@ -127,19 +151,24 @@ impl WorkerCounters {
 
     /// Established and other flows to `id` in this worker's table.
     pub fn flows_to(&self, id: BackendId) -> u64 {
-        self.backend(id).map_or(0, |backend| backend.flows.get())
+        self.flows(id).map_or(0, |flows| flows.now.get())
     }
 
     /// What `id` got and gave by this worker.
     pub fn backend_totals(&self, id: BackendId) -> BackendTotals {
-        let Some(b) = self.backend(id) else { return BackendTotals::default() };
+        let at = id.index();
+        let (Some(flows), Some(to_backend), Some(to_client)) =
+            (self.flows.get(at), self.to_backend.get(at), self.to_client.get(at))
+        else {
+            return BackendTotals::default();
+        };
         BackendTotals {
-            flows: b.flows.get(),
-            flows_total: b.flows_total.get(),
-            packets_in: b.packets_in.get(),
-            bytes_in: b.bytes_in.get(),
-            packets_out: b.packets_out.get(),
-            bytes_out: b.bytes_out.get(),
+            flows: flows.now.get(),
+            flows_total: flows.ever.get(),
+            packets_in: to_backend.packets.get(),
+            bytes_in: to_backend.bytes.get(),
+            packets_out: to_client.packets.get(),
+            bytes_out: to_client.bytes.get(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The burst at hand: a lane for each frame, and what the stages have found out about it.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU64;
 
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
@@ -98,179 +99,94 @@ impl Lane {
     }
 }
 
-const _: () = assert!(BURST_MAX.is_power_of_two() && BURST_MAX <= 256, "lanes are masked, and fit a byte");
+/// Some lanes of a burst, as bits of a word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct LaneSet(u64);
 
-/// A list of at most one entry a lane, without the checks that a vector's growth needs.
-pub(super) struct List<T> {
-    len: usize,
-    entries: [T; BURST_MAX],
-}
+const _: () = assert!(BURST_MAX == u64::BITS as usize, "a bit for each lane");
 
-impl<T: Copy + Default> Default for List<T> {
-    fn default() -> Self {
-        Self { len: 0, entries: [T::default(); BURST_MAX] }
-    }
-}
-
-impl<T: Copy> List<T> {
+impl LaneSet {
+    /// The first `len` lanes.
     #[inline(always)]
-    pub(super) fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    /// Appends; a burst has no more entries than there is room for.
-    #[inline(always)]
-    pub(super) fn push(&mut self, entry: T) {
-        self.entries[self.len & (BURST_MAX - 1)] = entry;
-        self.len += 1;
+    pub(super) fn first(len: usize) -> Self {
+        Self(if len < BURST_MAX { (1 << len) - 1 } else { u64::MAX })
     }
 
     #[inline(always)]
-    pub(super) fn as_slice(&self) -> &[T] {
-        self.entries.get(..self.len).unwrap_or_default()
+    pub(super) fn insert(&mut self, lane: Lane) {
+        self.0 |= 1 << lane.index();
+    }
+
+    #[inline(always)]
+    pub(super) fn remove(&mut self, lane: Lane) {
+        self.0 &= !(1 << lane.index());
+    }
+
+    #[inline(always)]
+    pub(super) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
     }
 }
 
-/// One client's packet on its way through the stages. What else is to be known stands in the frame.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Client {
-    /// Says the frontend as well.
-    pub(super) key: FlowKey,
-    pub(super) lane: Lane,
-    pub(super) tcp_flags: TcpFlags,
+/// From the first lane to the last.
+impl Iterator for LaneSet {
+    type Item = Lane;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Lane> {
+        let bits = NonZeroU64::new(self.0)?;
+        self.0 &= self.0 - 1;
+        Some(Lane(bits.trailing_zeros() as u8))
+    }
 }
 
-/// All clients' packets of a burst, in the order of their arrival: an array for each field, so that vector
-/// units take several hashes at once, and each place is found with one addition.
-pub(super) struct Clients {
-    len: usize,
-    keys: [FlowKey; BURST_MAX],
-    /// What is to be hashed at first, the hash later.
-    hashes: [u64; BURST_MAX],
-    /// `BackendId::NONE` for those that get none. Not valid before they are looked up.
-    backends: [BackendId; BURST_MAX],
-    lanes: [Lane; BURST_MAX],
-    tcp_flags: [TcpFlags; BURST_MAX],
+/// The burst at hand: which frames are what, and for each lane what the stages have found out. Made once a
+/// worker, used for every burst; what an array says of a lane means nothing before a stage has written it.
+pub(super) struct Lanes {
+    /// Clients' packets to frontends.
+    pub(super) clients: LaneSet,
+    /// Of these, those that the first line of the flow table did not settle.
+    pub(super) misses: LaneSet,
+    /// Plain packets that are for no frontend.
+    pub(super) strangers: LaneSet,
+    /// Backends' packets to clients.
+    pub(super) responses: LaneSet,
+    /// Frames to be looked at closely.
+    pub(super) rest: LaneSet,
+    /// A client's packet's flow, which says the frontend as well.
+    pub(super) keys: [FlowKey; BURST_MAX],
+    /// What is to be hashed of it at first, the hash later.
+    pub(super) hashes: [u64; BURST_MAX],
+    /// All clear for UDP.
+    pub(super) tcp_flags: [TcpFlags; BURST_MAX],
+    /// Whom a client's packet goes to, or a response comes from; `BackendId::NONE` if nobody.
+    pub(super) backends: [BackendId; BURST_MAX],
+    /// Frames for us.
+    pub(super) ours: Vec<(Lane, Ours)>,
+    pub(super) outcomes: Outcomes,
 }
 
-impl Default for Clients {
+impl Default for Lanes {
     fn default() -> Self {
         Self {
-            len: 0,
+            clients: LaneSet::default(),
+            misses: LaneSet::default(),
+            strangers: LaneSet::default(),
+            responses: LaneSet::default(),
+            rest: LaneSet::default(),
             keys: [FlowKey::default(); BURST_MAX],
             hashes: [0; BURST_MAX],
-            backends: [BackendId::NONE; BURST_MAX],
-            lanes: [Lane::default(); BURST_MAX],
             tcp_flags: [TcpFlags::default(); BURST_MAX],
+            backends: [BackendId::NONE; BURST_MAX],
+            ours: Vec::with_capacity(BURST_MAX),
+            outcomes: Outcomes::default(),
         }
     }
-}
-
-impl Clients {
-    /// To be filled anew, from the first place on.
-    #[inline(always)]
-    pub(super) fn fill(&mut self) -> FillClients<'_> {
-        FillClients { filled: 0, clients: self }
-    }
-
-    /// Appends; a burst has no more packets than there is room for.
-    #[inline(always)]
-    pub(super) fn push(&mut self, client: Client, to_hash: u64) {
-        let at = self.len & (BURST_MAX - 1);
-        self.keys[at] = client.key;
-        self.hashes[at] = to_hash;
-        self.lanes[at] = client.lane;
-        self.tcp_flags[at] = client.tcp_flags;
-        self.len += 1;
-    }
-
-    /// The places that are filled.
-    #[inline(always)]
-    pub(super) fn places(&self) -> std::ops::Range<usize> {
-        0..self.len.min(BURST_MAX)
-    }
-
-    /// What is at a place, as the stages found it out.
-    #[inline(always)]
-    pub(super) fn client(&self, place: usize) -> (Client, u64) {
-        let at = place & (BURST_MAX - 1);
-        let client = Client { key: self.keys[at], lane: self.lanes[at], tcp_flags: self.tcp_flags[at] };
-        (client, self.hashes[at])
-    }
-
-    /// The backend of a packet, and the packet's lane.
-    #[inline(always)]
-    pub(super) fn chosen(&self, place: usize) -> (BackendId, Lane) {
-        let at = place & (BURST_MAX - 1);
-        (self.backends[at], self.lanes[at])
-    }
-
-    #[inline(always)]
-    pub(super) fn choose(&mut self, place: usize, backend: BackendId) {
-        self.backends[place & (BURST_MAX - 1)] = backend;
-    }
-
-    #[inline(always)]
-    pub(super) fn hashes(&mut self) -> &mut [u64] {
-        self.hashes.get_mut(..self.len).unwrap_or_default()
-    }
-
-    /// Keeps those packets of which `keep` says so.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Client, u64) -> bool) {
-        let places = self.places();
-        self.len = 0;
-        for place in places {
-            let (client, hash) = self.client(place);
-            if keep(&client, hash) {
-                self.push(client, hash);
-            }
-        }
-    }
-}
-
-/// Counts in a register while it fills, and says how many there are when it is dropped.
-pub(super) struct FillClients<'a> {
-    filled: usize,
-    clients: &'a mut Clients,
-}
-
-impl FillClients<'_> {
-    #[inline(always)]
-    pub(super) fn push(&mut self, client: Client, to_hash: u64) {
-        self.clients.len = self.filled;
-        self.clients.push(client, to_hash);
-        self.filled += 1;
-    }
-}
-
-impl Drop for FillClients<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.clients.len = self.filled;
-    }
-}
-
-/// One backend's packet to a client.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Response {
-    pub(super) backend: BackendId,
-    pub(super) lane: Lane,
-}
-
-/// The burst at hand. Made once a worker, used for every burst.
-#[derive(Default)]
-pub(super) struct Lanes {
-    pub(super) clients: Clients,
-    /// Plain packets that are for no frontend.
-    pub(super) strangers: List<Lane>,
-    /// Frames to be looked at closely.
-    pub(super) rest: List<Lane>,
-    pub(super) responses: List<Response>,
-    /// Positions in `clients` that the first line of the table did not settle.
-    pub(super) misses: List<u8>,
-    /// Frames for us.
-    pub(super) ours: List<(Lane, Ours)>,
-    pub(super) outcomes: Outcomes,
 }
 
 /// What becomes of the frames of a burst.
@@ -311,10 +227,6 @@ impl Lanes {
     /// Forgets the last burst. `len` is the next one's, at most `BURST_MAX`.
     pub(super) fn begin(&mut self, len: usize) {
         debug_assert!(len <= BURST_MAX, "a burst is never longer than its lanes");
-        self.strangers.clear();
-        self.rest.clear();
-        self.responses.clear();
-        self.misses.clear();
         self.ours.clear();
         self.outcomes.len = len.min(BURST_MAX);
         // A frame that no stage decided on would be an error of ours; it must not leave.
@@ -386,12 +298,11 @@ pub(super) struct Forwarding<'a> {
 }
 
 impl Forwarding<'_> {
-    /// `port_bit` is the bit of `port`, which the caller has ready.
     #[inline(always)]
-    pub(super) fn forward(&mut self, lane: Lane, port: PortId, port_bit: u32) {
+    pub(super) fn forward(&mut self, lane: Lane, port: PortId) {
         self.outcomes.by_lane[lane.index()] = Outcome::Forward(port);
         self.forwarded += 1;
-        self.to |= port_bit;
+        self.to |= 1 << (port.0 & 31);
     }
 }
 

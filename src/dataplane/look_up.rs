@@ -3,7 +3,7 @@
 
 use super::counters::WorkerCounters;
 use super::flow_table::{FlowTable, Found, Lines, Query, TURNS};
-use super::lanes::{Client, Lanes, Outcome};
+use super::lanes::{Lane, LaneSet, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::packet::flaw_of_source;
 use crate::snapshot::{BackendId, Leaving, Snapshot};
@@ -11,17 +11,20 @@ use crate::tick::Tick;
 use crate::wire::Protocol;
 
 impl Lanes {
-    /// Hashes the keys of all clients' packets, side by side.
+    /// Hashes the keys of all clients' packets, side by side; those of other lanes as well, which does no harm.
     #[inline(always)]
     pub(super) fn hash_flows(&mut self, world: &Snapshot) {
-        world.hash.words(self.clients.hashes());
+        if !self.clients.is_empty() {
+            let len = self.outcomes.by_lane().len();
+            world.hash.words(self.hashes.get_mut(..len).unwrap_or_default());
+        }
     }
 
     /// Asks the memory for all lines that will be looked at first.
     #[inline(always)]
     pub(super) fn prefetch_flows(&mut self, flows: &mut FlowTable) {
         let lines = flows.open();
-        self.clients.hashes().iter().for_each(|hash| lines.prefetch_first(*hash));
+        self.clients.for_each(|lane| lines.prefetch_first(self.hashes[lane.index()]));
     }
 
     /// Finds the flows that are in their first line. For the others, asks the memory for the slot of the
@@ -35,33 +38,35 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let mut lines = flows.open();
-        let backends = &*world.backends;
+        let backends = &*world.to_backend;
         let stays = |id: BackendId| backends.get(id.index()).is_some_and(|b| b.leaving == Leaving::None);
-        let Self { clients, misses, .. } = self;
-        for place in clients.places() {
-            let (client, hash) = clients.client(place);
+        let mut misses = LaneSet::default();
+        for lane in self.clients {
+            let hash = self.hashes[lane.index()];
+            let key = self.keys[lane.index()];
             let Some(line) = lines.first(hash) else { continue };
-            let backend = if let Some(value) = line.value_of(client.key) {
+            let backend = if let Some(value) = line.value_of(key) {
                 let id = value.backend();
-                if value.is_steady(now) && !client.tcp_flags.any(TURNS) && stays(id) {
-                    clients.choose(place, id);
+                if value.is_steady(now) && !self.tcp_flags[lane.index()].any(TURNS) && stays(id) {
+                    self.backends[lane.index()] = id;
                     continue;
                 }
-                look_closer(&mut lines, &client, hash, world, now, counters)
+                look_closer(&mut lines, self, lane, world, now, counters)
             } else {
                 if line.may_go_on() {
                     lines.prefetch_second(hash);
                 }
                 BackendId::NONE
             };
-            clients.choose(place, backend);
+            self.backends[lane.index()] = backend;
             if backend == BackendId::NONE {
-                if let Some(frontend) = world.frontend_of(client.key) {
+                if let Some(frontend) = world.frontend_of(key) {
                     frontend.selector.prefetch(hash);
                 }
-                misses.push(place as u8);
+                misses.insert(lane);
             }
         }
+        self.misses = misses;
     }
 
     /// Settles the rest, in the order of their arrival: flows in their second line, and new ones. A flow's
@@ -75,11 +80,8 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let mut lines = flows.open();
-        let Self { clients, misses, outcomes, .. } = self;
-        for miss in misses.as_slice() {
-            let place = usize::from(*miss);
-            let (client, hash) = clients.client(place);
-            let Some(query) = query(&client, hash, world, now) else { continue };
+        for lane in self.misses {
+            let Some(query) = self.query(lane, world, now) else { continue };
             let found = lines.find(&query);
             if found == Found::Stale {
                 lines.forget(&query, counters);
@@ -91,10 +93,18 @@ impl Lanes {
                 }),
             };
             match chosen {
-                Ok(backend) => clients.choose(place, backend),
-                Err(reason) => outcomes.decide(client.lane, Outcome::Drop(reason)),
+                Ok(backend) => self.backends[lane.index()] = backend,
+                Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
+    }
+
+    #[inline(always)]
+    fn query<'a>(&self, lane: Lane, world: &'a Snapshot, now: Tick) -> Option<Query<'a>> {
+        let (key, hash) = (self.keys[lane.index()], self.hashes[lane.index()]);
+        let (flags, frontend) = (self.tcp_flags[lane.index()], world.frontend_of(key)?);
+        let is_udp = frontend.endpoint.protocol == Protocol::Udp;
+        Some(Query { key, hash, flags, is_udp, frontend, world, now })
     }
 }
 
@@ -102,13 +112,13 @@ impl Lanes {
 #[inline(never)]
 fn look_closer(
     lines: &mut Lines<'_>,
-    client: &Client,
-    hash: u64,
+    lanes: &Lanes,
+    lane: Lane,
     world: &Snapshot,
     now: Tick,
     counters: &WorkerCounters,
 ) -> BackendId {
-    let Some(query) = query(client, hash, world, now) else { return BackendId::NONE };
+    let Some(query) = lanes.query(lane, world, now) else { return BackendId::NONE };
     match lines.find_first(&query) {
         Found::Backend(backend) => return backend,
         // At once, so that the flow's next packets in this burst wait for the choice as well.
@@ -133,16 +143,8 @@ fn choose(query: &Query<'_>) -> Result<BackendId, DropReason> {
     }
     let choice = frontend.selector.choose(&world.hash, *key, *hash).ok_or(DropReason::NoBackendAvailable)?;
     // It would get a packet from itself, and answer itself.
-    if world.backend(choice.backend).is_some_and(|backend| backend.address == client) {
+    if world.to_backend(choice.backend).is_some_and(|backend| backend.rewrite.address == client.octets()) {
         return Err(DropReason::Hairpin);
     }
     Ok(choice.backend)
-}
-
-#[inline(always)]
-fn query<'a>(client: &Client, hash: u64, world: &'a Snapshot, now: Tick) -> Option<Query<'a>> {
-    let frontend = world.frontend_of(client.key)?;
-    let Client { key, tcp_flags: flags, .. } = *client;
-    let is_udp = frontend.endpoint.protocol == Protocol::Udp;
-    Some(Query { key, hash, flags, is_udp, frontend, world, now })
 }

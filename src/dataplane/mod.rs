@@ -18,7 +18,7 @@ mod nat;
 mod steer;
 mod worker;
 
-pub use counters::{BackendCounters, BackendTotals, Totals, WorkerCounters, WorkerTotals};
+pub use counters::{BackendTotals, Totals, WorkerCounters, WorkerTotals};
 pub use flow_table::FlowTable;
 pub use lanes::{Event, Outcome, Outcomes, Source, WorkerId};
 pub use mesh::{ControlFrame, Events, Mesh, Seat};

@@ -4,13 +4,12 @@ use std::net::Ipv4Addr;
 
 use zerocopy::FromBytes;
 
-use super::counters::WorkerCounters;
-use super::lanes::{Forwarding, Lane, Lanes, Outcome, Outcomes, Response};
+use super::counters::{Traffic, WorkerCounters};
+use super::lanes::{Forwarding, Lane, Lanes, Outcome, Outcomes};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::snapshot::{Backend, NextHop, Snapshot};
-use crate::wire::ethernet::Addresses;
-use crate::wire::plain::{EthernetIpv4, PlainHeadersMut};
+use crate::snapshot::{Hop, NextHop, Rewrite, Snapshot};
+use crate::wire::plain::EthernetIpv4;
 use crate::wire::{ipv4, l4};
 
 /// The way from a client to its backend.
@@ -27,22 +26,19 @@ impl Lanes {
         world: &Snapshot,
         counters: &WorkerCounters,
     ) {
-        let Self { clients, outcomes, .. } = self;
-        let mut forwarding = outcomes.forwarding();
-        let (backends, counters) = (&*world.backends, counters.backends());
-        for place in clients.places() {
-            let (id, lane) = clients.chosen(place);
+        let mut forwarding = self.outcomes.forwarding();
+        let backends = &*world.to_backend;
+        let counters = counters.to_backend(backends.len());
+        for lane in self.clients {
+            let id = self.backends[lane.index()];
             // For some, none was chosen: their outcome stands.
             let (Some(backend), Some(counters)) = (backends.get(id.index()), counters.get(id.index())) else {
                 continue;
             };
             let Some(frame) = burst.get_mut(lane.as_usize()) else { continue };
-            let bytes = frame.bytes_mut();
-            let sent = forward::<TO_BACKEND>(&mut forwarding, bytes, lane, &backend.next_hop, backend);
-            if let Some(bytes) = sent {
-                counters.packets_in.add(1);
-                counters.bytes_in.add(bytes.into());
-            }
+            let next_hop = || world.backend(id).map_or(NextHop::NO_ROUTE, |backend| backend.next_hop);
+            let way = Way { hop: &backend.hop, rewrite: &backend.rewrite, counters };
+            way.take::<TO_BACKEND>(&mut forwarding, lane, frame.bytes_mut(), next_hop);
         }
     }
 
@@ -54,16 +50,16 @@ impl Lanes {
         world: &Snapshot,
         counters: &WorkerCounters,
     ) {
-        let Self { responses, outcomes, .. } = self;
-        let mut forwarding = outcomes.forwarding();
-        let (backends, counters) = (&*world.backends, counters.backends());
-        for Response { lane, backend: id } in responses.as_slice() {
+        let mut forwarding = self.outcomes.forwarding();
+        let backends = &*world.to_client;
+        let counters = counters.to_client(backends.len());
+        for lane in self.responses {
+            let id = self.backends[lane.index()];
             let (Some(backend), Some(counters)) = (backends.get(id.index()), counters.get(id.index())) else {
                 continue;
             };
             let Some(frame) = burst.get_mut(lane.as_usize()) else { continue };
-            let bytes = frame.bytes_mut();
-            let destination = destination(bytes);
+            let destination = destination(frame.bytes());
             let made;
             let next_hop = match world.routes.resolved(destination) {
                 Some(next_hop) => next_hop,
@@ -72,11 +68,8 @@ impl Lanes {
                     &made
                 }
             };
-            let sent = forward::<TO_CLIENT>(&mut forwarding, bytes, *lane, next_hop, backend);
-            if let Some(bytes) = sent {
-                counters.packets_out.add(1);
-                counters.bytes_out.add(bytes.into());
-            }
+            let way = Way { hop: &next_hop.hop, rewrite: &backend.rewrite, counters };
+            way.take::<TO_CLIENT>(&mut forwarding, lane, frame.bytes_mut(), || *next_hop);
         }
     }
 }
@@ -88,99 +81,82 @@ fn destination(frame: &[u8]) -> Ipv4Addr {
     headers.map_or(Ipv4Addr::UNSPECIFIED, |(headers, _)| headers.destination.into())
 }
 
-/// Rewrites the packet and sends it on its way, if it can go there. Returns its bytes then.
-#[inline(always)]
-fn forward<const WAY: bool>(
-    forwarding: &mut Forwarding<'_>,
-    frame: &mut [u8],
-    lane: Lane,
-    next_hop: &NextHop,
-    backend: &Backend,
-) -> Option<u16> {
-    let Some(PlainHeadersMut { network, segment }) = PlainHeadersMut::of(frame) else {
-        return forward_any::<WAY>(forwarding, frame, lane, next_hop, backend);
-    };
-    let total_len = fitting(forwarding, lane, network, next_hop)?;
-    // The same as in `forward_any`, where the compiler knows all offsets.
-    rewrite::<WAY>(network, segment, &next_hop.addresses, backend);
-    forwarding.forward(lane, next_hop.port, next_hop.port_bit);
-    Some(total_len)
+/// What a packet needs on its way.
+struct Way<'a> {
+    hop: &'a Hop,
+    rewrite: &'a Rewrite,
+    counters: &'a Traffic,
 }
 
-/// Packets with IPv4 options, and very short ones.
-#[cold]
-fn forward_any<const WAY: bool>(
-    forwarding: &mut Forwarding<'_>,
-    frame: &mut [u8],
-    lane: Lane,
-    next_hop: &NextHop,
-    backend: &Backend,
-) -> Option<u16> {
-    let (network, rest) = EthernetIpv4::mut_from_prefix(frame).ok()?;
-    let total_len = fitting(forwarding, lane, network, next_hop)?;
-    let options_len = (usize::from(network.version_and_len & 15) * 4).saturating_sub(ipv4::HEADER_LEN);
-    rewrite::<WAY>(network, rest.get_mut(options_len..)?, &next_hop.addresses, backend);
-    forwarding.forward(lane, next_hop.port, next_hop.port_bit);
-    Some(total_len)
-}
-
-/// The packet's bytes, if it may go on; else it is dropped.
-#[inline(always)]
-fn fitting(
-    forwarding: &mut Forwarding<'_>,
-    lane: Lane,
-    network: &EthernetIpv4,
-    next_hop: &NextHop,
-) -> Option<u16> {
-    let total_len = u16::from_be_bytes(network.total_len);
-    if network.ttl <= 1 {
-        forwarding.outcomes.decide(lane, Outcome::Drop(DropReason::TtlExceeded));
-        return None;
+impl Way<'_> {
+    /// Rewrites the packet and sends it on its way, if it can go there. `next_hop` is the one that `hop` is a
+    /// part of.
+    #[inline(always)]
+    fn take<const WAY: bool>(
+        &self,
+        forwarding: &mut Forwarding<'_>,
+        lane: Lane,
+        frame: &mut [u8],
+        next_hop: impl FnOnce() -> NextHop,
+    ) {
+        let Ok((network, rest)) = EthernetIpv4::mut_from_prefix(frame) else { return };
+        let total_len = u16::from_be_bytes(network.total_len);
+        if network.ttl <= 1 {
+            forwarding.outcomes.decide(lane, Outcome::Drop(DropReason::TtlExceeded));
+            return;
+        }
+        if total_len > self.hop.mtu {
+            refuse(forwarding.outcomes, lane, &next_hop());
+            return;
+        }
+        forwarding.forward(lane, self.hop.port);
+        self.counters.count(total_len);
+        match rest.first_chunk_mut::<{ l4::TCP_HEADER_LEN }>() {
+            // The same as for others, where the compiler knows all offsets.
+            Some(segment) if network.is_without_options() => self.translate::<WAY>(network, segment),
+            _ => self.translate_any::<WAY>(network, rest),
+        }
     }
-    if total_len > next_hop.mtu {
-        refuse(forwarding.outcomes, lane, next_hop);
-        return None;
+
+    /// Packets with IPv4 options, and very short ones.
+    #[cold]
+    fn translate_any<const WAY: bool>(&self, network: &mut EthernetIpv4, rest: &mut [u8]) {
+        let options_len = (usize::from(network.version_and_len & 15) * 4).saturating_sub(ipv4::HEADER_LEN);
+        self.translate::<WAY>(network, rest.get_mut(options_len..).unwrap_or_default());
     }
-    Some(total_len)
+
+    /// The two checksums change by the differences that were worked out with the configuration (RFC 1624),
+    /// the rest is written over.
+    #[inline(always)]
+    fn translate<const WAY: bool>(&self, network: &mut EthernetIpv4, segment: &mut [u8]) {
+        let Self { hop, rewrite, .. } = self;
+        network.ethernet = hop.addresses.0;
+        network.ttl -= 1;
+        network.checksum = rewrite.ip.apply(network.checksum);
+        if WAY == TO_BACKEND {
+            network.destination = rewrite.address;
+            write(segment, l4::DESTINATION_PORT_OFFSET, rewrite.port);
+        } else {
+            network.source = rewrite.address;
+            write(segment, l4::SOURCE_PORT_OFFSET, rewrite.port);
+        }
+        // The protocol changes from packet to packet: it decides on a place, not on a way through the code.
+        let at = usize::from(rewrite.checksum_at);
+        let old = read(segment, at);
+        if old != NO_CHECKSUM || !rewrite.is_udp {
+            let new = rewrite.l4.apply(old);
+            write(segment, at, if new == NO_CHECKSUM { rewrite.zero_checksum } else { new });
+        }
+    }
 }
 
-/// A packet that cannot go where it should.
+/// A packet that does not fit, or that cannot go where it should.
 #[cold]
 fn refuse(outcomes: &mut Outcomes, lane: Lane, next_hop: &NextHop) {
     if let Some((port, address)) = next_hop.wanted() {
         outcomes.want(port, address);
     }
     outcomes.decide(lane, Outcome::Drop(next_hop.refusal()));
-}
-
-/// The two checksums change by the differences that were worked out with the configuration (RFC 1624), the
-/// rest is written over.
-#[inline(always)]
-fn rewrite<const WAY: bool>(
-    network: &mut EthernetIpv4,
-    segment: &mut [u8],
-    ethernet: &Addresses,
-    backend: &Backend,
-) {
-    network.ethernet = ethernet.0;
-    network.ttl -= 1;
-    let deltas = if WAY == TO_BACKEND {
-        network.destination = backend.address.octets();
-        write(segment, l4::DESTINATION_PORT_OFFSET, backend.port);
-        &backend.to_backend
-    } else {
-        network.source = backend.frontend_address.octets();
-        write(segment, l4::SOURCE_PORT_OFFSET, backend.frontend_port);
-        &backend.to_client
-    };
-    network.checksum = deltas.ip.apply(network.checksum);
-    // The protocol changes from packet to packet: it decides on a place, not on a way through the code.
-    let at = usize::from(backend.checksum_at);
-    let old = read(segment, at);
-    if old != NO_CHECKSUM || !backend.is_udp {
-        let new = deltas.l4.apply(old);
-        write(segment, at, if new == NO_CHECKSUM { backend.zero_checksum } else { new });
-    }
 }
 
 /// What a UDP datagram has whose sender made no checksum (RFC 768).

@@ -35,13 +35,12 @@ impl Lanes {
         if keeps_flows || steering.workers == 1 {
             return;
         }
-        let Self { clients, outcomes, .. } = self;
-        clients.retain(|client, hash| {
-            let owner = steering.owner(hash);
+        for lane in self.clients {
+            let owner = steering.owner(self.hashes[lane.index()]);
             if owner != steering.me {
-                outcomes.decide(client.lane, Outcome::HandOver(owner));
+                self.clients.remove(lane);
+                self.outcomes.decide(lane, Outcome::HandOver(owner));
             }
-            owner == steering.me
-        });
+        }
     }
 }

@@ -26,12 +26,12 @@ impl FlowKey {
     /// `frontend` is the index of the frontend, below 65,535.
     #[inline]
     pub fn new(client: Ipv4Addr, client_port: u16, frontend: u16) -> Self {
-        Self::of_client(Self::client_word(client, client_port), frontend)
+        Self::of_client(Self::client_word(client, client_port), frontend.into())
     }
 
     /// The same, from the client's part.
     #[inline(always)]
-    pub fn of_client(client_word: u64, frontend: u16) -> Self {
+    pub fn of_client(client_word: u64, frontend: u32) -> Self {
         // One more than the index, so that a key of all zeros can mean "no flow".
         Self(client_word | (u64::from(frontend) + 1))
     }

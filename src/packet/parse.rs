@@ -30,7 +30,7 @@ pub struct Packet {
     pub destination_port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// Those of a packet in the middle of a connection for UDP.
+    /// All clear for UDP.
     pub tcp_flags: TcpFlags,
 }
 
@@ -159,7 +159,7 @@ fn parse_udp(ip: Ipv4Packet, datagram: &[u8]) -> Result<Parsed, DropReason> {
     if l4::udp_len(header) != datagram.len() {
         return Err(DropReason::UdpBadLength);
     }
-    transport(ip, header, Protocol::Udp, TcpFlags::MIDDLE)
+    transport(ip, header, Protocol::Udp, TcpFlags::default())
 }
 
 #[inline]

@@ -6,60 +6,73 @@ use std::net::Ipv4Addr;
 
 use super::EndpointKey;
 use crate::wire::l4::{self, TcpFlags};
-use crate::wire::plain::PlainHeaders;
+use crate::wire::plain::{Pattern, PlainHeaders};
 use crate::wire::{ethernet, ipv4};
 
-/// A packet in IPv4 without options, whose headers lie whole within the frame and are sound if its protocol
-/// is TCP or UDP. Whether it is need not be asked: no endpoint of another protocol is in any map.
+/// TCP or UDP in IPv4 without options, whose headers lie whole within the frame and are sound.
 #[derive(Clone, Copy)]
 pub struct PlainPacket<'a> {
     headers: &'a PlainHeaders,
-    /// Those of a packet in the middle of a connection for UDP.
+    /// All clear for UDP.
     pub tcp_flags: TcpFlags,
 }
 
 /// Ports, the half of them that is the destination's.
 const DESTINATION_PORT: u32 = 0xffff_0000;
 
+/// What is sound of a protocol's header. The protocol changes from packet to packet and cannot be predicted, so
+/// it decides on numbers and not on a way through the code.
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+struct Soundness {
+    /// What the header claims is there, at least.
+    claimed_min: u32,
+    /// Bytes of the packet beyond that, at most.
+    slack_max: u32,
+    /// A bit for each combination of TCP's flags that makes no sense.
+    nonsense: u32,
+    /// What is taken of TCP's flags.
+    flags: u8,
+}
+
+/// By protocol. Packets of others than TCP and UDP are never sound here.
+const SOUNDNESS: [Soundness; 256] = {
+    let neither = Soundness { claimed_min: u32::MAX, slack_max: 0, nonsense: 0, flags: 0 };
+    let (tcp_min, udp_min) = (l4::TCP_HEADER_LEN as u32, l4::UDP_HEADER_LEN as u32);
+    let mut table = [neither; 256];
+    table[ipv4::PROTOCOL_TCP as usize] =
+        Soundness { claimed_min: tcp_min, slack_max: u16::MAX as u32, nonsense: l4::NONSENSE, flags: 0xff };
+    // A datagram claims it all, and has no flags.
+    table[ipv4::PROTOCOL_UDP as usize] =
+        Soundness { claimed_min: udp_min, slack_max: 0, nonsense: 0, flags: 0 };
+    table
+};
+
 impl<'a> PlainPacket<'a> {
-    /// The packet in `frame`, if it is plain.
+    /// The packet in `frame`, if it is plain and of `pattern`.
     #[inline(always)]
-    pub fn parse(frame: &'a [u8]) -> Option<Self> {
+    pub fn parse(frame: &'a [u8], pattern: &Pattern) -> Option<Self> {
         let headers = PlainHeaders::of(frame)?;
         let total_len = u32::from(headers.total_len());
         let fits = total_len as usize <= frame.len() - ethernet::HEADER_LEN;
-        if !headers.is_plain_ipv4() || !fits || !headers.ipv4_checksum_is_right() {
+        if !pattern.fits(headers) || !fits || !headers.ipv4_checksum_is_right() {
             return None;
         }
-        // The protocol changes from packet to packet and cannot be predicted: no branch depends on it.
-        let is_udp = headers.protocol() == ipv4::PROTOCOL_UDP;
+        let protocol = headers.protocol();
+        let Soundness { claimed_min, slack_max, nonsense, flags } = SOUNDNESS[usize::from(protocol)];
         let udp_len = u32::from(headers.udp_len.get().swap_bytes());
         let tcp_len = u32::from(headers.tcp_offset >> 4) * 4;
-        let (udp_min, tcp_min) = (l4::UDP_HEADER_LEN as u32, l4::TCP_HEADER_LEN as u32);
-        // What the header claims is there must be there; and a datagram claims it all.
-        let claimed = select_unpredictable(is_udp, udp_len, tcp_len);
+        let claimed = select_unpredictable(protocol == ipv4::PROTOCOL_UDP, udp_len, tcp_len);
         let slack = total_len.wrapping_sub(claimed + ipv4::HEADER_LEN as u32);
-        let slack_max = select_unpredictable(is_udp, 0, u32::from(u16::MAX));
-        let tcp_flags = TcpFlags(select_unpredictable(is_udp, TcpFlags::MIDDLE.0, headers.tcp_flags));
-        if claimed < select_unpredictable(is_udp, udp_min, tcp_min)
-            || slack > slack_max
-            || tcp_flags.is_nonsense()
-        {
-            return None;
-        }
-        Some(Self { headers, tcp_flags })
+        let tcp_flags = TcpFlags(headers.tcp_flags & flags);
+        let is_sound = claimed >= claimed_min && slack <= slack_max && !tcp_flags.are_in(nonsense);
+        is_sound.then_some(Self { headers, tcp_flags })
     }
 
     /// The packet in a frame that has been parsed; what there is of TCP's flags is not looked at again.
     #[inline(always)]
     pub fn parsed(frame: &'a [u8]) -> Option<Self> {
-        PlainHeaders::of(frame).map(|headers| Self { headers, tcp_flags: TcpFlags::MIDDLE })
-    }
-
-    /// The destination's Ethernet address in the low six bytes, and something above.
-    #[inline(always)]
-    pub fn destination_station(&self) -> u64 {
-        self.headers.destination_station()
+        PlainHeaders::of(frame).map(|headers| Self { headers, tcp_flags: TcpFlags::default() })
     }
 
     /// Where it goes.
@@ -99,7 +112,7 @@ impl<'a> PlainPacket<'a> {
 mod tests {
     use super::*;
     use crate::packet::{FlowKey, Parsed, parse};
-    use crate::wire::plain;
+    use crate::wire::{MacAddr, plain};
     use etherparse::PacketBuilder;
     use proptest::prelude::*;
 
@@ -130,7 +143,7 @@ mod tests {
                 ipv4::write_checksum(&mut frame[14..34]);
             }
             frame.truncate(cut.max(14));
-            let plain = PlainPacket::parse(&frame);
+            let plain = PlainPacket::parse(&frame, &Pattern::new(None));
             match parse(&frame) {
                 Ok(Parsed::Transport(long)) => {
                     // All plain frames that are not shorter than the headers of TCP.
@@ -144,15 +157,23 @@ mod tests {
                     prop_assert_eq!(plain.destination_address(), long.ip.destination);
                     prop_assert_eq!(plain.tcp_flags, long.tcp_flags);
                 }
-                // Of other protocols nothing is said.
-                Ok(_) => {}
-                Err(_) => prop_assert!(plain.is_none_or(|p| ![6, 17].contains(&p.headers.protocol()))),
+                _ => prop_assert!(plain.is_none()),
             }
         }
 
         #[test]
+        fn a_pattern_is_of_one_station(is_udp in any::<bool>(), at in 0usize..6, other in 1u8..) {
+            let mut frame = frame(is_udp);
+            let pattern = Pattern::new(Some(MacAddr([2, 0, 0, 0, 0, 2])));
+            prop_assert!(PlainPacket::parse(&frame, &pattern).is_some());
+            frame[at] ^= other;
+            prop_assert!(PlainPacket::parse(&frame, &pattern).is_none());
+            prop_assert!(PlainPacket::parse(&frame, &Pattern::new(None)).is_some());
+        }
+
+        #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
-            let _ = PlainPacket::parse(&bytes);
+            let _ = PlainPacket::parse(&bytes, &Pattern::new(None));
         }
     }
 }

@@ -4,17 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::backend::Records;
 use super::ids::Ids;
 use super::{
-    ANY_PORT, Backend, BackendId, BackendIdentity, Deltas, Frontend, Leaving, MaglevTable, Neighbours,
-    NextHop, Routes, Selector, Snapshot, WordMap, address_key,
+    ANY_PORT, BackendId, BackendIdentity, Frontend, Leaving, MaglevTable, Neighbours, Routes, Selector,
+    Snapshot, WordMap, address_key,
 };
 use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
 use crate::maglev::{self, Preference};
 use crate::packet::{EndpointKey, SipHash};
 use crate::tick;
-use crate::wire::checksum::Delta;
-use crate::wire::{MacAddr, Protocol, l4};
+use crate::wire::plain::Pattern;
+use crate::wire::{MacAddr, Protocol};
 
 pub use super::ids::TooMany;
 
@@ -27,6 +28,13 @@ pub struct PortLink {
     pub filters: bool,
     /// The largest IP packet that fits.
     pub mtu: u16,
+}
+
+impl PortLink {
+    /// How plain packets that the port takes begin.
+    fn pattern(&self) -> Pattern {
+        Pattern::new(self.filters.then_some(self.mac))
+    }
 }
 
 /// What a snapshot depends on besides the configuration.
@@ -86,6 +94,7 @@ impl Compiler {
 
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
+        let Records { backends, to_backend, to_client } = self.backend_records(&routes);
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
@@ -96,9 +105,12 @@ impl Compiler {
             by_response: self.responses(&frontends),
             locals: locals(model),
             frontends: self.frontend_records(model, selectors),
-            backends: self.backend_records(&routes),
+            backends: backends.into(),
+            to_backend: to_backend.into(),
+            to_client: to_client.into(),
             routes,
             ports: conditions.links.clone().into(),
+            patterns: conditions.links.iter().map(PortLink::pattern).collect(),
         })
     }
 
@@ -185,26 +197,24 @@ impl Compiler {
         }
     }
 
-    fn backend_records(&self, routes: &Routes) -> Box<[Backend]> {
+    fn backend_records(&self, routes: &Routes) -> Records {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let current = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
         let taken: BTreeSet<u64> = current.map(|(identity, _)| response_key(&identity)).collect();
-        let count = self.ids.backends().map(|(_, id)| id.0 as usize + 1).max().unwrap_or(0);
-        let mut records = vec![Backend::hole(); count];
+        let count = self.ids.backends().map(|(_, id)| id.index() + 1).max().unwrap_or(0);
+        let mut records = Records::new(count);
         for (identity, id) in self.ids.backends() {
             let Some(frontend) = self.ids.frontend(identity.frontend) else { continue };
-            let mut record = Backend::new(identity, routes.next_hop(identity.address));
-            record.frontend = frontend;
-            record.leaving = if lingering.contains(&id) && taken.contains(&response_key(&identity)) {
+            let leaving = if lingering.contains(&id) && taken.contains(&response_key(&identity)) {
                 Leaving::All
             } else if self.down.contains(&identity) {
                 Leaving::Udp
             } else {
                 Leaving::None
             };
-            records[id.0 as usize] = record;
+            records.set(id.index(), identity, frontend, routes.next_hop(identity.address), leaving);
         }
-        records.into()
+        records
     }
 
     /// Responses of backends to `frontends`. Those of backends that linger are still translated, unless
@@ -288,51 +298,4 @@ fn locals(model: &Model) -> WordMap {
             port.addresses.iter().map(move |cidr| (address_key(cidr.address), index))
         });
     WordMap::new(frontends.chain(own))
-}
-
-impl Backend {
-    fn new(identity: BackendIdentity, next_hop: NextHop) -> Self {
-        let frontend = identity.frontend;
-        let (front, back) = (frontend.address.octets(), identity.address.octets());
-        let (front_port, back_port) = (frontend.port.to_be_bytes(), identity.port.to_be_bytes());
-        // One hop less: the TTL is the high byte of its word, the protocol the low one.
-        let hop = Delta::NONE.replace([1, 0], [0, 0]);
-        let deltas = |from: [u8; 4], to: [u8; 4], from_port: [u8; 2], to_port: [u8; 2]| Deltas {
-            ip: hop.replace(from, to),
-            l4: Delta::NONE.replace(from, to).replace(from_port, to_port),
-        };
-        let is_udp = frontend.protocol == Protocol::Udp;
-        Self {
-            next_hop,
-            leaving: Leaving::None,
-            is_udp,
-            checksum_at: if is_udp { l4::UDP_CHECKSUM_OFFSET } else { l4::TCP_CHECKSUM_OFFSET } as u8,
-            zero_checksum: if is_udp { [0xff, 0xff] } else { [0, 0] },
-            address: identity.address,
-            port: back_port,
-            frontend_address: frontend.address,
-            frontend_port: front_port,
-            to_backend: deltas(front, back, front_port, back_port),
-            to_client: deltas(back, front, back_port, front_port),
-            frontend: super::FrontendId(0),
-        }
-    }
-
-    /// The record of an id that nobody has.
-    fn hole() -> Self {
-        Self {
-            next_hop: NextHop::NO_ROUTE,
-            leaving: Leaving::All,
-            is_udp: false,
-            checksum_at: l4::TCP_CHECKSUM_OFFSET as u8,
-            zero_checksum: [0; 2],
-            address: [0, 0, 0, 0].into(),
-            port: [0; 2],
-            frontend_address: [0, 0, 0, 0].into(),
-            frontend_port: [0; 2],
-            to_backend: Deltas::default(),
-            to_client: Deltas::default(),
-            frontend: super::FrontendId(u16::MAX),
-        }
-    }
 }

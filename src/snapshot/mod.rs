@@ -4,6 +4,7 @@
 //! What the path needs of a frontend or a backend lies in one record, found by index: addresses and ports
 //! as bytes to be written, checksum differences worked out beforehand, the next hop resolved.
 
+mod backend;
 mod compile;
 mod ids;
 mod publish;
@@ -11,9 +12,12 @@ mod routes;
 mod select;
 mod word_map;
 
+pub use backend::Backend;
+pub(crate) use backend::{Leaving, Rewrite, ToBackend, ToClient};
 pub use compile::{Compiler, Conditions, PortLink, TooMany, selector_for};
 pub use ids::BackendIdentity;
 pub use publish::{Publisher, Reader};
+pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
 pub use word_map::WordMap;
@@ -23,7 +27,7 @@ use std::net::Ipv4Addr;
 use crate::config::Endpoint;
 use crate::io::PortId;
 use crate::packet::{EndpointKey, FlowKey, SipHash};
-use crate::wire::checksum::Delta;
+use crate::wire::plain::Pattern;
 
 /// The position of a frontend's record. Stable while any flow refers to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -69,10 +73,16 @@ pub struct Snapshot {
     pub(crate) frontends: Box<[Frontend]>,
     /// By `BackendId`.
     pub(crate) backends: Box<[Backend]>,
+    /// By `BackendId`.
+    pub(crate) to_backend: Box<[ToBackend]>,
+    /// By `BackendId`.
+    pub(crate) to_client: Box<[ToClient]>,
     /// Where packets for other than backends leave.
     pub routes: Routes,
     /// By `PortId`.
     pub(crate) ports: Box<[PortLink]>,
+    /// By `PortId`: how plain packets to a port begin.
+    pub(crate) patterns: Box<[Pattern]>,
 }
 
 /// The value in [`Snapshot::locals`] of an address that is ours on all ports: a frontend's.
@@ -95,66 +105,6 @@ impl Frontend {
     pub fn flow_hash(&self, hasher: &SipHash, key: FlowKey) -> u64 {
         hasher.word(key.client() ^ self.flow_seed)
     }
-}
-
-/// A backend of one rule, as the path sees it. One cache line.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
-pub struct Backend {
-    /// The Ethernet addresses of frames to it, where the next hop is known.
-    pub(crate) next_hop: NextHop,
-    /// Which of its flows choose anew.
-    pub(crate) leaving: Leaving,
-    /// Whether the rule's protocol is UDP, else TCP.
-    pub(crate) is_udp: bool,
-    /// Where the checksum lies in a segment of the rule's protocol.
-    pub(crate) checksum_at: u8,
-    /// What is written there for a sum that comes to zero: UDP keeps zero for "no checksum" (RFC 768).
-    pub(crate) zero_checksum: [u8; 2],
-    /// Its own address.
-    pub address: Ipv4Addr,
-    /// Its port, in wire order.
-    pub(crate) port: [u8; 2],
-    /// The frontend's address.
-    pub(crate) frontend_address: Ipv4Addr,
-    /// The frontend's port, in wire order.
-    pub(crate) frontend_port: [u8; 2],
-    /// What the way to the backend does to checksums.
-    pub(crate) to_backend: Deltas,
-    /// What the way back to the client does to checksums.
-    pub(crate) to_client: Deltas,
-    /// Whose backend it is.
-    pub frontend: FrontendId,
-}
-
-/// Which flows of a backend choose another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub(crate) enum Leaving {
-    /// None.
-    None = 0,
-    /// It is down: those of UDP, and TCP connections that are only now asked for.
-    Udp = 1,
-    /// Its responses belong to another rule now, or nobody has the id: all.
-    All = 2,
-}
-
-impl Leaving {
-    /// Whether a flow in the middle of its life chooses another.
-    #[inline(always)]
-    pub(crate) fn takes(self, is_udp: bool) -> bool {
-        // 1 and 2 take UDP, 2 takes TCP.
-        self as u8 > u8::from(!is_udp)
-    }
-}
-
-/// What a rewrite does to the two checksums of a packet.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Deltas {
-    /// The IPv4 header's: an address replaced, and the TTL one less.
-    pub(crate) ip: Delta,
-    /// TCP's or UDP's: an address, in the pseudo header, and a port replaced.
-    pub(crate) l4: Delta,
 }
 
 /// Of what kind an address of ours is, if it is one.
@@ -195,6 +145,12 @@ impl Snapshot {
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.backends.get(id.index())
+    }
+
+    /// What packets to a backend need; `None` for an id that this generation does not hold.
+    #[inline(always)]
+    pub(crate) fn to_backend(&self, id: BackendId) -> Option<&ToBackend> {
+        self.to_backend.get(id.index())
     }
 
     /// Whether, and how, `address` is ours.

@@ -10,17 +10,21 @@ use crate::io::PortId;
 use crate::wire::MacAddr;
 use crate::wire::ethernet::Addresses;
 
+/// What a frame to some address needs, as the path reads it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hop {
+    /// Destination and source of the frame.
+    pub(crate) addresses: Addresses,
+    /// The largest IP packet that fits; none does where the hop cannot be used.
+    pub(crate) mtu: u16,
+    /// The port it leaves by.
+    pub(crate) port: PortId,
+}
+
 /// Where a frame to some address goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NextHop {
-    /// Destination and source of the frame.
-    pub(crate) addresses: Addresses,
-    /// The port it leaves by.
-    pub(crate) port: PortId,
-    /// 1 shifted left by the port's number.
-    pub(crate) port_bit: u32,
-    /// The largest IP packet that fits; none does where the hop cannot be used.
-    pub(crate) mtu: u16,
+    pub(crate) hop: Hop,
     state: HopState,
 }
 
@@ -34,13 +38,8 @@ enum HopState {
 
 impl NextHop {
     /// Nowhere.
-    pub const NO_ROUTE: Self = Self {
-        addresses: Addresses([0; 12]),
-        port: PortId(0),
-        port_bit: 0,
-        mtu: 0,
-        state: HopState::NoRoute,
-    };
+    pub const NO_ROUTE: Self =
+        Self { hop: Hop { addresses: Addresses([0; 12]), mtu: 0, port: PortId(0) }, state: HopState::NoRoute };
 
     /// Why a packet that does not fit is dropped.
     pub(crate) fn refusal(self) -> DropReason {
@@ -54,14 +53,14 @@ impl NextHop {
     /// The neighbour that has to be asked for its Ethernet address.
     pub(crate) fn wanted(self) -> Option<(PortId, Ipv4Addr)> {
         match self.state {
-            HopState::Unresolved(address) => Some((self.port, address)),
+            HopState::Unresolved(address) => Some((self.hop.port, address)),
             _ => None,
         }
     }
 
-    /// Whether packets from there can only come in by this port.
-    pub(crate) fn is_behind(self, port: PortId) -> bool {
-        self.state == HopState::NoRoute || self.port == port
+    /// The port by which packets from there can come in, if only one can.
+    pub(crate) fn leads_out_of(self) -> Option<PortId> {
+        (self.state != HopState::NoRoute).then_some(self.hop.port)
     }
 }
 
@@ -80,10 +79,30 @@ fn synthetic_mac(address: Ipv4Addr) -> MacAddr {
     MacAddr([2, 0, a, b, c, d])
 }
 
+/// A network as two words, in the order of memory.
+struct Network {
+    mask: u32,
+    address: u32,
+}
+
+impl Network {
+    fn of(cidr: Cidr) -> Self {
+        let word = |value: u32| u32::from_le_bytes(value.to_be_bytes());
+        Self { mask: word(cidr.mask()), address: word(u32::from(cidr.address) & cidr.mask()) }
+    }
+
+    #[inline(always)]
+    fn contains(&self, address: Ipv4Addr) -> bool {
+        u32::from_le_bytes(address.octets()) & self.mask == self.address
+    }
+}
+
 /// Connected networks and the gateway, compiled for lookups.
 pub struct Routes {
     /// Longest prefix first.
     connected: Box<[(Cidr, PortId)]>,
+    /// The same networks, as words to be compared with an address.
+    networks: Box<[Network]>,
     default: Option<(PortId, Ipv4Addr)>,
     default_hop: NextHop,
     /// Port and address → index into `macs`.
@@ -100,6 +119,7 @@ impl Routes {
         let mut connected: Vec<(Cidr, PortId)> =
             with_id().flat_map(|(port, id)| port.addresses.iter().map(move |a| (*a, id))).collect();
         connected.sort_by_key(|(cidr, _)| std::cmp::Reverse(cidr.prefix_len));
+        let networks = connected.iter().map(|(cidr, _)| Network::of(*cidr)).collect();
         let mut macs = Vec::new();
         let index = |((port, address), mac): (&(PortId, Ipv4Addr), &MacAddr)| {
             macs.push(*mac);
@@ -108,6 +128,7 @@ impl Routes {
         let by_neighbour = WordMap::new(neighbours.known.iter().map(index).collect::<Vec<_>>());
         let mut routes = Self {
             connected: connected.into(),
+            networks,
             default: with_id().find_map(|(port, id)| Some((id, port.gateway?))),
             default_hop: NextHop::NO_ROUTE,
             by_neighbour,
@@ -135,7 +156,7 @@ impl Routes {
     /// gateway.
     #[inline(always)]
     pub(crate) fn resolved(&self, destination: Ipv4Addr) -> Option<&NextHop> {
-        let is_beyond = !self.connected.iter().any(|(network, _)| network.contains(destination));
+        let is_beyond = !self.networks.iter().any(|network| network.contains(destination));
         is_beyond.then_some(&self.default_hop)
     }
 
@@ -156,11 +177,13 @@ impl Routes {
         let mac = mac.or_else(|| self.synthetic.then(|| synthetic_mac(address)));
         match (mac, self.ports.get(port.index())) {
             (Some(mac), Some(link)) => {
-                let addresses = Addresses::new(mac, link.mac);
-                let port_bit = 1u32.checked_shl(port.0.into()).unwrap_or(0);
-                NextHop { addresses, port, port_bit, mtu: link.mtu, state: HopState::Known }
+                let hop = Hop { addresses: Addresses::new(mac, link.mac), mtu: link.mtu, port };
+                NextHop { hop, state: HopState::Known }
             }
-            _ => NextHop { port, state: HopState::Unresolved(address), ..NextHop::NO_ROUTE },
+            _ => {
+                let hop = Hop { port, ..NextHop::NO_ROUTE.hop };
+                NextHop { hop, state: HopState::Unresolved(address) }
+            }
         }
     }
 }

@@ -52,15 +52,6 @@ pub fn addresses(header: &[u8; HEADER_LEN]) -> Addresses {
     Addresses(both)
 }
 
-/// Where the destination lies in the first eight bytes of a frame.
-pub const DESTINATION_MASK: u64 = u64::from_le_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
-
-/// An address in one word, to be compared at once.
-pub fn destination_word(mac: MacAddr) -> u64 {
-    let [a, b, c, d, e, f] = mac.0;
-    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
-}
-
 /// The EtherType of the frame that begins with `header`.
 #[inline]
 pub fn ether_type(header: &[u8; HEADER_LEN]) -> u16 {

@@ -18,7 +18,7 @@ pub const PROTOCOL_UDP: u8 = 17;
 pub const TTL_DEFAULT: u8 = 64;
 
 /// More fragments, and the 13 bits of the fragment offset.
-const FRAGMENT_MASK: u16 = 0x3fff;
+pub const FRAGMENT_MASK: u16 = 0x3fff;
 
 /// A header without options, or the first 20 bytes of one with options.
 #[derive(Clone, Copy)]

@@ -28,9 +28,6 @@ impl TcpFlags {
     /// The acknowledgement field is significant.
     pub const ACK: u8 = 0x10;
 
-    /// Those of a packet in the middle of a connection. Datagrams count as such.
-    pub const MIDDLE: Self = Self(Self::ACK);
-
     /// Whether any of `bits` is set.
     #[inline]
     pub fn any(self, bits: u8) -> bool {
@@ -53,12 +50,18 @@ impl TcpFlags {
     /// and RST (section 3.10.7.4: every segment but these carries ACK).
     #[inline(always)]
     pub fn is_nonsense(self) -> bool {
-        NONSENSE >> (self.0 & 0x1f) & 1 == 1
+        self.are_in(NONSENSE)
+    }
+
+    /// Whether the five lowest bits are one of `set`, a bit for each combination.
+    #[inline(always)]
+    pub fn are_in(self, set: u32) -> bool {
+        set >> (self.0 & 0x1f) & 1 == 1
     }
 }
 
 /// A bit for each combination of the five lowest control bits that makes no sense.
-const NONSENSE: u32 = {
+pub const NONSENSE: u32 = {
     let mut set = 0;
     let mut bits = 0;
     while bits < 32u8 {

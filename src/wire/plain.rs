@@ -4,20 +4,17 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{checksum, ethernet, ipv4, l4};
+use super::{MacAddr, checksum, ethernet, ipv4, l4};
 
 /// Bytes of the headers: a UDP packet that is shorter is not plain.
 pub const LEN: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + l4::TCP_HEADER_LEN;
 
 /// The headers, to be read. "Low" and "high" are those of a little-endian word: the byte that is first on
 /// the wire is the lowest.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct PlainHeaders {
-    /// The destination in the low six bytes, then the first two of the source.
-    destination_and_source: U64,
-    source_rest: [u8; 4],
-    ether_type: U16,
+    ethernet: [u8; ethernet::HEADER_LEN],
     /// Version, length of the header, type of service, total length, identification, fragment.
     ip_front: U64,
     /// TTL, protocol, checksum, source address.
@@ -40,15 +37,53 @@ pub struct PlainHeaders {
 
 const _: () = assert!(size_of::<PlainHeaders>() == LEN, "the fields are the headers, without gaps");
 
-/// IPv4's EtherType as a word has it.
-const TYPE_IPV4: u16 = u16::from_le_bytes([0x08, 0x00]);
 /// Version 4 and five words of header.
 const VERSION_AND_LEN: u8 = 0x45;
-/// What the first eight bytes of a plain IPv4 header have of fixed bits: version and length, and of the
-/// fragment's word "more fragments" and the offset.
-const FRONT_MASK: u64 = u64::from_le_bytes([0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
-/// And what they are.
-const FRONT: u64 = VERSION_AND_LEN as u64;
+
+/// What the first bytes of all plain packets to one station have in common: its Ethernet address, the
+/// EtherType of IPv4, a header without options, and of the fragment's word neither "more fragments" nor an
+/// offset.
+pub struct Pattern {
+    /// The bits that count.
+    mask: [u64; 4],
+    /// What they are; all others are clear.
+    bits: [u64; 4],
+}
+
+impl Pattern {
+    /// Of packets to `station`, or to any.
+    pub fn new(station: Option<MacAddr>) -> Self {
+        let (mut bits, mut mask) = ([0u8; 32], [0u8; 32]);
+        if let Some(station) = station {
+            bits[..6].copy_from_slice(&station.0);
+            mask[..6].fill(0xff);
+        }
+        bits[12..14].copy_from_slice(&ethernet::TYPE_IPV4.to_be_bytes());
+        bits[14] = VERSION_AND_LEN;
+        mask[12..15].fill(0xff);
+        mask[20..22].copy_from_slice(&ipv4::FRAGMENT_MASK.to_be_bytes());
+        let words = |bytes: [u8; 32]| zerocopy::transmute!(bytes);
+        Self { mask: words(mask), bits: words(bits) }
+    }
+
+    /// Whether the headers are as the pattern says.
+    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+    #[inline(always)]
+    pub fn fits(&self, headers: &PlainHeaders) -> bool {
+        use safe_arch::{cast_to_m256d_from_m256i, cmp_eq_mask_i64_m256i, m256i, move_mask_m256d};
+        let masked = m256i::from(headers.first_words()) & m256i::from(self.mask);
+        let same = cmp_eq_mask_i64_m256i(masked, m256i::from(self.bits));
+        move_mask_m256d(cast_to_m256d_from_m256i(same)) == 0b1111
+    }
+
+    /// Whether the headers are as the pattern says.
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    #[inline(always)]
+    pub fn fits(&self, headers: &PlainHeaders) -> bool {
+        let words = headers.first_words();
+        (0..4).all(|i| words[i] & self.mask[i] == self.bits[i])
+    }
+}
 
 impl PlainHeaders {
     /// The headers at the start of `frame`, if it is long enough for them. Nothing else is looked at.
@@ -57,16 +92,11 @@ impl PlainHeaders {
         Self::ref_from_prefix(frame).ok().map(|(headers, _)| headers)
     }
 
-    /// The destination's Ethernet address in the low six bytes, and something above.
+    /// The first 32 bytes.
     #[inline(always)]
-    pub fn destination_station(&self) -> u64 {
-        self.destination_and_source.get()
-    }
-
-    /// Whether this is IPv4 without options, and no part of a datagram.
-    #[inline(always)]
-    pub fn is_plain_ipv4(&self) -> bool {
-        self.ether_type.get() == TYPE_IPV4 && self.ip_front.get() & FRONT_MASK == FRONT
+    fn first_words(&self) -> [u64; 4] {
+        let (words, _) = <[u64; 4]>::read_from_prefix(self.as_bytes()).unwrap_or_default();
+        words
     }
 
     /// Whether the checksum of the IPv4 header is right.
@@ -123,22 +153,10 @@ pub struct EthernetIpv4 {
     pub destination: [u8; 4],
 }
 
-/// All headers of a plain packet, to be rewritten.
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-#[allow(missing_docs, reason = "the fields are the headers' own")]
-pub struct PlainHeadersMut {
-    pub network: EthernetIpv4,
-    pub segment: [u8; l4::TCP_HEADER_LEN],
-}
-
-const _: () = assert!(size_of::<PlainHeadersMut>() == LEN, "no gaps");
-
-impl PlainHeadersMut {
-    /// The headers at the start of `frame`, if it is long enough and has no IPv4 options.
+impl EthernetIpv4 {
+    /// Whether the IPv4 header is the fixed part alone.
     #[inline(always)]
-    pub fn of(frame: &mut [u8]) -> Option<&mut Self> {
-        let (headers, _) = Self::mut_from_prefix(frame).ok()?;
-        (headers.network.version_and_len == VERSION_AND_LEN).then_some(headers)
+    pub fn is_without_options(&self) -> bool {
+        self.version_and_len == VERSION_AND_LEN
     }
 }

@@ -118,7 +118,7 @@ pub(in crate::dataplane) const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFl
 /// Whether the flow's next packet goes where the ones before it went. UDP leaves a backend that is down, and
 /// so does a TCP flow that only now begins, by a SYN.
 fn keeps_its_backend(value: Value, query: &Query<'_>) -> bool {
-    let Some(backend) = query.world.backend(value.backend()) else { return false };
+    let Some(backend) = query.world.to_backend(value.backend()) else { return false };
     if query.flags.opens() {
         // A client that uses its port again is a new flow, once the old one was closing. On a flow that
         // lives, the SYN may have been made up by somebody else.

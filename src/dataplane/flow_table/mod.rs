@@ -206,9 +206,9 @@ impl Lines<'_> {
             return false;
         }
         counters.flow.created.add(1);
-        if let Some(backend) = counters.backend(backend) {
-            backend.flows.add(1);
-            backend.flows_total.add(1);
+        if let Some(flows) = counters.flows(backend) {
+            flows.now.add(1);
+            flows.ever.add(1);
         }
         true
     }
@@ -244,8 +244,8 @@ impl Lines<'_> {
             let gone = Value(line.values[way]);
             line.set(way, query.key, value(false));
             counters.flow.reclaimed.add(1);
-            if let Some(backend) = counters.backend(gone.backend()) {
-                backend.flows.subtract(1);
+            if let Some(flows) = counters.flows(gone.backend()) {
+                flows.now.subtract(1);
             }
             return true;
         }
@@ -348,8 +348,8 @@ impl Lines<'_> {
                 line.subtract_displaced();
             }
         }
-        if let Some(backend) = counters.backend(value.backend()) {
-            backend.flows.subtract(1);
+        if let Some(flows) = counters.flows(value.backend()) {
+            flows.now.subtract(1);
         }
     }
 

@@ -1,0 +1,135 @@
+//! What the path needs of a backend: a record for each purpose, and no larger than it has to be, so that those
+//! of many backends stay in the nearest caches.
+
+use std::net::Ipv4Addr;
+
+use super::routes::Hop;
+use super::{BackendIdentity, FrontendId, NextHop};
+use crate::io::PortId;
+use crate::wire::checksum::Delta;
+use crate::wire::{Protocol, l4};
+
+/// A backend of one rule.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Its own address.
+    pub address: Ipv4Addr,
+    /// Whose backend it is.
+    pub frontend: FrontendId,
+    /// Where it is.
+    pub(crate) next_hop: NextHop,
+}
+
+/// A client's packet on its way to a backend. Half a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+pub(crate) struct ToBackend {
+    pub(crate) hop: Hop,
+    pub(crate) rewrite: Rewrite,
+    pub(crate) leaving: Leaving,
+}
+
+/// A backend's packet on its way to a client. A quarter of a cache line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ToClient {
+    pub(crate) rewrite: Rewrite,
+    /// The port that leads to the backend. From elsewhere the source address is made up, and translating
+    /// it would lend it our name.
+    pub(crate) from: Option<PortId>,
+}
+
+const _: () = assert!(size_of::<ToBackend>() == 32 && size_of::<ToClient>() == 16, "they are read for each packet");
+
+/// What a translation writes over, and what that does to the checksums.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rewrite {
+    /// For the address that is replaced.
+    pub(crate) address: [u8; 4],
+    /// For its port, in wire order.
+    pub(crate) port: [u8; 2],
+    /// The IPv4 header's sum: an address replaced, and the TTL one less.
+    pub(crate) ip: Delta,
+    /// TCP's or UDP's sum: an address, in the pseudo header, and a port replaced.
+    pub(crate) l4: Delta,
+    /// What is written for a sum that comes to zero: UDP keeps zero for "no checksum" (RFC 768).
+    pub(crate) zero_checksum: [u8; 2],
+    /// Where the checksum lies in a segment of the rule's protocol.
+    pub(crate) checksum_at: u8,
+    /// Whether the rule's protocol is UDP, else TCP.
+    pub(crate) is_udp: bool,
+}
+
+/// Which flows of a backend choose another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub(crate) enum Leaving {
+    /// None.
+    None = 0,
+    /// It is down: those of UDP, and TCP connections that are only now asked for.
+    Udp = 1,
+    /// Its responses belong to another rule now, or nobody has the id: all.
+    All = 2,
+}
+
+impl Leaving {
+    /// Whether a flow in the middle of its life chooses another.
+    #[inline(always)]
+    pub(crate) fn takes(self, is_udp: bool) -> bool {
+        // 1 and 2 take UDP, 2 takes TCP.
+        self as u8 > u8::from(!is_udp)
+    }
+}
+
+/// The records of all backends, by `BackendId`; those of an id that nobody has let nothing pass.
+pub(super) struct Records {
+    pub(super) backends: Vec<Backend>,
+    pub(super) to_backend: Vec<ToBackend>,
+    pub(super) to_client: Vec<ToClient>,
+}
+
+impl Records {
+    /// For so many ids, of which nobody has any yet.
+    pub(super) fn new(ids: usize) -> Self {
+        let (next_hop, rewrite) = (NextHop::NO_ROUTE, Rewrite::default());
+        let nobody = Backend { address: Ipv4Addr::UNSPECIFIED, frontend: FrontendId(u16::MAX), next_hop };
+        Self {
+            backends: vec![nobody; ids],
+            to_backend: vec![ToBackend { hop: next_hop.hop, rewrite, leaving: Leaving::All }; ids],
+            to_client: vec![ToClient { rewrite, from: None }; ids],
+        }
+    }
+
+    pub(super) fn set(
+        &mut self,
+        index: usize,
+        identity: BackendIdentity,
+        frontend: FrontendId,
+        next_hop: NextHop,
+        leaving: Leaving,
+    ) {
+        let (there, back) = rewrites(identity);
+        self.backends[index] = Backend { address: identity.address, frontend, next_hop };
+        self.to_backend[index] = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
+        self.to_client[index] = ToClient { rewrite: back, from: next_hop.leads_out_of() };
+    }
+}
+
+/// The way to the backend, and the way back.
+fn rewrites(identity: BackendIdentity) -> (Rewrite, Rewrite) {
+    let frontend = identity.frontend;
+    let is_udp = frontend.protocol == Protocol::Udp;
+    let (front, back) = (frontend.address.octets(), identity.address.octets());
+    let (front_port, back_port) = (frontend.port.to_be_bytes(), identity.port.to_be_bytes());
+    // One hop less: the TTL is the high byte of its word, the protocol the low one.
+    let hop = Delta::NONE.replace([1, 0], [0, 0]);
+    let rewrite = |from: [u8; 4], to: [u8; 4], from_port: [u8; 2], to_port: [u8; 2]| Rewrite {
+        address: to,
+        port: to_port,
+        ip: hop.replace(from, to),
+        l4: Delta::NONE.replace(from, to).replace(from_port, to_port),
+        zero_checksum: if is_udp { [0xff, 0xff] } else { [0, 0] },
+        checksum_at: if is_udp { l4::UDP_CHECKSUM_OFFSET } else { l4::TCP_CHECKSUM_OFFSET } as u8,
+        is_udp,
+    };
+    (rewrite(front, back, front_port, back_port), rewrite(back, front, back_port, front_port))
+}
