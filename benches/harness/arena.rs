@@ -5,51 +5,54 @@ use std::ops::Range;
 
 use guideway::io::{BURST_MAX, Frame, PortId, Queues};
 
-/// 64 bytes of object header, 128 of `rte_mbuf`, 2176 of buffer.
-pub const STRIDE: usize = 2368;
-/// Where the fields of `rte_mbuf` lie that a driver fills and the path reads.
-const DATA_OFFSET_AT: usize = 64 + 16;
-const DATA_LEN_AT: usize = 64 + 40;
-/// The headers end here.
-const BUFFER_AT: usize = 64 + 128;
-/// Data begins after DPDK's 128 bytes of headroom.
-const DATA_OFFSET: u16 = 128;
+/// A slot of the arena: the object's header, two cache lines of `rte_mbuf`, and the buffer. 2368 bytes.
+#[repr(C, align(64))]
+#[derive(Clone)]
+struct Slot {
+    object: [u8; 64],
+    /// What a driver fills and the path reads, at the offsets of `rte_mbuf`.
+    before_offset: [u8; 16],
+    data_offset: u16,
+    before_len: [u8; 22],
+    data_len: u16,
+    rest: [u8; 86],
+    buffer: [u8; 2176],
+}
 
-/// A slot of the arena.
-pub struct ArenaFrame(&'static mut [u8; STRIDE]);
+const _: () = assert!(size_of::<Slot>() == 2368, "as rte_pktmbuf_pool_create spaces its buffers");
+
+/// Data begins after DPDK's 128 bytes of headroom.
+const HEADROOM: u16 = 128;
+
+/// One frame, in its slot.
+pub struct ArenaFrame(&'static mut Slot);
 
 impl ArenaFrame {
-    #[inline(always)]
-    fn field(&self, at: usize) -> usize {
-        usize::from(u16::from_ne_bytes([self.0[at], self.0[at + 1]]))
-    }
-
     /// Where the data is: read from the header, as of an mbuf.
     #[inline(always)]
     fn place(&self) -> Range<usize> {
-        let start = BUFFER_AT + self.field(DATA_OFFSET_AT);
-        start..start + self.field(DATA_LEN_AT)
+        let start = usize::from(self.0.data_offset);
+        start..start + usize::from(self.0.data_len)
     }
 
     /// Has the frame hold `bytes`, as a network card writes them.
     pub fn fill(&mut self, bytes: &[u8]) {
-        let start = BUFFER_AT + usize::from(DATA_OFFSET);
-        self.0[start..start + bytes.len()].copy_from_slice(bytes);
-        self.0[DATA_OFFSET_AT..DATA_OFFSET_AT + 2].copy_from_slice(&DATA_OFFSET.to_ne_bytes());
-        self.0[DATA_LEN_AT..DATA_LEN_AT + 2].copy_from_slice(&(bytes.len() as u16).to_ne_bytes());
+        self.0.data_offset = HEADROOM;
+        self.0.data_len = bytes.len() as u16;
+        self.bytes_mut().copy_from_slice(bytes);
     }
 }
 
 impl Frame for ArenaFrame {
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
-        &self.0[self.place()]
+        &self.0.buffer[self.place()]
     }
 
     #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
         let place = self.place();
-        &mut self.0[place]
+        &mut self.0.buffer[place]
     }
 }
 
@@ -63,8 +66,16 @@ pub struct ArenaQueues {
 
 impl ArenaQueues {
     pub fn new(frames: usize, port: PortId) -> Self {
-        let memory: &'static mut [u8] = Vec::leak(vec![0; frames * STRIDE]);
-        let done = memory.as_chunks_mut::<STRIDE>().0.iter_mut().map(ArenaFrame).collect();
+        let empty = Slot {
+            object: [0; 64],
+            before_offset: [0; 16],
+            data_offset: 0,
+            before_len: [0; 22],
+            data_len: 0,
+            rest: [0; 86],
+            buffer: [0; 2176],
+        };
+        let done = Vec::leak(vec![empty; frames]).iter_mut().map(ArenaFrame).collect();
         Self { waiting: Vec::with_capacity(frames / BURST_MAX + 1), port, done }
     }
 

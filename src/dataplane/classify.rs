@@ -2,11 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use super::lanes::{LaneSet, Lanes, Ours, Outcome, Source};
+use super::lanes::{LaneSet, Lanes, Ours, Outcome, Source, numbered};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{
-    EndpointKey, FlowKey, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian, parse,
+    EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian, parse,
 };
 use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient};
 use crate::wire::ethernet;
@@ -33,23 +33,20 @@ struct Client {
 impl Lanes {
     /// Reads every frame's headers, and finds out which frontend it is for. What is for none is left for the
     /// next stages, the plain packets apart from all other frames.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn find_clients<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
         let (mut strangers, mut rest) = (LaneSet::default(), LaneSet::default());
-        let (by_frontend, frontends) = (&world.by_frontend, &*world.frontends);
         // There is a pattern for each port.
         let Some(pattern) = world.patterns.get(source.port().index()) else { return };
-        for (lane, frame) in Self::numbered(burst) {
+        for (lane, frame) in numbered(burst) {
             let Some(packet) = PlainPacket::parse(frame.bytes(), pattern) else {
                 rest.insert(lane);
                 continue;
             };
-            if let Some(id) = by_frontend.get(packet.destination().0)
-                && let Some(frontend) = frontends.get(id as usize)
-            {
+            if let Some(word) = world.by_frontend.get(packet.destination().0).map(FrontendWord) {
                 let client = packet.client_word();
-                self.keys[lane.index()] = FlowKey::of_client(client, id);
-                self.hashes[lane.index()] = client ^ frontend.flow_seed;
+                self.keys[lane.index()] = word.key(client);
+                self.hashes[lane.index()] = word.to_hash(client);
                 self.tcp_flags[lane.index()] = packet.tcp_flags;
             } else {
                 strangers.insert(lane);
@@ -64,9 +61,9 @@ impl Lanes {
     pub(super) fn find_responses<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
         self.responses = self.strangers;
         for lane in self.strangers {
-            let packet = burst.get(lane.as_usize()).and_then(|frame| PlainPacket::parsed(frame.bytes()));
+            let packet = burst.get(lane.index()).and_then(|frame| PlainPacket::parsed(frame.bytes()));
             let backend = packet.and_then(|packet| {
-                let id = BackendId(world.by_response.get(packet.source().0)?);
+                let id = world.responder_at(packet.source())?;
                 let to = packet.destination_address();
                 let is_fine = is_behind(world.to_client.get(id.index())?, source)
                     && world.local(to).is_none()
@@ -89,7 +86,7 @@ impl Lanes {
     #[inline(always)]
     pub(super) fn sort_rest<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
         for lane in self.rest {
-            let (Some(frame), Some(link)) = (burst.get(lane.as_usize()), world.port(source.port())) else {
+            let (Some(frame), Some(link)) = (burst.get(lane.index()), world.port(source.port())) else {
                 continue;
             };
             match classify_rare(frame.bytes(), link, source, world) {

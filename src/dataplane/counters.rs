@@ -125,16 +125,16 @@ impl WorkerCounters {
         self.flows.get(id.index())
     }
 
-    /// What the first `len` backends got, by [`BackendId::index`].
+    /// What the backends got, by [`BackendId::index`].
     #[inline(always)]
-    pub(super) fn to_backend(&self, len: usize) -> &[Traffic] {
-        self.to_backend.get(..len).unwrap_or_default()
+    pub(super) fn to_backend(&self) -> &[Traffic] {
+        &self.to_backend
     }
 
-    /// What the first `len` backends gave, by [`BackendId::index`].
+    /// What the backends gave, by [`BackendId::index`].
     #[inline(always)]
-    pub(super) fn to_client(&self, len: usize) -> &[Traffic] {
-        self.to_client.get(..len).unwrap_or_default()
+    pub(super) fn to_client(&self) -> &[Traffic] {
+        &self.to_client
     }
 
     #[inline]

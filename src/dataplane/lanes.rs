@@ -83,19 +83,13 @@ const EVENTS_MAX: usize = BURST_MAX + WANTED_MAX;
 
 /// The position of a frame in its burst.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Lane(u8);
+pub(super) struct Lane(usize);
 
 impl Lane {
-    /// The lane as an index of something whose length is checked.
-    #[inline(always)]
-    pub(super) fn as_usize(self) -> usize {
-        usize::from(self.0)
-    }
-
-    /// The lane as an index, which the compiler can see to be in range.
+    /// The lane as an index. Where the compiler knows where the lane is from it sees that nothing is masked.
     #[inline(always)]
     pub(super) fn index(self) -> usize {
-        usize::from(self.0) & (BURST_MAX - 1)
+        self.0 & (BURST_MAX - 1)
     }
 }
 
@@ -128,6 +122,16 @@ impl LaneSet {
     }
 
     #[inline(always)]
+    pub(super) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline(always)]
+    pub(super) fn has(self, lane: Lane) -> bool {
+        self.0 >> lane.index() & 1 == 1
+    }
+
+    #[inline(always)]
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -141,7 +145,7 @@ impl Iterator for LaneSet {
     fn next(&mut self) -> Option<Lane> {
         let bits = NonZeroU64::new(self.0)?;
         self.0 &= self.0 - 1;
-        Some(Lane(bits.trailing_zeros() as u8))
+        Some(Lane(bits.trailing_zeros() as usize))
     }
 }
 
@@ -192,10 +196,11 @@ impl Default for Lanes {
 /// What becomes of the frames of a burst.
 pub struct Outcomes {
     len: usize,
-    by_lane: [Outcome; BURST_MAX],
-    forwarded: usize,
-    /// A bit for each port that frames are forwarded to.
-    forwarded_to: u32,
+    /// Frames that are forwarded, to the ports of `ports`.
+    forwarded: LaneSet,
+    ports: [PortId; BURST_MAX],
+    /// Of all others.
+    others: [Outcome; BURST_MAX],
     events: Vec<Event>,
     wanted: usize,
 }
@@ -214,9 +219,9 @@ impl Default for Outcomes {
     fn default() -> Self {
         Self {
             len: 0,
-            by_lane: [Outcome::Control; BURST_MAX],
-            forwarded: 0,
-            forwarded_to: 0,
+            forwarded: LaneSet::default(),
+            ports: [PortId(0); BURST_MAX],
+            others: [Outcome::Control; BURST_MAX],
             events: Vec::with_capacity(EVENTS_MAX),
             wanted: 0,
         }
@@ -230,30 +235,41 @@ impl Lanes {
         self.ours.clear();
         self.outcomes.len = len.min(BURST_MAX);
         // A frame that no stage decided on would be an error of ours; it must not leave.
-        self.outcomes.by_lane.fill(Outcome::Drop(DropReason::NotOurs));
+        self.outcomes.others.fill(Outcome::Drop(DropReason::NotOurs));
         self.outcomes.wanted = 0;
-        self.outcomes.forwarded = 0;
-        self.outcomes.forwarded_to = 0;
+        self.outcomes.forwarded = LaneSet::default();
         self.outcomes.events.clear();
-    }
-
-    /// The frames of the burst with their lanes, in order.
-    #[inline(always)]
-    pub(super) fn numbered<F>(burst: &[F]) -> impl Iterator<Item = (Lane, &F)> {
-        (0u8..BURST_MAX as u8).map(Lane).zip(burst)
     }
 }
 
+/// The frames of the burst with their lanes, in order.
+#[inline(always)]
+pub(super) fn numbered<F>(burst: &[F]) -> impl Iterator<Item = (Lane, &F)> {
+    (0..burst.len().min(BURST_MAX)).map(|i| (Lane(i), &burst[i]))
+}
+
 impl Outcomes {
+    /// How many frames there were.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// What becomes of each frame, in their order.
-    pub fn by_lane(&self) -> &[Outcome] {
-        self.by_lane.get(..self.len).unwrap_or_default()
+    pub fn by_lane(&self) -> impl Iterator<Item = Outcome> {
+        (0..self.len.min(BURST_MAX)).map(|i| {
+            let is_forwarded = self.forwarded.has(Lane(i));
+            if is_forwarded { Outcome::Forward(self.ports[i]) } else { self.others[i] }
+        })
     }
 
     /// The port that all frames of the burst leave by, if that is what becomes of them.
     pub fn all_forwarded_to(&self) -> Option<PortId> {
-        let is_one = self.forwarded == self.len && self.forwarded_to.is_power_of_two();
-        is_one.then(|| PortId(self.forwarded_to.trailing_zeros() as u8))
+        let ports = self.ports.get(..self.len)?;
+        let first = *ports.first()?;
+        // All are compared, side by side, which is faster than to stop at the first that differs.
+        let is_one = ports.iter().fold(true, |is_one, port| is_one & (*port == first));
+        (is_one && self.forwarded == LaneSet::first(self.len)).then_some(first)
     }
 
     /// What the management thread should know.
@@ -263,13 +279,19 @@ impl Outcomes {
 
     #[inline(always)]
     pub(super) fn decide(&mut self, lane: Lane, outcome: Outcome) {
-        self.by_lane[lane.index()] = outcome;
+        self.others[lane.index()] = outcome;
     }
 
-    /// Forwards frames, one after the other.
+    /// Where the frame leaves if it is forwarded; [`Self::forward_all`] makes it so.
     #[inline(always)]
-    pub(super) fn forwarding(&mut self) -> Forwarding<'_> {
-        Forwarding { forwarded: 0, to: 0, outcomes: self }
+    pub(super) fn set_port(&mut self, lane: Lane, port: PortId) {
+        self.ports[lane.index()] = port;
+    }
+
+    /// Forwards the frames to the ports that have been set.
+    #[inline(always)]
+    pub(super) fn forward_all(&mut self, lanes: LaneSet) {
+        self.forwarded = self.forwarded.with(lanes);
     }
 
     /// Remembers what a neighbour has shown.
@@ -287,29 +309,5 @@ impl Outcomes {
             self.wanted += 1;
             self.tell(event);
         }
-    }
-}
-
-/// Counts in registers while it forwards, and says what was forwarded when it is dropped.
-pub(super) struct Forwarding<'a> {
-    forwarded: usize,
-    to: u32,
-    pub(super) outcomes: &'a mut Outcomes,
-}
-
-impl Forwarding<'_> {
-    #[inline(always)]
-    pub(super) fn forward(&mut self, lane: Lane, port: PortId) {
-        self.outcomes.by_lane[lane.index()] = Outcome::Forward(port);
-        self.forwarded += 1;
-        self.to |= 1 << (port.0 & 31);
-    }
-}
-
-impl Drop for Forwarding<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.outcomes.forwarded += self.forwarded;
-        self.outcomes.forwarded_to |= self.to;
     }
 }

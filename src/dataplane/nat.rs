@@ -5,11 +5,11 @@ use std::net::Ipv4Addr;
 use zerocopy::FromBytes;
 
 use super::counters::{Traffic, WorkerCounters};
-use super::lanes::{Forwarding, Lane, Lanes, Outcome, Outcomes};
+use super::lanes::{Lane, Lanes, Outcome, Outcomes};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::snapshot::{Hop, NextHop, Rewrite, Snapshot};
-use crate::wire::plain::EthernetIpv4;
+use crate::wire::plain::{EthernetIpv4, PlainHeadersMut};
 use crate::wire::{ipv4, l4};
 
 /// The way from a client to its backend.
@@ -19,27 +19,34 @@ const TO_CLIENT: bool = false;
 
 impl Lanes {
     /// Rewrites clients' packets, decides where they leave, and counts them for the backend.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn rewrite_clients<F: Frame>(
         &mut self,
         burst: &mut [F],
         world: &Snapshot,
         counters: &WorkerCounters,
     ) {
-        let mut forwarding = self.outcomes.forwarding();
-        let backends = &*world.to_backend;
-        let counters = counters.to_backend(backends.len());
+        let (backends, counters) = equally_long(&world.to_backend, counters.to_backend());
+        let mut forwarded = self.clients;
         for lane in self.clients {
             let id = self.backends[lane.index()];
-            // For some, none was chosen: their outcome stands.
-            let (Some(backend), Some(counters)) = (backends.get(id.index()), counters.get(id.index())) else {
-                continue;
-            };
-            let Some(frame) = burst.get_mut(lane.as_usize()) else { continue };
-            let next_hop = || world.backend(id).map_or(NextHop::NO_ROUTE, |backend| backend.next_hop);
-            let way = Way { hop: &backend.hop, rewrite: &backend.rewrite, counters };
-            way.take::<TO_BACKEND>(&mut forwarding, lane, frame.bytes_mut(), next_hop);
+            if let Some(backend) = backends.get(id.index())
+                && let Some(counters) = counters.get(id.index())
+                && let Some(frame) = burst.get_mut(lane.index())
+            {
+                self.outcomes.set_port(lane, backend.hop.port);
+                let way = Way { hop: &backend.hop, rewrite: &backend.rewrite, counters };
+                if let Err(refusal) = way.take::<TO_BACKEND>(frame.bytes_mut()) {
+                    forwarded.remove(lane);
+                    let next_hop = world.backend(id).map_or(NextHop::NO_ROUTE, |backend| backend.next_hop);
+                    refuse(&mut self.outcomes, lane, refusal, &next_hop);
+                }
+            } else {
+                // None was chosen, and the outcome stands.
+                forwarded.remove(lane);
+            }
         }
+        self.outcomes.forward_all(forwarded);
     }
 
     /// Rewrites responses, decides where they leave, and counts them for the backend.
@@ -50,15 +57,13 @@ impl Lanes {
         world: &Snapshot,
         counters: &WorkerCounters,
     ) {
-        let mut forwarding = self.outcomes.forwarding();
-        let backends = &*world.to_client;
-        let counters = counters.to_client(backends.len());
+        let (backends, counters) = equally_long(&world.to_client, counters.to_client());
+        let mut forwarded = self.responses;
         for lane in self.responses {
             let id = self.backends[lane.index()];
-            let (Some(backend), Some(counters)) = (backends.get(id.index()), counters.get(id.index())) else {
-                continue;
-            };
-            let Some(frame) = burst.get_mut(lane.as_usize()) else { continue };
+            let Some(backend) = backends.get(id.index()) else { continue };
+            let Some(counters) = counters.get(id.index()) else { continue };
+            let Some(frame) = burst.get_mut(lane.index()) else { continue };
             let destination = destination(frame.bytes());
             let made;
             let next_hop = match world.routes.resolved(destination) {
@@ -68,10 +73,22 @@ impl Lanes {
                     &made
                 }
             };
+            self.outcomes.set_port(lane, next_hop.hop.port);
             let way = Way { hop: &next_hop.hop, rewrite: &backend.rewrite, counters };
-            way.take::<TO_CLIENT>(&mut forwarding, lane, frame.bytes_mut(), || *next_hop);
+            if let Err(refusal) = way.take::<TO_CLIENT>(frame.bytes_mut()) {
+                forwarded.remove(lane);
+                refuse(&mut self.outcomes, lane, refusal, next_hop);
+            }
         }
+        self.outcomes.forward_all(forwarded);
     }
+}
+
+/// The two up to the length of the shorter: an index of one is an index of the other then.
+#[inline(always)]
+fn equally_long<'a, T, U>(a: &'a [T], b: &'a [U]) -> (&'a [T], &'a [U]) {
+    let len = a.len().min(b.len());
+    (a.get(..len).unwrap_or_default(), b.get(..len).unwrap_or_default())
 }
 
 /// The address a parsed packet goes to.
@@ -82,54 +99,50 @@ fn destination(frame: &[u8]) -> Ipv4Addr {
 }
 
 /// What a packet needs on its way.
+#[derive(Clone, Copy)]
 struct Way<'a> {
     hop: &'a Hop,
     rewrite: &'a Rewrite,
     counters: &'a Traffic,
 }
 
-impl Way<'_> {
-    /// Rewrites the packet and sends it on its way, if it can go there. `next_hop` is the one that `hop` is a
-    /// part of.
-    #[inline(always)]
-    fn take<const WAY: bool>(
-        &self,
-        forwarding: &mut Forwarding<'_>,
-        lane: Lane,
-        frame: &mut [u8],
-        next_hop: impl FnOnce() -> NextHop,
-    ) {
-        let Ok((network, rest)) = EthernetIpv4::mut_from_prefix(frame) else { return };
-        let total_len = u16::from_be_bytes(network.total_len);
-        if network.ttl <= 1 {
-            forwarding.outcomes.decide(lane, Outcome::Drop(DropReason::TtlExceeded));
-            return;
-        }
-        if total_len > self.hop.mtu {
-            refuse(forwarding.outcomes, lane, &next_hop());
-            return;
-        }
-        forwarding.forward(lane, self.hop.port);
-        self.counters.count(total_len);
-        match rest.first_chunk_mut::<{ l4::TCP_HEADER_LEN }>() {
-            // The same as for others, where the compiler knows all offsets.
-            Some(segment) if network.is_without_options() => self.translate::<WAY>(network, segment),
-            _ => self.translate_any::<WAY>(network, rest),
-        }
-    }
+/// Why a packet cannot go its way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// It has come too far.
+    Ttl,
+    /// It does not fit, or nothing does.
+    Mtu,
+}
 
-    /// Packets with IPv4 options, and very short ones.
-    #[cold]
-    fn translate_any<const WAY: bool>(&self, network: &mut EthernetIpv4, rest: &mut [u8]) {
-        let options_len = (usize::from(network.version_and_len & 15) * 4).saturating_sub(ipv4::HEADER_LEN);
-        self.translate::<WAY>(network, rest.get_mut(options_len..).unwrap_or_default());
+impl Way<'_> {
+    /// Rewrites the packet and counts it, if it can go this way.
+    #[inline(always)]
+    fn take<const WAY: bool>(self, frame: &mut [u8]) -> Result<(), Refusal> {
+        match PlainHeadersMut::of(frame) {
+            // The same as for others, where the compiler knows all offsets.
+            Some(PlainHeadersMut { network, segment }) => self.translate::<WAY>(network, segment),
+            None => take_any::<WAY>(self.hop, self.rewrite, self.counters, frame),
+        }
     }
 
     /// The two checksums change by the differences that were worked out with the configuration (RFC 1624),
     /// the rest is written over.
     #[inline(always)]
-    fn translate<const WAY: bool>(&self, network: &mut EthernetIpv4, segment: &mut [u8]) {
-        let Self { hop, rewrite, .. } = self;
+    fn translate<const WAY: bool>(
+        self,
+        network: &mut EthernetIpv4,
+        segment: &mut [u8],
+    ) -> Result<(), Refusal> {
+        let Self { hop, rewrite, counters } = self;
+        let total_len = u16::from_be_bytes(network.total_len);
+        if network.ttl <= 1 {
+            return Err(Refusal::Ttl);
+        }
+        if total_len > hop.mtu {
+            return Err(Refusal::Mtu);
+        }
+        counters.count(total_len);
         network.ethernet = hop.addresses.0;
         network.ttl -= 1;
         network.checksum = rewrite.ip.apply(network.checksum);
@@ -142,17 +155,46 @@ impl Way<'_> {
         }
         // The protocol changes from packet to packet: it decides on a place, not on a way through the code.
         let at = usize::from(rewrite.checksum_at);
-        let old = read(segment, at);
-        if old != NO_CHECKSUM || !rewrite.is_udp {
-            let new = rewrite.l4.apply(old);
-            write(segment, at, if new == NO_CHECKSUM { rewrite.zero_checksum } else { new });
+        if let Some(field) = segment.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+            update(field, rewrite);
         }
+        Ok(())
     }
 }
 
-/// A packet that does not fit, or that cannot go where it should.
+/// Packets with IPv4 options, and very short ones.
 #[cold]
-fn refuse(outcomes: &mut Outcomes, lane: Lane, next_hop: &NextHop) {
+fn take_any<const WAY: bool>(
+    hop: &Hop,
+    rewrite: &Rewrite,
+    counters: &Traffic,
+    frame: &mut [u8],
+) -> Result<(), Refusal> {
+    let (network, rest) = EthernetIpv4::mut_from_prefix(frame).map_err(|_| Refusal::Mtu)?;
+    let options_len = (usize::from(network.version_and_len & 15) * 4).saturating_sub(ipv4::HEADER_LEN);
+    let segment = rest.get_mut(options_len..).unwrap_or_default();
+    Way { hop, rewrite, counters }.translate::<WAY>(network, segment)
+}
+
+/// The checksum of TCP or UDP, after the rewrite.
+#[inline(always)]
+fn update(field: &mut [u8; 2], rewrite: &Rewrite) {
+    if *field == NO_CHECKSUM && rewrite.is_udp {
+        return;
+    }
+    *field = rewrite.l4.apply(*field);
+    if *field == NO_CHECKSUM {
+        *field = rewrite.zero_checksum;
+    }
+}
+
+/// A packet that cannot go where it should.
+#[cold]
+fn refuse(outcomes: &mut Outcomes, lane: Lane, refusal: Refusal, next_hop: &NextHop) {
+    if refusal == Refusal::Ttl {
+        outcomes.decide(lane, Outcome::Drop(DropReason::TtlExceeded));
+        return;
+    }
     if let Some((port, address)) = next_hop.wanted() {
         outcomes.want(port, address);
     }
@@ -161,12 +203,6 @@ fn refuse(outcomes: &mut Outcomes, lane: Lane, next_hop: &NextHop) {
 
 /// What a UDP datagram has whose sender made no checksum (RFC 768).
 const NO_CHECKSUM: [u8; 2] = [0, 0];
-
-/// Two bytes at `at`; zeros past the end, where no parsed header is.
-#[inline(always)]
-fn read(segment: &[u8], at: usize) -> [u8; 2] {
-    segment.get(at..).and_then(|rest| rest.first_chunk().copied()).unwrap_or_default()
-}
 
 #[inline(always)]
 fn write(segment: &mut [u8], at: usize, bytes: [u8; 2]) {

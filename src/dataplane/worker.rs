@@ -203,7 +203,7 @@ impl<F: crate::io::Frame> Outbox<F> {
             return;
         }
         for (frame, outcome) in burst.drain(..).zip(outcomes.by_lane()) {
-            match *outcome {
+            match outcome {
                 Outcome::Forward(port) => self.send(port, FrameKind::Forwarded, frame),
                 Outcome::Answer(port) => self.send(port, FrameKind::Answer, frame),
                 Outcome::Control => self.counters.other.controlled.add(1),

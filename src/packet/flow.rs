@@ -26,14 +26,7 @@ impl FlowKey {
     /// `frontend` is the index of the frontend, below 65,535.
     #[inline]
     pub fn new(client: Ipv4Addr, client_port: u16, frontend: u16) -> Self {
-        Self::of_client(Self::client_word(client, client_port), frontend.into())
-    }
-
-    /// The same, from the client's part.
-    #[inline(always)]
-    pub fn of_client(client_word: u64, frontend: u32) -> Self {
-        // One more than the index, so that a key of all zeros can mean "no flow".
-        Self(client_word | (u64::from(frontend) + 1))
+        FrontendWord::new(frontend, 0).key(Self::client_word(client, client_port))
     }
 
     /// The client's address and port, where they stand in a key.
@@ -65,6 +58,41 @@ impl FlowKey {
     }
 }
 
+/// What a flow takes from its frontend: the frontend's part of the key in the low 16 bits, and above them what
+/// is mixed into the client's address and port before hashing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrontendWord(pub u64);
+
+impl FrontendWord {
+    /// `frontend` is the index of the frontend, below 65,535.
+    pub fn new(frontend: u16, seed: u64) -> Self {
+        // One more than the index, so that a key of all zeros can mean "no flow".
+        Self(Self::seed(seed) | (u64::from(frontend) + 1))
+    }
+
+    /// As much of `seed` as there is room for.
+    pub fn seed(seed: u64) -> u64 {
+        seed & !0xffff
+    }
+
+    /// The index of the frontend.
+    pub fn frontend(self) -> u16 {
+        (self.0 as u16).wrapping_sub(1)
+    }
+
+    /// The key of a flow from the client of [`FlowKey::client_word`].
+    #[inline(always)]
+    pub fn key(self, client_word: u64) -> FlowKey {
+        FlowKey(client_word | self.0 & 0xffff)
+    }
+
+    /// What is hashed of that flow. It says nothing of the index, which differs from process to process.
+    #[inline(always)]
+    pub fn to_hash(self, client_word: u64) -> u64 {
+        (client_word ^ self.0) & !0xffff
+    }
+}
+
 #[inline(always)]
 fn address_word(address: Ipv4Addr) -> u64 {
     u64::from(u32::from_le_bytes(address.octets()))
@@ -85,5 +113,9 @@ mod tests {
         assert_eq!((key.client_address(), key.client_port()), (Ipv4Addr::new(192, 0, 2, 7), 40_001));
         assert_eq!(key.frontend(), 65_534);
         assert_eq!(key.client() & 0xffff, 0);
+        let word = FrontendWord::new(65_534, 0x1234_5678_9abc_def0);
+        assert_eq!(word.key(key.client()), key);
+        assert_eq!(word.frontend(), 65_534);
+        assert_eq!(word.to_hash(key.client()), key.client() ^ FrontendWord::seed(0x1234_5678_9abc_def0));
     }
 }

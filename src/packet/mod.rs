@@ -7,7 +7,7 @@ mod plain;
 mod siphash;
 mod words;
 
-pub use flow::{EndpointKey, FlowKey};
+pub use flow::{EndpointKey, FlowKey, FrontendWord};
 pub use parse::{Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse};
 pub use plain::PlainPacket;
 pub use siphash::SipHash;

@@ -5,14 +5,14 @@ use std::hint::select_unpredictable;
 use std::net::Ipv4Addr;
 
 use super::EndpointKey;
-use crate::wire::l4::{self, TcpFlags};
-use crate::wire::plain::{Pattern, PlainHeaders};
+use crate::wire::l4::TcpFlags;
+use crate::wire::plain::{Pattern, PlainHeaders, PlainWords};
 use crate::wire::{ethernet, ipv4};
 
 /// TCP or UDP in IPv4 without options, whose headers lie whole within the frame and are sound.
 #[derive(Clone, Copy)]
-pub struct PlainPacket<'a> {
-    headers: &'a PlainHeaders,
+pub struct PlainPacket {
+    words: PlainWords,
     /// All clear for UDP.
     pub tcp_flags: TcpFlags,
 }
@@ -20,91 +20,67 @@ pub struct PlainPacket<'a> {
 /// Ports, the half of them that is the destination's.
 const DESTINATION_PORT: u32 = 0xffff_0000;
 
-/// What is sound of a protocol's header. The protocol changes from packet to packet and cannot be predicted, so
-/// it decides on numbers and not on a way through the code.
-#[derive(Clone, Copy)]
-#[repr(align(16))]
-struct Soundness {
-    /// What the header claims is there, at least.
-    claimed_min: u32,
-    /// Bytes of the packet beyond that, at most.
-    slack_max: u32,
-    /// A bit for each combination of TCP's flags that makes no sense.
-    nonsense: u32,
-    /// What is taken of TCP's flags.
-    flags: u8,
-}
-
-/// By protocol. Packets of others than TCP and UDP are never sound here.
-const SOUNDNESS: [Soundness; 256] = {
-    let neither = Soundness { claimed_min: u32::MAX, slack_max: 0, nonsense: 0, flags: 0 };
-    let (tcp_min, udp_min) = (l4::TCP_HEADER_LEN as u32, l4::UDP_HEADER_LEN as u32);
-    let mut table = [neither; 256];
-    table[ipv4::PROTOCOL_TCP as usize] =
-        Soundness { claimed_min: tcp_min, slack_max: u16::MAX as u32, nonsense: l4::NONSENSE, flags: 0xff };
-    // A datagram claims it all, and has no flags.
-    table[ipv4::PROTOCOL_UDP as usize] =
-        Soundness { claimed_min: udp_min, slack_max: 0, nonsense: 0, flags: 0 };
-    table
-};
-
-impl<'a> PlainPacket<'a> {
+impl PlainPacket {
     /// The packet in `frame`, if it is plain and of `pattern`.
     #[inline(always)]
-    pub fn parse(frame: &'a [u8], pattern: &Pattern) -> Option<Self> {
+    pub fn parse(frame: &[u8], pattern: &Pattern) -> Option<Self> {
         let headers = PlainHeaders::of(frame)?;
-        let total_len = u32::from(headers.total_len());
+        let words = headers.words();
+        let total_len = u32::from(words.total_len());
         let fits = total_len as usize <= frame.len() - ethernet::HEADER_LEN;
-        if !pattern.fits(headers) || !fits || !headers.ipv4_checksum_is_right() {
+        if !fits || !words.checksum_is_right() || !pattern.fits(headers) {
             return None;
         }
-        let protocol = headers.protocol();
-        let Soundness { claimed_min, slack_max, nonsense, flags } = SOUNDNESS[usize::from(protocol)];
+        // The protocol changes from packet to packet and cannot be predicted: it decides on numbers, not on a
+        // way through the code.
+        let sound = pattern.soundness(words.protocol());
         let udp_len = u32::from(headers.udp_len.get().swap_bytes());
         let tcp_len = u32::from(headers.tcp_offset >> 4) * 4;
-        let claimed = select_unpredictable(protocol == ipv4::PROTOCOL_UDP, udp_len, tcp_len);
+        let claimed = select_unpredictable(sound.is_udp, udp_len, tcp_len);
         let slack = total_len.wrapping_sub(claimed + ipv4::HEADER_LEN as u32);
-        let tcp_flags = TcpFlags(headers.tcp_flags & flags);
-        let is_sound = claimed >= claimed_min && slack <= slack_max && !tcp_flags.are_in(nonsense);
-        is_sound.then_some(Self { headers, tcp_flags })
+        let tcp_flags = TcpFlags(headers.tcp_flags & sound.flags);
+        let is_sound =
+            claimed >= sound.claimed_min && slack <= sound.slack_max && !tcp_flags.are_in(sound.nonsense);
+        is_sound.then_some(Self { words, tcp_flags })
     }
 
     /// The packet in a frame that has been parsed; what there is of TCP's flags is not looked at again.
     #[inline(always)]
-    pub fn parsed(frame: &'a [u8]) -> Option<Self> {
-        PlainHeaders::of(frame).map(|headers| Self { headers, tcp_flags: TcpFlags::default() })
+    pub fn parsed(frame: &[u8]) -> Option<Self> {
+        let words = PlainHeaders::of(frame)?.words();
+        Some(Self { words, tcp_flags: TcpFlags::default() })
     }
 
     /// Where it goes.
     #[inline(always)]
     pub fn destination(&self) -> EndpointKey {
-        let address = u64::from(self.headers.destination_word()) << 32;
-        let port = u64::from(self.headers.ports.get() & DESTINATION_PORT);
-        EndpointKey(address | port | u64::from(self.headers.protocol()))
+        let address = u64::from(self.words.destination) << 32;
+        let port = u64::from(self.words.ports & DESTINATION_PORT);
+        EndpointKey(address | port | u64::from(self.words.protocol()))
     }
 
     /// Where it comes from.
     #[inline(always)]
     pub fn source(&self) -> EndpointKey {
-        EndpointKey(self.client_word() | u64::from(self.headers.protocol()))
+        EndpointKey(self.client_word() | u64::from(self.words.protocol()))
     }
 
     /// Its source as the client of a flow; see [`FlowKey::client_word`](super::FlowKey::client_word).
     #[inline(always)]
     pub fn client_word(&self) -> u64 {
-        self.headers.source_high() | u64::from(self.headers.ports.get() << 16)
+        self.words.source_high() | u64::from(self.words.ports << 16)
     }
 
     /// Whom it is for.
     #[inline(always)]
     pub fn destination_address(&self) -> Ipv4Addr {
-        self.headers.destination_word().to_le_bytes().into()
+        self.words.destination.to_le_bytes().into()
     }
 
     /// Zero if the port is.
     #[inline(always)]
     pub fn destination_port_word(&self) -> u32 {
-        self.headers.ports.get() & DESTINATION_PORT
+        self.words.ports & DESTINATION_PORT
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
 use crate::maglev::{self, Preference};
-use crate::packet::{EndpointKey, SipHash};
+use crate::packet::{EndpointKey, FrontendWord, SipHash};
 use crate::tick;
 use crate::wire::plain::Pattern;
 use crate::wire::{MacAddr, Protocol};
@@ -99,8 +99,8 @@ impl Compiler {
             generation: self.generation,
             hash: self.hash,
             by_frontend: WordMap::new(frontends.iter().filter_map(|endpoint| {
-                let id = self.ids.frontend(*endpoint)?;
-                Some((endpoint_key(*endpoint), id.0.into()))
+                let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
+                Some((endpoint_key(*endpoint), word.0))
             })),
             by_response: self.responses(&frontends),
             locals: locals(model),
@@ -150,7 +150,7 @@ impl Compiler {
 
     /// The destination's part of the hash of a flow: address, port and protocol.
     fn flow_seed(&self, endpoint: Endpoint) -> u64 {
-        self.hash.word(endpoint_key(endpoint) | 0x0500)
+        FrontendWord::seed(self.hash.word(endpoint_key(endpoint) | 0x0500))
     }
 
     fn frontend_records(&self, model: &Model, selectors: Vec<Selector>) -> Box<[Frontend]> {
@@ -224,7 +224,7 @@ impl Compiler {
         let served = || self.ids.backends().filter(|(identity, _)| frontends.contains(&identity.frontend));
         let first = served().filter(|(_, id)| lingering.contains(id));
         let then = served().filter(|(_, id)| !lingering.contains(id));
-        WordMap::new(first.chain(then).map(|(identity, id)| (response_key(&identity), id.0)))
+        WordMap::new(first.chain(then).map(|(identity, id)| (response_key(&identity), id.0.into())))
     }
 }
 
@@ -294,7 +294,7 @@ fn select_seed(hash: &SipHash, rule: &config::Rule) -> Option<u64> {
 fn locals(model: &Model) -> WordMap {
     let frontends = model.rules.iter().map(|rule| (address_key(rule.frontend.address), ANY_PORT));
     let own =
-        model.ports.iter().zip(0u32..).flat_map(|(port, index)| {
+        model.ports.iter().zip(0u64..).flat_map(|(port, index)| {
             port.addresses.iter().map(move |cidr| (address_key(cidr.address), index))
         });
     WordMap::new(frontends.chain(own))

@@ -26,7 +26,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::Endpoint;
 use crate::io::PortId;
-use crate::packet::{EndpointKey, FlowKey, SipHash};
+use crate::packet::{EndpointKey, FlowKey, FrontendWord, SipHash};
 use crate::wire::plain::Pattern;
 
 /// The position of a frontend's record. Stable while any flow refers to it.
@@ -63,7 +63,7 @@ pub struct Snapshot {
     pub generation: u64,
     /// The keyed hash, the same in all generations.
     pub hash: SipHash,
-    /// Endpoint → frontend.
+    /// Endpoint → [`FrontendWord`].
     pub(crate) by_frontend: WordMap,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
@@ -86,7 +86,7 @@ pub struct Snapshot {
 }
 
 /// The value in [`Snapshot::locals`] of an address that is ours on all ports: a frontend's.
-pub(crate) const ANY_PORT: u32 = u32::MAX;
+pub(crate) const ANY_PORT: u64 = u64::MAX;
 
 /// A frontend, as the path sees it.
 pub struct Frontend {
@@ -120,13 +120,13 @@ impl Snapshot {
     /// The frontend that takes packets to `key`.
     #[inline]
     pub fn frontend_at(&self, key: EndpointKey) -> Option<FrontendId> {
-        self.by_frontend.get(key.0).map(|id| FrontendId(id as u16))
+        self.by_frontend.get(key.0).map(|word| FrontendId(FrontendWord(word).frontend()))
     }
 
     /// The backend whose responses come from `key`.
     #[inline]
     pub(crate) fn responder_at(&self, key: EndpointKey) -> Option<BackendId> {
-        self.by_response.get(key.0).map(BackendId)
+        self.by_response.get(key.0).map(|id| BackendId(id as u32))
     }
 
     /// The record of a frontend; `None` for an id that this generation does not hold.

@@ -123,7 +123,7 @@ impl Routes {
         let mut macs = Vec::new();
         let index = |((port, address), mac): (&(PortId, Ipv4Addr), &MacAddr)| {
             macs.push(*mac);
-            (neighbour_key(*port, *address), macs.len() as u32 - 1)
+            (neighbour_key(*port, *address), macs.len() as u64 - 1)
         };
         let by_neighbour = WordMap::new(neighbours.known.iter().map(index).collect::<Vec<_>>());
         let mut routes = Self {

@@ -20,7 +20,7 @@ const LINE_KEYS: usize = 4;
 #[repr(align(64))]
 struct Line {
     keys: [u64; LINE_KEYS],
-    values: [u32; LINE_KEYS],
+    values: [u64; LINE_KEYS],
 }
 
 impl Default for WordMap {
@@ -31,8 +31,8 @@ impl Default for WordMap {
 
 impl WordMap {
     /// Of two entries with one key, the later wins. Zero keys are ignored.
-    pub fn new(entries: impl IntoIterator<Item = (u64, u32)>) -> Self {
-        let mut unique: Vec<(u64, u32)> = entries.into_iter().filter(|(key, _)| *key != 0).collect();
+    pub fn new(entries: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        let mut unique: Vec<(u64, u64)> = entries.into_iter().filter(|(key, _)| *key != 0).collect();
         unique.reverse();
         unique.sort_by_key(|(key, _)| *key);
         unique.dedup_by_key(|(key, _)| *key);
@@ -43,7 +43,7 @@ impl WordMap {
         map
     }
 
-    fn insert(&mut self, key: u64, value: u32) {
+    fn insert(&mut self, key: u64, value: u64) {
         let start = self.line_of(key);
         let (before, from_start) = self.lines.split_at_mut(start);
         for line in from_start.iter_mut().chain(before) {
@@ -64,7 +64,7 @@ impl WordMap {
 
     /// The value of `key`, which must not be zero. One cache line, rarely two.
     #[inline(always)]
-    pub fn get(&self, key: u64) -> Option<u32> {
+    pub fn get(&self, key: u64) -> Option<u64> {
         let line = self.lines.get(self.line_of(key))?;
         match position(&line.keys, key) {
             Some(place) => Some(line.values[place]),
@@ -75,7 +75,7 @@ impl WordMap {
     }
 
     #[cold]
-    fn get_beyond(&self, key: u64) -> Option<u32> {
+    fn get_beyond(&self, key: u64) -> Option<u64> {
         let (before, from_line) = self.lines.split_at(self.line_of(key));
         for line in from_line.iter().chain(before).skip(1) {
             if let Some(place) = line.keys.iter().position(|k| *k == key) {
@@ -103,10 +103,10 @@ mod tests {
     proptest! {
         #[test]
         fn it_answers_like_a_hash_map(
-            entries in proptest::collection::hash_map(any::<u64>(), any::<u32>(), 0..500),
+            entries in proptest::collection::hash_map(any::<u64>(), any::<u64>(), 0..500),
             absent in proptest::collection::vec(any::<u64>(), 0..100),
         ) {
-            let entries: HashMap<u64, u32> = entries.into_iter().filter(|(key, _)| *key != 0).collect();
+            let entries: HashMap<u64, u64> = entries.into_iter().filter(|(key, _)| *key != 0).collect();
             let map = WordMap::new(entries.clone());
             for key in entries.keys().chain(absent.iter().filter(|key| **key != 0)) {
                 prop_assert_eq!(map.get(*key), entries.get(key).copied());
@@ -117,8 +117,8 @@ mod tests {
     #[test]
     fn fifty_thousand_endpoints_in_a_row_take_some_tens_of_bytes_each() {
         let key = |i: u64| (0x0a00_0000 + i) << 32 | 8080 << 16 | 6;
-        let map = WordMap::new((0..50_000).map(|i| (key(i), i as u32)));
-        assert!((0..50_000).all(|i| map.get(key(i)) == Some(i as u32)));
+        let map = WordMap::new((0..50_000).map(|i| (key(i), i)));
+        assert!((0..50_000).all(|i| map.get(key(i)) == Some(i)));
         assert_eq!(map.get(key(50_000)), None);
         assert!(map.len_bytes() <= 50_000 * 96, "{} bytes", map.len_bytes());
     }
