@@ -2,11 +2,11 @@
 //! rule's Maglev table.
 
 use super::counters::WorkerCounters;
-use super::flow_table::{FlowTable, Found, Lines, Query, TURNS};
+use super::flow_table::{FlowTable, Found, Lines, Query, State, TURNS, Value};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome};
 use crate::drop_reason::DropReason;
-use crate::packet::flaw_of_source;
-use crate::snapshot::{BackendId, Leaving, Snapshot};
+use crate::packet::{FlowKey, flaw_of_source};
+use crate::snapshot::{BackendId, Frontend, Leaving, Snapshot};
 use crate::tick::Tick;
 use crate::wire::Protocol;
 
@@ -75,9 +75,9 @@ impl Lanes {
         self.misses = misses;
     }
 
-    /// Settles the rest, in the order of their arrival: flows in their second line, and new ones. A flow's
+    /// Settles the rest, in the order of their arrival: new flows, and those in their second line. A flow's
     /// packets are all settled here or none is, so that they leave in order.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn select(
         &mut self,
         flows: &mut FlowTable,
@@ -86,31 +86,36 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let mut lines = flows.open();
+        let mut created = 0;
         for lane in self.misses {
-            let Some(query) = self.query(lane, world, now) else { continue };
-            let found = lines.find(&query);
-            if found == Found::Stale {
-                lines.forget(&query, counters);
-            }
-            let chosen = match found {
-                Found::Backend(backend) => Ok(backend),
-                _ => choose(&query).inspect(|backend| {
-                    lines.record(&query, *backend, counters);
+            let (key, hash) = (self.keys[lane.index()], self.hashes[lane.index()]);
+            let Some(frontend) = world.frontend_of(key) else { continue };
+            let chosen = match lines.room_for(key, hash) {
+                // Nearly all: there is a place in the first line, and the flow is nowhere.
+                Some(place) => choose(key, hash, frontend, world).inspect(|backend| {
+                    let state = State::first(self.tcp_flags[lane.index()]);
+                    lines.fill(place, key, Value::new(*backend, state, false, now));
+                    if let Some(flows) = counters.flows(*backend) {
+                        flows.now.add(1);
+                        flows.ever.add(1);
+                    }
+                    created += 1;
                 }),
+                None => select_rare(&mut lines, &self.query(lane, frontend, world, now), counters),
             };
             match chosen {
                 Ok(backend) => self.backends[lane.index()] = backend,
                 Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
+        counters.flow.created.add(created);
     }
 
     #[inline(always)]
-    fn query<'a>(&self, lane: Lane, world: &'a Snapshot, now: Tick) -> Option<Query<'a>> {
+    fn query<'a>(&self, lane: Lane, frontend: &'a Frontend, world: &'a Snapshot, now: Tick) -> Query<'a> {
         let (key, hash) = (self.keys[lane.index()], self.hashes[lane.index()]);
-        let (flags, frontend) = (self.tcp_flags[lane.index()], world.frontend_of(key)?);
         let is_udp = frontend.endpoint.protocol == Protocol::Udp;
-        Some(Query { key, hash, flags, is_udp, frontend, world, now })
+        Query { key, hash, flags: self.tcp_flags[lane.index()], is_udp, frontend, world, now }
     }
 }
 
@@ -124,7 +129,8 @@ fn look_closer(
     now: Tick,
     counters: &WorkerCounters,
 ) -> BackendId {
-    let Some(query) = lanes.query(lane, world, now) else { return BackendId::NONE };
+    let Some(frontend) = world.frontend_of(lanes.keys[lane.index()]) else { return BackendId::NONE };
+    let query = lanes.query(lane, frontend, world, now);
     match lines.find_first(&query) {
         Found::Backend(backend) => return backend,
         // At once, so that the flow's next packets in this burst wait for the choice as well.
@@ -134,10 +140,31 @@ fn look_closer(
     BackendId::NONE
 }
 
+/// For flows that may be in their second line, or whose first line is full.
+#[inline(never)]
+fn select_rare(
+    lines: &mut Lines<'_>,
+    query: &Query<'_>,
+    counters: &WorkerCounters,
+) -> Result<BackendId, DropReason> {
+    match lines.find(query) {
+        Found::Backend(backend) => return Ok(backend),
+        Found::Stale => lines.forget(query, counters),
+        Found::Absent => {}
+    }
+    let backend = choose(query.key, query.hash, query.frontend, query.world)?;
+    lines.record(query, backend, counters);
+    Ok(backend)
+}
+
 /// A backend for a new flow.
 #[inline(always)]
-fn choose(query: &Query<'_>) -> Result<BackendId, DropReason> {
-    let Query { key, hash, frontend, world, .. } = query;
+fn choose(
+    key: FlowKey,
+    hash: u64,
+    frontend: &Frontend,
+    world: &Snapshot,
+) -> Result<BackendId, DropReason> {
     let client = key.client_address();
     // Looked at for new flows only, which suffices: no such flow ever becomes an old one.
     if let Some(flaw) = flaw_of_source(client, key.client_port()) {
@@ -147,7 +174,7 @@ fn choose(query: &Query<'_>) -> Result<BackendId, DropReason> {
     if world.local(client).is_some() {
         return Err(DropReason::MartianSource);
     }
-    let choice = frontend.selector.choose(&world.hash, *key, *hash).ok_or(DropReason::NoBackendAvailable)?;
+    let choice = frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
     // It would get a packet from itself, and answer itself.
     if world.to_backend(choice.backend).is_some_and(|backend| backend.rewrite.address == client.octets()) {
         return Err(DropReason::Hairpin);

@@ -53,6 +53,7 @@ pub struct Ipv4Packet {
 /// reserved or broadcast (RFC 1122 section 3.2.1.3, RFC 6890), or port 0.
 ///
 /// Not part of parsing: only packets that begin a flow, or belong to none, need be asked.
+#[inline(always)]
 pub fn flaw_of_source(address: Ipv4Addr, port: u16) -> Option<DropReason> {
     if is_martian(address) {
         Some(DropReason::MartianSource)
@@ -64,6 +65,7 @@ pub fn flaw_of_source(address: Ipv4Addr, port: u16) -> Option<DropReason> {
 }
 
 /// Whether an address can stand for no single host: neither as a source nor as a destination.
+#[inline(always)]
 pub fn is_martian(address: Ipv4Addr) -> bool {
     let first = address.octets()[0];
     // 1 to 223, in one comparison.

@@ -168,7 +168,7 @@ impl Snapshot {
 }
 
 /// The key of an address in a [`WordMap`]; never zero.
-#[inline]
+#[inline(always)]
 pub(crate) fn address_key(address: Ipv4Addr) -> u64 {
-    1 << 32 | u64::from(u32::from(address))
+    u64::from(u32::from_le_bytes(address.octets())) << 32 | 1
 }

@@ -189,5 +189,5 @@ impl Routes {
 }
 
 fn neighbour_key(port: PortId, address: Ipv4Addr) -> u64 {
-    address_key(address) | u64::from(port.0) << 40
+    address_key(address) | u64::from(port.0) << 8
 }

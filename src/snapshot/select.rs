@@ -35,7 +35,7 @@ pub struct Choice {
 impl Selector {
     /// The backend for a flow whose key is `key` and whose own hash is `flow_hash`; `None` when no backend
     /// is available.
-    #[inline]
+    #[inline(always)]
     pub fn choose(&self, hasher: &SipHash, key: FlowKey, flow_hash: u64) -> Option<Choice> {
         let hash = match self.seed {
             None => flow_hash,
@@ -48,7 +48,7 @@ impl Selector {
     }
 
     /// Asks the memory for the slot of a flow, where the flow's own hash chooses it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prefetch(&self, flow_hash: u64) {
         #[cfg(target_arch = "x86_64")]
         if let Some(slot) = self.table.get(maglev::slot(flow_hash, self.table.len())) {

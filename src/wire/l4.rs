@@ -30,19 +30,19 @@ impl TcpFlags {
 
     /// Whether any of `bits` is set.
     #[inline]
-    pub fn any(self, bits: u8) -> bool {
+    pub const fn any(self, bits: u8) -> bool {
         self.0 & bits != 0
     }
 
     /// Whether this asks for a new connection: SYN without ACK.
     #[inline]
-    pub fn opens(self) -> bool {
+    pub const fn opens(self) -> bool {
         self.0 & (Self::SYN | Self::ACK) == Self::SYN
     }
 
     /// Whether the sender is done: FIN or RST.
     #[inline]
-    pub fn closes(self) -> bool {
+    pub const fn closes(self) -> bool {
         self.any(Self::FIN | Self::RST)
     }
 

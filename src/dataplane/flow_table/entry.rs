@@ -31,7 +31,7 @@ pub(super) const DISPLACED_MASK: u64 = 0xff << DISPLACED_SHIFT;
 
 /// How far a flow has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum State {
+pub(in crate::dataplane) enum State {
     /// A TCP SYN was seen, and nothing after it.
     HalfOpen = 0,
     /// One packet was seen that is no SYN.
@@ -44,13 +44,9 @@ pub(super) enum State {
 
 impl State {
     /// Of a flow whose first packet has `flags`.
-    #[inline]
-    pub(super) fn first(flags: TcpFlags) -> Self {
-        match (flags.opens(), flags.closes()) {
-            (true, _) => Self::HalfOpen,
-            (_, true) => Self::Closing,
-            _ => Self::Fresh,
-        }
+    #[inline(always)]
+    pub(in crate::dataplane) fn first(flags: TcpFlags) -> Self {
+        Self::from_bits(FIRST >> (2 * (flags.0 & 0x1f)))
     }
 
     /// After a further packet with `flags`.
@@ -66,6 +62,7 @@ impl State {
         }
     }
 
+    #[inline(always)]
     fn from_bits(bits: u64) -> Self {
         match bits & 3 {
             0 => Self::HalfOpen,
@@ -94,8 +91,28 @@ impl State {
     }
 }
 
+/// Two bits for each combination of the five lowest control bits: a flow's first state.
+const FIRST: u64 = {
+    let mut states = 0;
+    let mut bits = 0;
+    while bits < 32u8 {
+        let flags = TcpFlags(bits);
+        let state = if flags.opens() {
+            State::HalfOpen
+        } else if flags.closes() {
+            State::Closing
+        } else {
+            State::Fresh
+        };
+        states |= (state as u64) << (2 * bits);
+        bits += 1;
+    }
+    states
+};
+
 impl Value {
-    pub(super) fn new(backend: BackendId, state: State, is_second: bool, now: Tick) -> Self {
+    #[inline(always)]
+    pub(in crate::dataplane) fn new(backend: BackendId, state: State, is_second: bool, now: Tick) -> Self {
         let second = if is_second { SECOND_BIT } else { 0 };
         let seen = u64::from(now.to_bits()) << SEEN_SHIFT;
         Self(u64::from(backend.0) & BACKEND_MASK | (state as u64) << STATE_SHIFT | second | seen)

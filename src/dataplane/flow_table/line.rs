@@ -84,6 +84,7 @@ impl Line {
         (0..WAYS).find(is_free)
     }
 
+    #[inline(always)]
     pub(super) fn set(&mut self, way: usize, key: FlowKey, value: Value) {
         self.keys[way] = key.0;
         self.values[way] = self.values[way] & DISPLACED_MASK | value.0 & !DISPLACED_MASK;

@@ -17,9 +17,9 @@ use crate::packet::FlowKey;
 use crate::snapshot::{BackendId, Frontend, Snapshot};
 use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
-use entry::{State, Value};
 use line::{Line, WAYS, prefetch};
 
+pub(super) use entry::{State, Value};
 pub(super) use line::TURNS;
 
 /// What a packet brings to a lookup.
@@ -43,6 +43,13 @@ pub(super) enum Found {
     Absent,
     /// There, but over, or its backend takes no more of it: to be forgotten.
     Stale,
+}
+
+/// A place in the table.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    index: usize,
+    way: usize,
 }
 
 /// Room for flows, in lines of four.
@@ -167,40 +174,54 @@ impl Lines<'_> {
         self.lines.get_mut(index).and_then(|line| line.find(query)).unwrap_or(Found::Absent)
     }
 
-    /// Looks into both lines.
+    /// A place in the first line for a flow that is recorded nowhere; `None` if it can be elsewhere, or there
+    /// is no room.
     #[inline(always)]
-    pub(super) fn find(&mut self, query: &Query<'_>) -> Found {
-        let Some(line) = self.lines.get(self.first_line(query.hash)) else { return Found::Absent };
-        if line.way_of(query.key).is_none() && line.displaced() == 0 {
-            return Found::Absent;
-        }
-        self.find_in_both(query)
+    pub(super) fn room_for(&self, key: FlowKey, hash: u64) -> Option<Place> {
+        let index = self.first_line(hash);
+        let line = self.lines.get(index)?;
+        let is_nowhere = line.way_of(key).is_none() && line.displaced() == 0;
+        let way = line.empty_way().filter(|_| is_nowhere)?;
+        Some(Place { index, way })
     }
 
-    #[inline(never)]
-    fn find_in_both(&mut self, query: &Query<'_>) -> Found {
+    /// Records a flow in a place that is free.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, place: Place, key: FlowKey, value: Value) {
+        if let Some(line) = self.lines.get_mut(place.index) {
+            line.set(place.way, key, value);
+        }
+        if let Some(flows) = self.occupied.get_mut(place.index / BLOCK_LINES) {
+            *flows += 1;
+        }
+    }
+
+    /// Looks into both lines.
+    pub(super) fn find(&mut self, query: &Query<'_>) -> Found {
         let find = |line: &mut Line| line.find(query);
         let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
-        let found = self.lines.get_mut(first).and_then(find);
-        found.or_else(|| self.lines.get_mut(second).and_then(find)).unwrap_or(Found::Absent)
+        let Some(line) = self.lines.get_mut(first) else { return Found::Absent };
+        if let Some(found) = line.find(query) {
+            return found;
+        }
+        if line.displaced() == 0 {
+            return Found::Absent;
+        }
+        self.lines.get_mut(second).and_then(find).unwrap_or(Found::Absent)
     }
 
     /// Records that the flow goes to `backend`; it must not be recorded yet. `false` when there is no place:
     /// all eight are taken by flows that are established.
-    #[inline(always)]
     pub(super) fn record(
         &mut self,
         query: &Query<'_>,
         backend: BackendId,
         counters: &WorkerCounters,
     ) -> bool {
-        let first = self.first_line(query.hash);
+        let index = self.first_line(query.hash);
         let state = State::first(query.flags);
-        if let Some(line) = self.lines.get_mut(first)
-            && let Some(way) = line.empty_way()
-        {
-            line.set(way, query.key, Value::new(backend, state, false, query.now));
-            self.count_in(first);
+        if let Some(way) = self.lines.get(index).and_then(Line::empty_way) {
+            self.fill(Place { index, way }, query.key, Value::new(backend, state, false, query.now));
         } else if !self.displace(query, backend, state, counters) {
             counters.flow.untracked.add(1);
             return false;
@@ -213,16 +234,8 @@ impl Lines<'_> {
         true
     }
 
-    #[inline(always)]
-    fn count_in(&mut self, index: usize) {
-        if let Some(flows) = self.occupied.get_mut(index / BLOCK_LINES) {
-            *flows += 1;
-        }
-    }
-
     /// Records a flow whose first line is full: in its second, or in the place of another. A flood of new
     /// flows into a full table takes this way for every packet, so it looks at these two lines alone.
-    #[inline(never)]
     fn displace(
         &mut self,
         query: &Query<'_>,
@@ -233,8 +246,7 @@ impl Lines<'_> {
         let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
         let value = |is_second| Value::new(backend, state, is_second, query.now);
         if let Some(way) = self.lines.get(second).and_then(Line::empty_way) {
-            self.set(second, way, query.key, value(true));
-            self.count_in(second);
+            self.fill(Place { index: second, way }, query.key, value(true));
             self.add_displaced(first);
             return true;
         }
@@ -250,18 +262,11 @@ impl Lines<'_> {
             return true;
         }
         let Some((index, way)) = self.make_room([first, second], query, counters) else { return false };
-        self.set(index, way, query.key, value(index != first));
-        self.count_in(index);
+        self.fill(Place { index, way }, query.key, value(index != first));
         if index != first {
             self.add_displaced(first);
         }
         true
-    }
-
-    fn set(&mut self, index: usize, way: usize, key: FlowKey, value: Value) {
-        if let Some(line) = self.lines.get_mut(index) {
-            line.set(way, key, value);
-        }
     }
 
     fn add_displaced(&mut self, first: usize) {
