@@ -2,6 +2,7 @@
 //! cache lines that says where the data is, headroom, data; 2368 bytes from one frame to the next.
 
 use guideway::io::{BURST_MAX, Frame, PortId, Queues};
+use memmap2::{Advice, MmapMut, MmapOptions};
 
 /// 64 bytes of object header, 128 of `rte_mbuf`, 2176 of buffer.
 pub const STRIDE: usize = 2368;
@@ -52,33 +53,50 @@ impl Frame for ArenaFrame {
     }
 }
 
-/// A ring of frames, in bursts, as a driver hands them out.
+/// A ring of frames, handed out in bursts and always in the same order, as a driver's.
 pub struct ArenaQueues {
-    waiting: Vec<Vec<ArenaFrame>>,
+    /// The bursts that wait, and those that were handed out: a receive copies its pointers and no more.
+    bursts: Vec<Vec<ArenaFrame>>,
+    next: usize,
     /// The port whose receive queue this is.
     port: PortId,
     done: Vec<ArenaFrame>,
 }
 
 impl ArenaQueues {
+    /// Not more than `frames`, at `port`.
     pub fn new(frames: usize, port: PortId) -> Self {
-        let memory: &'static mut [u8] = Vec::leak(vec![0; frames * STRIDE]);
-        let done = memory.as_chunks_mut::<STRIDE>().0.iter_mut().map(ArenaFrame).collect();
-        Self { waiting: Vec::with_capacity(frames / BURST_MAX + 1), port, done }
+        let memory: &'static mut MmapMut = Box::leak(Box::new(memory(frames * STRIDE)));
+        let done = memory.as_chunks_mut::<STRIDE>().0.iter_mut().take(frames).map(ArenaFrame).collect();
+        let burst = || Vec::with_capacity(BURST_MAX);
+        Self { bursts: (0..frames.div_ceil(BURST_MAX)).map(|_| burst()).collect(), next: 0, port, done }
     }
 
-    /// All frames wait again, each filled anew.
-    pub fn refill(&mut self, fill: impl FnMut(&mut ArenaFrame)) {
-        self.done.iter_mut().for_each(fill);
-        self.waiting.clear();
-        while !self.done.is_empty() {
-            self.waiting.push(self.done.split_off(self.done.len().saturating_sub(BURST_MAX)));
+    /// The next `count` frames wait, each filled anew. Returns how many bursts they are.
+    pub fn refill(&mut self, count: usize, mut fill: impl FnMut(&mut ArenaFrame)) -> usize {
+        assert!(self.bursts.iter().all(Vec::is_empty), "there are frames that nobody took");
+        for (i, mut frame) in self.done.drain(..count).enumerate() {
+            fill(&mut frame);
+            self.bursts[i / BURST_MAX].push(frame);
         }
+        self.next = 0;
+        count.div_ceil(BURST_MAX)
     }
 
-    pub fn sent(&self) -> &[ArenaFrame] {
-        &self.done
+    /// How many frames do not wait: those sent and those not yet filled.
+    pub fn at_rest(&self) -> usize {
+        self.done.len()
     }
+}
+
+/// On large pages where the system has them, as DPDK's pools are, and aligned to a page in any case: so
+/// every frame begins with a cache line.
+fn memory(len_bytes: usize) -> MmapMut {
+    const LARGE_PAGE: usize = 2 << 20;
+    let memory = MmapOptions::new().len(len_bytes.next_multiple_of(LARGE_PAGE)).map_anon().unwrap();
+    // Advice only: without it the figures of large rings are a little higher.
+    let _ = memory.advise(Advice::HugePage);
+    memory
 }
 
 impl Queues for ArenaQueues {
@@ -87,11 +105,10 @@ impl Queues for ArenaQueues {
     #[inline]
     fn receive(&mut self, port: PortId, burst: &mut Vec<ArenaFrame>) -> u64 {
         if port == self.port
-            && let Some(mut frames) = self.waiting.pop()
+            && let Some(frames) = self.bursts.get_mut(self.next)
         {
-            burst.append(&mut frames);
-            // Kept, for to free it would be counted as the path's work.
-            std::mem::forget(frames);
+            burst.append(frames);
+            self.next += 1;
         }
         0
     }
