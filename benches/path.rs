@@ -153,7 +153,7 @@ fn new_flows(flows: u32) -> Case {
         (0..tables).map(one).sum::<f64>() / tables as f64
     };
     // Ten million of them take seconds.
-    let runs = if tables > 1 || flows <= 1_000_000 { RUNS } else { 2 };
+    let runs = if flows > 1_000_000 { 3 } else { RUNS };
     case("new flow", flows, runs, lazily(move || Bench::new(RING, flows, OUTSIDE), run))
 }
 

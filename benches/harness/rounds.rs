@@ -50,13 +50,9 @@ pub fn measure(bench: &'static str, cases: Vec<Case>, plan: &Plan) {
                 (case.run)();
             }
             let measured = Round::of(case.runs, &mut case.run);
-            eprintln!(
-                "{bench} {round}/{rounds}  {:<24} {:>9} flows {:>10.2} {}",
-                figure.case,
-                figure.flows,
-                measured.median(),
-                figure.unit
-            );
+            let flows = if figure.flows > 0 { format!("{} flows", figure.flows) } else { String::new() };
+            let (name, median, unit) = (&figure.case, measured.median(), figure.unit);
+            eprintln!("{bench} {round}/{rounds}  {name:<24} {flows:>15} {median:>10.2} {unit}");
             figure.rounds.push(measured);
             if round == rounds {
                 println!("{}", figure.json());
