@@ -9,7 +9,7 @@ use std::hint::{black_box, spin_loop};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use clap::Parser;
 use core_affinity::CoreId;
 use guideway::config::{self, ConfigFlags, Model};
 use guideway::control::{Manager, REPLAY_KEY};
-use guideway::dataplane::{Event, FlowTable, IdlePolicy, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
+use guideway::dataplane::{Event, FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
 use guideway::io::PortId;
 use guideway::snapshot::{Compiler, Conditions, Neighbours, PortLink, Publisher, Reader};
 use guideway::wire::MacAddr;
@@ -51,7 +51,7 @@ struct Background {
 }
 
 impl Background {
-    fn new(core: CoreId, mut work: impl FnMut(&AtomicBool) + Send + 'static) -> Self {
+    fn new(core: CoreId, work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         let thread = thread::spawn(move || {
@@ -117,118 +117,181 @@ fn disturbed_reader(other: CoreId) -> Case {
 // ---- reloads ---------------------------------------------------------------------------------------------
 
 /// What a step of a reload took, in milliseconds.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Steps {
     /// Reading the file, parsing it, and making a checked model of it.
     load: f64,
-    /// Compiling and publishing the snapshot, and what the management thread has to do besides.
-    change: f64,
-    /// Until the last worker has taken it.
+    /// From then until the last worker had the new snapshot: it was compiled, published and taken.
     reach: f64,
     /// Only the compiling, measured apart.
     compile: f64,
+    /// What the management thread did after that.
+    after: f64,
+}
+
+/// How five hundred rules with a hundred backends each are written down. All backends are different ones.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// Every backend by itself; one of them goes down and up again.
+    Listed,
+    /// Ranges of addresses; one pool loses its last backend, and gets it back.
+    Ranges,
+}
+
+impl Form {
+    fn pool(self, r: usize, is_less: bool) -> String {
+        let network = format!("10.{}.{}", 1 + r / 250, r % 250);
+        let is_less = is_less && r == RULES / 2;
+        match self {
+            Self::Listed => {
+                let state = |b| if is_less && b == BACKENDS { ", state = \"down\"" } else { "" };
+                let backend = |b| format!("  {{ address = \"{network}.{b}\"{} }},\n", state(b));
+                format!("backends = [\n{}]\n", (1..=BACKENDS).map(backend).collect::<String>())
+            }
+            Self::Ranges => {
+                let instances = BACKENDS - usize::from(is_less);
+                format!("addresses = \"{network}.1-{network}.{BACKENDS}\"\ninstances = {instances}\n")
+            }
+        }
+    }
+
+    fn text(self, is_less: bool) -> String {
+        let mut text = String::from(
+            "[[port]]\nname = \"outside\"\naddresses = [\"198.51.100.2/24\"]\ngateway = \"198.51.100.1\"\n\
+             [[port]]\nname = \"inside\"\naddresses = [\"10.0.0.1/14\"]\n",
+        );
+        for r in 0..RULES {
+            let (pool, network, host) = (self.pool(r, is_less), 113 + r / 250, 1 + r % 250);
+            text += &format!(
+                "[[pool]]\nname = \"p{r}\"\n{pool}[[rule]]\nname = \"r{r}\"\n\
+                 frontend = \"203.0.{network}.{host}:443/tcp\"\npool = \"p{r}\"\nbackend_port = 8443\n"
+            );
+        }
+        text
+    }
+}
+
+/// When a worker has come to which generation.
+#[derive(Default)]
+struct Reached {
+    generation: AtomicU64,
+    /// Nanoseconds from the bed's beginning.
+    at: AtomicU64,
 }
 
 /// A load balancer as it runs, without ports: workers that poll, and the management thread's part here.
 struct Bed {
     manager: Manager,
+    form: Form,
     file: PathBuf,
     flags: ConfigFlags,
     began: Instant,
-    /// Whether the one backend is down at the moment.
-    is_down: bool,
+    is_less: bool,
     /// A compiler of our own, to look at its share.
     twin: (Compiler, Conditions),
+    reached: Vec<Arc<Reached>>,
+    /// Workers spin while this is set, and sleep in between: their CPUs are others' then.
+    awake: Arc<AtomicBool>,
     _workers: Vec<Background>,
 }
 
-/// Five hundred rules with a pool of a hundred backends each, all of them different; one of them down or not.
-fn file_text(is_down: bool) -> String {
-    let mut text = String::from(
-        "[[port]]\nname = \"outside\"\naddresses = [\"198.51.100.2/24\"]\ngateway = \"198.51.100.1\"\n\
-         [[port]]\nname = \"inside\"\naddresses = [\"10.0.0.1/14\"]\n",
-    );
-    for r in 0..RULES {
-        let address = |b: usize| format!("10.{}.{}.{}", 1 + r / 250, r % 250, b + 1);
-        let state = |b: usize| if is_down && (r, b) == (250, 50) { ", state = \"down\"" } else { "" };
-        let backends: Vec<String> =
-            (0..BACKENDS).map(|b| format!("  {{ address = \"{}\"{} }}", address(b), state(b))).collect();
-        text += &format!(
-            "[[pool]]\nname = \"p{r}\"\nbackends = [\n{}\n]\n[[rule]]\nname = \"r{r}\"\n\
-             frontend = \"203.0.{}.{}:443/tcp\"\npool = \"p{r}\"\nbackend_port = 8443\n",
-            backends.join(",\n"),
-            113 + r / 250,
-            1 + r % 250
-        );
-    }
-    text
-}
-
 impl Bed {
-    fn new(cores: &[CoreId]) -> Self {
-        let file = std::env::temp_dir().join(format!("guideway-bench-{}.toml", std::process::id()));
-        fs::write(&file, file_text(false)).unwrap();
+    fn new(cores: &[CoreId], form: Form) -> Self {
+        let file = std::env::temp_dir().join(format!("guideway-bench-{}-{form:?}.toml", std::process::id()));
+        fs::write(&file, form.text(false)).unwrap();
         let flags = ConfigFlags { config: Some(file.clone()), ..ConfigFlags::default() };
         let model = config::load(&flags).unwrap_or_else(|e| panic!("{e}")).model;
         let links = vec![link(0), link(1)];
         let mesh: Mesh<ArenaFrame> = Mesh::new(cores.len());
-        let counters: Vec<Arc<WorkerCounters>> = cores.iter().map(|_| Arc::default()).collect();
-        let (mut manager, readers) = Manager::new(
-            model.clone(),
-            REPLAY_KEY,
-            links.clone(),
-            counters.clone(),
-            mesh.events(),
-            mesh.originated(),
-        )
-        .unwrap();
+        // Two readers a worker: its own, and one beside it to see when it has moved.
+        let counters: Vec<Arc<WorkerCounters>> = (0..2 * cores.len()).map(|_| Arc::default()).collect();
+        let (ours, events, originated) = (counters.clone(), mesh.events(), mesh.originated());
+        let (mut manager, mut readers) =
+            Manager::new(model.clone(), REPLAY_KEY, links.clone(), ours, events, originated).unwrap();
         let began = Instant::now();
-        let parts = cores.iter().zip(readers).zip(counters).zip(0u8..);
-        let workers = parts
-            .map(|(((core, reader), counters), id)| {
-                let me = WorkerId(id);
-                let own = |port| WorkerPort { port: PortId(port), keeps_flows: true, transmitter: me };
-                let queues = ArenaQueues::new(64, world::OUTSIDE);
-                let table = FlowTable::new(1 << 20).unwrap();
-                let ports = vec![own(0), own(1)];
-                let mut worker =
-                    Worker::new(mesh.seat(me), cores.len(), ports, queues, reader, table, counters);
-                Background::new(*core, move |stop| worker.run(stop, IdlePolicy::Spin))
-            })
-            .collect();
+        let (awake, mut reached, mut workers) = (Arc::new(AtomicBool::new(false)), Vec::new(), Vec::new());
+        for (core, id) in cores.iter().zip(0u8..) {
+            let (me, noted) = (WorkerId(id), Arc::new(Reached::default()));
+            let own = |port| WorkerPort { port: PortId(port), keeps_flows: true, transmitter: me };
+            let queues = ArenaQueues::new(64, world::OUTSIDE);
+            let table = FlowTable::new(1 << 20).unwrap();
+            let (reader, beside) = (readers.remove(0), readers.remove(0));
+            let counters = counters[usize::from(id)].clone();
+            let ports = vec![own(0), own(1)];
+            let worker = Worker::new(mesh.seat(me), cores.len(), ports, queues, reader, table, counters);
+            reached.push(noted.clone());
+            let awake = awake.clone();
+            workers.push(Background::new(*core, move |stop| work(worker, beside, &noted, &awake, stop, began)));
+        }
         let known = introduce_neighbours(&mut manager, &mesh, &model, began);
         let neighbours = Neighbours { known, ..Neighbours::default() };
         let mut twin = (Compiler::new(REPLAY_KEY), Conditions { links, neighbours });
         twin.0.compile(&model, &twin.1).unwrap();
-        Self { manager, file, flags, began, is_down: false, twin, _workers: workers }
+        Self { manager, form, file, flags, began, is_less: false, twin, reached, awake, _workers: workers }
     }
 
-    /// One backend of all goes up or down.
+    /// One backend of all goes or comes.
     fn reload(&mut self) -> Steps {
-        self.is_down = !self.is_down;
-        fs::write(&self.file, file_text(self.is_down)).unwrap();
-        let started = Instant::now();
+        self.is_less = !self.is_less;
+        fs::write(&self.file, self.form.text(self.is_less)).unwrap();
+        self.awake.store(true, Ordering::Relaxed);
+        thread::sleep(2 * NAP);
+        let started = self.began.elapsed();
         let model = config::load(&self.flags).unwrap_or_else(|e| panic!("{e}")).model;
-        let loaded = Instant::now();
-        let generation = self.manager.change(model, self.began.elapsed()).unwrap();
-        let changed = Instant::now();
-        while self.manager.reached() < generation {
-            spin_loop();
-        }
-        let reached = Instant::now();
+        let loaded = self.began.elapsed();
+        let generation = self.manager.change(model, loaded).unwrap();
+        let changed = self.began.elapsed();
+        let reached = self.reached.iter().map(|worker| worker.wait_for(generation)).max().unwrap_or_default();
         // What the loop around does a hundred times a second; it frees the old snapshot.
         self.manager.advance(self.began.elapsed());
+        self.awake.store(false, Ordering::Relaxed);
         let twin_started = Instant::now();
         let compiled = self.twin.0.compile(self.manager.model(), &self.twin.1).unwrap();
         let compile = twin_started.elapsed();
+        self.twin.0.release(|_| true);
         drop(compiled);
         let millis = |took: Duration| took.as_secs_f64() * 1e3;
         Steps {
             load: millis(loaded - started),
-            change: millis(changed - loaded),
-            reach: millis(reached - changed),
+            reach: millis(reached - loaded),
             compile: millis(compile),
+            after: millis(changed.saturating_sub(reached)),
         }
+    }
+}
+
+/// Between two looks of a worker that sleeps.
+const NAP: Duration = Duration::from_millis(1);
+
+/// A worker's loop, and a note whenever it has come to another generation.
+fn work(
+    mut worker: Worker<ArenaQueues>,
+    mut beside: Reader,
+    noted: &Reached,
+    awake: &AtomicBool,
+    stop: &AtomicBool,
+    began: Instant,
+) {
+    while !stop.load(Ordering::Relaxed) {
+        worker.poll(began.elapsed());
+        beside.refresh();
+        let generation = beside.current().generation;
+        if generation != noted.generation.load(Ordering::Relaxed) {
+            noted.at.store(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            noted.generation.store(generation, Ordering::Release);
+        }
+        if !awake.load(Ordering::Relaxed) {
+            thread::sleep(NAP);
+        }
+    }
+}
+
+impl Reached {
+    fn wait_for(&self, generation: u64) -> Duration {
+        while self.generation.load(Ordering::Acquire) < generation {
+            spin_loop();
+        }
+        Duration::from_nanos(self.at.load(Ordering::Relaxed))
     }
 }
 
@@ -267,36 +330,36 @@ fn introduce_neighbours(
 }
 
 /// The same reloads, looked at from several sides: each is one run of the first case.
-fn reloads(workers: Vec<CoreId>) -> Vec<Case> {
-    let steps = Rc::new(RefCell::new((0usize, Vec::<Steps>::new())));
+fn reloads(workers: Vec<CoreId>, form: Form, word: &'static str) -> Vec<Case> {
+    let all = Rc::new(RefCell::new(Vec::<Steps>::new()));
     let mut bed = None;
-    let written = steps.clone();
+    let written = all.clone();
     let total = move || {
-        let steps = bed.get_or_insert_with(|| Bed::new(&workers)).reload();
-        written.borrow_mut().1.push(steps);
-        steps.load + steps.change + steps.reach
+        let steps = bed.get_or_insert_with(|| Bed::new(&workers, form)).reload();
+        written.borrow_mut().push(steps);
+        steps.load + steps.reach
     };
     let case = |name: &str, run: Box<dyn FnMut() -> f64>| {
-        let name = format!("reload, {RULES} rules x {BACKENDS} backends: {name}");
+        let name = format!("reload, {RULES} rules x {BACKENDS} backends {word}: {name}");
         Case { name, flows: 0, unit: "ms", runs: RUNS, run }
     };
     let part = |name: &str, of: fn(&Steps) -> f64| {
-        let steps = steps.clone();
-        // The runs of the last round, one by one.
+        let all = all.clone();
+        // The runs of the latest round, one by one.
         let mut at = 0;
         let run = move || {
-            let steps = &steps.borrow().1;
+            let all = all.borrow();
             at += 1;
-            steps.get(steps.len().saturating_sub(RUNS) + at % RUNS).map_or(f64::NAN, of)
+            all.get(all.len().saturating_sub(RUNS) + at % RUNS).map_or(f64::NAN, of)
         };
         case(name, Box::new(run))
     };
     vec![
         case("until every worker has it", Box::new(total)),
-        part("read, parse and check", |s| s.load),
-        part("compile and publish", |s| s.change),
-        part("of that, compile", |s| s.compile),
-        part("the workers", |s| s.reach),
+        part("of that, to read, parse and check", |s| s.load),
+        part("of that, to compile, publish and take", |s| s.reach),
+        part("to compile, by itself", |s| s.compile),
+        part("what is left to do after that", |s| s.after),
     ]
 }
 
@@ -310,7 +373,8 @@ fn main() {
     match others.first() {
         Some(other) => {
             cases.push(disturbed_reader(*other));
-            cases.extend(reloads(others.to_vec()));
+            cases.extend(reloads(others.to_vec(), Form::Listed, "listed"));
+            cases.extend(reloads(others.to_vec(), Form::Ranges, "in ranges"));
         }
         None => eprintln!("snapshot: only one CPU: no reloads here, for workers need CPUs of their own"),
     }

@@ -249,11 +249,6 @@ impl Manager {
         self.publisher.latest().generation
     }
 
-    /// The number of the configuration that all workers have gone over to.
-    pub fn reached(&self) -> u64 {
-        self.publisher.reached()
-    }
-
     /// The configuration in force.
     pub fn model(&self) -> &Model {
         &self.model

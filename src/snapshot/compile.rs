@@ -75,15 +75,7 @@ impl Compiler {
         self.ids.assign(&frontends, &backends.collect())?;
         self.generation += 1;
 
-        let mut neighbours = conditions.neighbours.clone();
-        let mut routes = Routes::new(model, &conditions.links, &neighbours);
-        for fixed in &model.neighbours {
-            if let Some((port, _)) = routes.neighbour_for(fixed.address) {
-                neighbours.known.insert((port, fixed.address), fixed.mac);
-            }
-        }
-        routes = Routes::new(model, &conditions.links, &neighbours);
-
+        let routes = routes(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
         Ok(Snapshot {
@@ -93,7 +85,7 @@ impl Compiler {
                 let id = self.ids.frontend(*endpoint)?;
                 Some((endpoint_key(*endpoint), id.0.into()))
             })),
-            by_response: self.responses(&frontends),
+            by_response: self.responses(),
             locals: locals(model),
             frontends: self.frontend_records(model, selectors),
             backends: self.backend_records(&routes),
@@ -127,8 +119,8 @@ impl Compiler {
             let table = tables.get(&inputs).or_else(|| self.tables.get(&inputs)).cloned();
             let table = table.unwrap_or_else(|| fill(&self.hash, &inputs));
             tables.insert(inputs, table.clone());
-            let id = |backend: &config::Backend| self.ids.backend(&identity(rule, backend));
-            let backends = available.iter().filter_map(id).collect();
+            let identities = available.iter().map(|backend| identity(rule, backend));
+            let backends = self.ids.backends_of(rule.frontend, identities).collect();
             Selector { seed: select_seed(&self.hash, rule), table, backends }
         };
         let selectors = model.rules.iter().map(&mut selector).collect();
@@ -176,9 +168,13 @@ impl Compiler {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let ids = &self.ids;
         self.down.retain(|identity| ids.backend(identity).is_some_and(|id| lingering.contains(&id)));
+        let is_down = |backend: &config::Backend| backend.state == AdminState::Down;
         for (rule, selector) in model.rules.iter().zip(selectors) {
+            if !rule.pool.backends.iter().any(is_down) {
+                continue;
+            }
             let chosen: BTreeSet<BackendId> = selector.backends.iter().copied().collect();
-            let down = rule.pool.backends.iter().filter(|backend| backend.state == AdminState::Down);
+            let down = rule.pool.backends.iter().filter(|backend| is_down(backend));
             let identities = down.map(|backend| identity(rule, backend));
             let left_out = |i: &BackendIdentity| ids.backend(i).is_some_and(|id| !chosen.contains(&id));
             self.down.extend(identities.filter(left_out));
@@ -187,15 +183,25 @@ impl Compiler {
 
     fn backend_records(&self, routes: &Routes) -> Box<[Backend]> {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
-        let current = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
-        let taken: BTreeSet<u64> = current.map(|(identity, _)| response_key(&identity)).collect();
+        let mut current: Vec<u64> = Vec::new();
+        if !lingering.is_empty() {
+            let all = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
+            current.extend(all.map(|(identity, _)| response_key(&identity)));
+            current.sort_unstable();
+        }
+        let is_taken = |identity: &BackendIdentity| current.binary_search(&response_key(identity)).is_ok();
         let count = self.ids.backends().map(|(_, id)| id.0 as usize + 1).max().unwrap_or(0);
         let mut records = vec![Backend::hole(); count];
+        // A frontend's backends come one after the other.
+        let mut latest = None;
         for (identity, id) in self.ids.backends() {
-            let Some(frontend) = self.ids.frontend(identity.frontend) else { continue };
+            if latest.is_none_or(|(endpoint, _)| endpoint != identity.frontend) {
+                latest = self.ids.frontend(identity.frontend).map(|id| (identity.frontend, id));
+            }
+            let Some((_, frontend)) = latest else { continue };
             let mut record = Backend::new(identity, routes.next_hop(identity.address));
             record.frontend = frontend;
-            record.leaving = if lingering.contains(&id) && taken.contains(&response_key(&identity)) {
+            record.leaving = if lingering.contains(&id) && is_taken(&identity) {
                 Leaving::All
             } else if self.down.contains(&identity) {
                 Leaving::Udp
@@ -207,15 +213,31 @@ impl Compiler {
         records.into()
     }
 
-    /// Responses of backends to `frontends`. Those of backends that linger are still translated, unless
+    /// Responses of backends to frontends of rules. Those of backends that linger are still translated, unless
     /// another rule has taken over the backend's endpoint: later entries win.
-    fn responses(&self, frontends: &BTreeSet<Endpoint>) -> WordMap {
+    fn responses(&self) -> WordMap {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
-        let served = || self.ids.backends().filter(|(identity, _)| frontends.contains(&identity.frontend));
+        let gone: BTreeSet<Endpoint> = self.ids.lingering_frontends().collect();
+        let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
         let first = served().filter(|(_, id)| lingering.contains(id));
         let then = served().filter(|(_, id)| !lingering.contains(id));
         WordMap::new(first.chain(then).map(|(identity, id)| (response_key(&identity), id.0)))
     }
+}
+
+/// With the static neighbours among the known ones.
+fn routes(model: &Model, conditions: &Conditions) -> Routes {
+    if model.neighbours.is_empty() {
+        return Routes::new(model, &conditions.links, &conditions.neighbours);
+    }
+    let ways = Routes::new(model, &conditions.links, &Neighbours::default());
+    let mut neighbours = conditions.neighbours.clone();
+    for fixed in &model.neighbours {
+        if let Some((port, _)) = ways.neighbour_for(fixed.address) {
+            neighbours.known.insert((port, fixed.address), fixed.mac);
+        }
+    }
+    Routes::new(model, &conditions.links, &neighbours)
 }
 
 /// Where a backend's responses come from.

@@ -72,6 +72,26 @@ impl Ids {
         self.backends.ids.get(identity).map(|id| BackendId(*id))
     }
 
+    /// The ids of the backends of `frontend` that are named, in ascending order, by `identities`. Faster than to ask
+    /// for one after the other.
+    pub(super) fn backends_of(
+        &self,
+        frontend: Endpoint,
+        identities: impl Iterator<Item = BackendIdentity>,
+    ) -> impl Iterator<Item = BackendId> {
+        let lowest = BackendIdentity { frontend, address: Ipv4Addr::UNSPECIFIED, port: 0 };
+        let mut known = self.backends.ids.range(lowest..).peekable();
+        identities.filter_map(move |identity| {
+            while known.next_if(|(other, _)| **other < identity).is_some() {}
+            known.peek().filter(|(other, _)| **other == identity).map(|(_, id)| BackendId(**id))
+        })
+    }
+
+    /// Frontends that are in no rule any more.
+    pub(super) fn lingering_frontends(&self) -> impl Iterator<Item = Endpoint> {
+        self.frontends.lingering.keys().copied()
+    }
+
     /// All frontends, those that linger included, and the number of records they need.
     pub(super) fn frontends(&self) -> impl Iterator<Item = (Endpoint, FrontendId)> {
         self.frontends.ids.iter().map(|(endpoint, id)| (*endpoint, FrontendId(*id as u16)))
@@ -110,20 +130,19 @@ impl<K> Default for Slots<K> {
 
 impl<K: Ord + Copy> Slots<K> {
     fn check(&self, what: &'static str, current: &BTreeSet<K>, limit: usize) -> Result<(), TooMany> {
-        let new = current.iter().filter(|key| !self.ids.contains_key(key)).count();
+        let new = absent_from(current.iter(), self.ids.keys()).count();
         let wanted = self.ids.len() + new;
         if wanted > limit { Err(TooMany { what, wanted, limit }) } else { Ok(()) }
     }
 
     fn assign(&mut self, current: &BTreeSet<K>) {
-        for key in current {
-            if !self.ids.contains_key(key) {
-                let id = self.free.pop_first().unwrap_or(self.ids.len() as u32);
-                self.ids.insert(*key, id);
-            }
+        let new: Vec<K> = absent_from(current.iter(), self.ids.keys()).copied().collect();
+        for key in new {
+            let id = self.free.pop_first().unwrap_or(self.ids.len() as u32);
+            self.ids.insert(key, id);
         }
-        let gone = self.ids.iter().filter(|(key, _)| !current.contains(key));
-        self.lingering = gone.map(|(key, id)| (*key, *id)).collect();
+        let gone = absent_from(self.ids.keys(), current.iter());
+        self.lingering = gone.filter_map(|key| Some((*key, *self.ids.get(key)?))).collect();
     }
 
     fn release(&mut self, is_unused: impl Fn(&K, u32) -> bool) -> Vec<u32> {
@@ -136,6 +155,19 @@ impl<K: Ord + Copy> Slots<K> {
         }
         freed.into_iter().map(|(_, id)| id).collect()
     }
+}
+
+/// Those of `these` that are not among `those`, both ascending. Walks them side by side: tens of thousands of
+/// backends are compared with themselves at every change.
+fn absent_from<'k, K: Ord + 'k>(
+    these: impl Iterator<Item = &'k K>,
+    those: impl Iterator<Item = &'k K>,
+) -> impl Iterator<Item = &'k K> {
+    let mut those = those.peekable();
+    these.filter(move |key| {
+        while those.next_if(|other| other < key).is_some() {}
+        those.peek() != Some(key)
+    })
 }
 
 #[cfg(test)]
