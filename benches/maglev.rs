@@ -52,7 +52,9 @@ fn builds() -> Vec<Case> {
         cases.extend(BACKENDS.map(|backends| build("build", backends, len, |_| 1)));
     }
     for len in TABLE_LENS {
-        cases.extend(BACKENDS.map(|n| build("build by weights 1 to 100", n, len, |name| 1 + (name % 100) as u8)));
+        cases.extend(
+            BACKENDS.map(|n| build("build by weights 1 to 100", n, len, |name| 1 + (name % 100) as u8)),
+        );
     }
     cases
 }
@@ -64,8 +66,14 @@ fn table(names: impl Iterator<Item = u32> + Clone, table_len: usize) -> Vec<u32>
     filled.iter().map(|index| names[usize::from(*index)]).collect()
 }
 
-/// Slots that were not those of `gone`, nor are those of `come`, and changed hands all the same. Per cent of all.
-fn needlessly_moved(before: &[u32], after: &[u32], gone: impl Fn(u32) -> bool, come: impl Fn(u32) -> bool) -> f64 {
+/// Slots that were not those of `gone`, nor are those of `come`, and changed hands all the same. Per cent
+/// of all.
+fn needlessly_moved(
+    before: &[u32],
+    after: &[u32],
+    gone: impl Fn(u32) -> bool,
+    come: impl Fn(u32) -> bool,
+) -> f64 {
     let moved = before.iter().zip(after).filter(|(b, a)| b != a && !gone(**b) && !come(**a)).count();
     100.0 * moved as f64 / before.len() as f64
 }

@@ -1,7 +1,7 @@
 //! The path of packets on in-memory frames, as a worker walks it: nanoseconds a packet, drivers apart.
 //!
-//! Prints a line of JSON for each figure, and its progress to standard error. What a packet costs is the time of
-//! `Worker::poll` divided by the packets; to draw flows and fill frames is not in it.
+//! Prints a line of JSON for each figure, and its progress to standard error. What a packet costs is the
+//! time of `Worker::poll` divided by the packets; to draw flows and fill frames is not in it.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::panic, reason = "a bench")]
 
 mod harness;
@@ -23,8 +23,8 @@ const PACKETS: usize = 1 << 20;
 const RUNS: usize = 5;
 /// Frames in the ring, where nothing else is said.
 const RING: usize = 512;
-/// What a packet takes by the worker's own clock, which decides how much it sweeps: the same in every run, so that
-/// instructions can be counted.
+/// What a packet takes by the worker's own clock, which decides how much it sweeps: the same in every run,
+/// so that instructions can be counted.
 const PACKET: Duration = Duration::from_nanos(20);
 /// After so long a half-open flow is over, and an established one is not.
 const HALF_OPEN: Duration = Duration::from_secs(31);
@@ -58,8 +58,8 @@ impl Bench {
         bench
     }
 
-    /// Fills `packets` frames of the ring with what `next` names, walks them through, and returns how long the walk
-    /// took.
+    /// Fills `packets` frames of the ring with what `next` names, walks them through, and returns how long
+    /// the walk took.
     fn pass(&mut self, packets: usize, mut next: impl FnMut(&mut Random) -> (u32, Packet)) -> Duration {
         let (traffic, random) = (&self.traffic, &mut self.random);
         let bursts = self.worker.queues_mut().refill(packets, |frame| {
@@ -126,7 +126,10 @@ fn case(name: &str, flows: u32, runs: usize, run: impl FnMut() -> f64 + 'static)
 }
 
 /// `make` a bench at the first call, and `run` it.
-fn lazily(make: impl Fn() -> Bench + 'static, run: impl Fn(&mut Bench) -> f64 + 'static) -> impl FnMut() -> f64 {
+fn lazily(
+    make: impl Fn() -> Bench + 'static,
+    run: impl Fn(&mut Bench) -> f64 + 'static,
+) -> impl FnMut() -> f64 {
     let mut bench = None;
     move || run(bench.get_or_insert_with(&make))
 }
@@ -221,7 +224,8 @@ struct Arguments {
 enum Mode {
     /// Print the calibration only: nanoseconds of a step of a loop that does nothing but work
     Calibration,
-    /// Walk some packets for callgrind to count, and print how many, and of how many flows: scripts/bench instructions
+    /// Walk some packets for callgrind to count (scripts/bench instructions); print how many, of how many
+    /// flows
     Instructions { kind: Kind },
 }
 

@@ -221,7 +221,8 @@ impl Bed {
             let worker = Worker::new(mesh.seat(me), cores.len(), ports, queues, reader, table, counters);
             reached.push(noted.clone());
             let awake = awake.clone();
-            workers.push(Background::new(*core, move |stop| work(worker, beside, &noted, &awake, stop, began)));
+            workers
+                .push(Background::new(*core, move |stop| work(worker, beside, &noted, &awake, stop, began)));
         }
         let known = introduce_neighbours(&mut manager, &mesh, &model, began);
         let neighbours = Neighbours { known, ..Neighbours::default() };
@@ -311,7 +312,8 @@ fn introduce_neighbours(
     began: Instant,
 ) -> KnownNeighbours {
     let mac = MacAddr([2, 0, 0, 0, 0, 1]);
-    let backends = model.pools.iter().flat_map(|pool| pool.backends.iter().map(|b| (world::INSIDE, b.address)));
+    let backends =
+        model.pools.iter().flat_map(|pool| pool.backends.iter().map(|b| (world::INSIDE, b.address)));
     let gateways = model.ports.iter().filter_map(|port| Some((world::OUTSIDE, port.gateway?)));
     let known: KnownNeighbours = backends.chain(gateways).map(|neighbour| (neighbour, mac)).collect();
     for (index, (port, address)) in known.keys().enumerate() {

@@ -4,6 +4,7 @@
 
 pub mod arena;
 pub mod figure;
+pub mod report;
 pub mod rounds;
 pub mod world;
 

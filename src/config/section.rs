@@ -22,12 +22,7 @@ pub(crate) struct Section<'s, 't> {
 }
 
 impl<'s, 't> Section<'s, 't> {
-    fn new(
-        source: &'s Source<'t>,
-        table: &'s DeTable<'t>,
-        naming: Option<Naming>,
-        place: Place,
-    ) -> Self {
+    fn new(source: &'s Source<'t>, table: &'s DeTable<'t>, naming: Option<Naming>, place: Place) -> Self {
         Self { source, table, naming, place, is_damaged: false, misspelt: Vec::new() }
     }
 
@@ -101,8 +96,11 @@ impl<'s, 't> Section<'s, 't> {
 
     fn wrong_type(&self, key: &'static str, place: Place, found: &DeValue<'_>, report: &mut Report) {
         // The one key that is a list here and a range there.
-        let example =
-            if (self.naming.map(|naming| naming.kind), key) == (Some("port"), "addresses") { "[\"198.51.100.2/24\"]" } else { example(key) };
+        let example = if (self.naming.map(|naming| naming.kind), key) == (Some("port"), "addresses") {
+            "[\"198.51.100.2/24\"]"
+        } else {
+            example(key)
+        };
         let subject = self.subject();
         report.error(place, ValueProblem::WrongType { subject, key, found: type_name(found), example });
     }

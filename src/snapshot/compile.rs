@@ -1,5 +1,6 @@
 //! Model + what is known of ports and neighbours → snapshot.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -70,9 +71,9 @@ impl Compiler {
     /// # Errors
     /// When there are more frontends or backends than ids; nothing has changed then.
     pub fn compile(&mut self, model: &Model, conditions: &Conditions) -> Result<Snapshot, TooMany> {
-        let frontends: BTreeSet<Endpoint> = model.rules.iter().map(|rule| rule.frontend).collect();
+        let frontends = ascending(model.rules.iter().map(|rule| rule.frontend));
         let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
-        self.ids.assign(&frontends, &backends.collect())?;
+        self.ids.assign(&frontends, &ascending(backends))?;
         self.generation += 1;
 
         let routes = routes(model, conditions);
@@ -112,13 +113,18 @@ impl Compiler {
 
     /// One selector a rule, in the model's order.
     fn selectors(&mut self, model: &Model) -> Vec<Selector> {
-        let mut tables = HashMap::new();
+        let mut tables: HashMap<TableInputs, MaglevTable> = HashMap::new();
         let mut selector = |rule: &config::Rule| {
             let available = available(rule);
             let inputs = table_inputs(rule, &available);
-            let table = tables.get(&inputs).or_else(|| self.tables.get(&inputs)).cloned();
-            let table = table.unwrap_or_else(|| fill(&self.hash, &inputs));
-            tables.insert(inputs, table.clone());
+            let table = match tables.entry(inputs) {
+                Entry::Occupied(same) => same.get().clone(),
+                Entry::Vacant(new) => {
+                    let table = self.tables.get(new.key()).cloned();
+                    let table = table.unwrap_or_else(|| fill(&self.hash, new.key()));
+                    new.insert(table).clone()
+                }
+            };
             let identities = available.iter().map(|backend| identity(rule, backend));
             let backends = self.ids.backends_of(rule.frontend, identities).collect();
             Selector { seed: select_seed(&self.hash, rule), table, backends }
@@ -190,8 +196,7 @@ impl Compiler {
             current.sort_unstable();
         }
         let is_taken = |identity: &BackendIdentity| current.binary_search(&response_key(identity)).is_ok();
-        let count = self.ids.backends().map(|(_, id)| id.0 as usize + 1).max().unwrap_or(0);
-        let mut records = vec![Backend::hole(); count];
+        let mut records = vec![Backend::hole(); self.ids.backends_end()];
         // A frontend's backends come one after the other.
         let mut latest = None;
         for (identity, id) in self.ids.backends() {
@@ -223,6 +228,14 @@ impl Compiler {
         let then = served().filter(|(_, id)| !lingering.contains(id));
         WordMap::new(first.chain(then).map(|(identity, id)| (response_key(&identity), id.0)))
     }
+}
+
+/// Each once, in order.
+fn ascending<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// With the static neighbours among the known ones.

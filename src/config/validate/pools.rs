@@ -45,7 +45,8 @@ pub(super) fn check(raw: &RawConfig, network: &Network, report: &mut Report) -> 
         pools.by_name.extend(name.clone().map(|name| (name, pools.list.len())));
         // A pool without a name is looked through all the same.
         let name = name.unwrap_or_else(|| "?".to_owned());
-        let mut checker = Checker { pool: &name, network, frontends: &frontends, seen: HashMap::new() };
+        let seen = HashMap::with_capacity(members.backends.len());
+        let mut checker = Checker { pool: &name, network, frontends: &frontends, seen };
         let is_whole = checker.check(&members, report);
         let place = pool.name.place_or(pool.place);
         let backends = members.backends.into_iter().map(|backend| backend.value).collect();
