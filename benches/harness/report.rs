@@ -59,8 +59,8 @@ fn short(value: f64) -> String {
 fn count(flows: u64) -> String {
     match flows {
         0 => String::new(),
-        1_000_000.. if flows % 1_000_000 == 0 => format!("{}M", flows / 1_000_000),
-        1_000.. if flows % 1_000 == 0 => format!("{}k", flows / 1_000),
+        1_000_000.. if flows.is_multiple_of(1_000_000) => format!("{}M", flows / 1_000_000),
+        1_000.. if flows.is_multiple_of(1_000) => format!("{}k", flows / 1_000),
         _ => flows.to_string(),
     }
 }
