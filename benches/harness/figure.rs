@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One figure.
 pub struct Figure {
@@ -72,6 +72,9 @@ fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
+/// The kernel counts in ticks of some milliseconds: of less time than this nothing can be said.
+const SHARE_AFTER: Duration = Duration::from_millis(5);
+
 /// How much of a CPU this thread gets, from when it is made.
 pub struct CpuShare {
     began: Instant,
@@ -85,10 +88,13 @@ impl Default for CpuShare {
 }
 
 impl CpuShare {
-    /// 1 is a whole CPU. The kernel counts in ticks: good to some milliseconds. 0 where it does not count.
+    /// 1 is a whole CPU, `NAN` is "cannot tell". 0 where the kernel does not count.
     pub fn so_far(&self) -> f64 {
-        let share = (ran_nanos() - self.ran_nanos) as f64 / self.began.elapsed().as_nanos() as f64;
-        share.min(1.0)
+        let elapsed = self.began.elapsed();
+        if elapsed < SHARE_AFTER {
+            return f64::NAN;
+        }
+        ((ran_nanos() - self.ran_nanos) as f64 / elapsed.as_nanos() as f64).min(1.0)
     }
 }
 
