@@ -1,20 +1,35 @@
 //! The path of packets on in-memory frames, as a worker walks it: nanoseconds a packet, drivers apart.
 //!
-//! `path` prints figures; `path instructions CASE PACKETS` walks the path once, to be counted by callgrind.
+//! Prints a line of JSON for each figure, and its progress to standard error. What a packet costs is the
+//! time of `Worker::poll` divided by the packets; to draw flows and fill frames is not in it.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::panic, reason = "a bench")]
 
 mod harness;
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use clap::{Parser, Subcommand, ValueEnum};
 use guideway::dataplane::Worker;
+use guideway::io::PortId;
 use harness::arena::ArenaQueues;
-use harness::figure::{Figure, calibrate};
-use harness::world::{INSIDE, OUTSIDE, Packet, Random, Traffic, worker};
+use harness::figure::calibrate;
+use harness::rounds::{Case, Plan, measure};
+use harness::world::{INSIDE, OUTSIDE, Packet, Random, Traffic, scatter, worker};
+use rand_distr::Zipf;
 
 /// Packets of one run.
 const PACKETS: usize = 1 << 20;
 const RUNS: usize = 5;
+/// Frames in the ring, where nothing else is said.
+const RING: usize = 512;
+/// What a packet takes by the worker's own clock, which decides how much it sweeps: the same in every run,
+/// so that instructions can be counted.
+const PACKET: Duration = Duration::from_nanos(20);
+/// After so long a half-open flow is over, and an established one is not.
+const HALF_OPEN: Duration = Duration::from_secs(31);
+/// After so long every flow is over.
+const FOR_EVER: Duration = Duration::from_secs(25 * 3600);
 
 /// A worker and the time it thinks it is.
 struct Bench {
@@ -23,156 +38,243 @@ struct Bench {
     random: Random,
     ring: usize,
     now: Duration,
+    /// How many new flows there have been.
+    fresh: u32,
+    walk: fn(&mut Worker<ArenaQueues>, Duration, usize),
 }
 
 impl Bench {
-    fn new(ring: usize, flows: usize, port: guideway::io::PortId) -> Self {
-        let (worker, _) = worker(ring, flows, port);
-        Self { worker, traffic: Traffic::default(), random: Random::default(), ring, now: Duration::ZERO }
+    /// With a table for so many flows.
+    fn new(ring: usize, flows: u32, port: PortId) -> Self {
+        let (worker, _) = worker(ring, flows as usize, port);
+        let (traffic, random) = Default::default();
+        Self { worker, traffic, random, ring, now: Duration::ZERO, fresh: 0, walk }
     }
 
-    /// Fills the ring with packets of the flows that `next` names, walks them through, and returns how long
+    /// With so many established flows, in a table made for them.
+    fn with_flows(ring: usize, flows: u32) -> Self {
+        let mut bench = Self::new(ring, flows.max(1024), OUTSIDE);
+        bench.establish(flows);
+        bench
+    }
+
+    /// Fills `packets` frames of the ring with what `next` names, walks them through, and returns how long
     /// the walk took.
-    fn pass(&mut self, mut next: impl FnMut(&mut Random) -> (u32, Packet)) -> Duration {
+    fn pass(&mut self, packets: usize, mut next: impl FnMut(&mut Random) -> (u32, Packet)) -> Duration {
         let (traffic, random) = (&self.traffic, &mut self.random);
-        self.worker.queues_mut().refill(|frame| {
+        let bursts = self.worker.queues_mut().refill(packets, |frame| {
             let (flow, packet) = next(random);
             frame.fill(&traffic.frame(flow, packet));
         });
-        let took = walk(&mut self.worker, self.now);
-        assert_eq!(self.worker.queues_mut().sent().len(), self.ring, "every packet must get through");
-        self.now += took;
+        let start = Instant::now();
+        (self.walk)(&mut self.worker, self.now, bursts);
+        let took = start.elapsed();
+        assert_eq!(self.worker.queues_mut().at_rest(), self.ring, "every packet must get through");
+        self.now += PACKET * packets as u32;
         took
     }
 
-    /// Makes all flows known and established. Not part of what is measured.
+    /// As many passes as `packets` take. Nanoseconds a packet.
+    fn run(&mut self, packets: usize, mut next: impl FnMut(&mut Random) -> (u32, Packet)) -> f64 {
+        let mut took = Duration::ZERO;
+        let mut left = packets;
+        while left > 0 {
+            let some = left.min(self.ring);
+            took += self.pass(some, &mut next);
+            left -= some;
+        }
+        took.as_nanos() as f64 / packets as f64
+    }
+
+    /// As [`Bench::run`], with packets of flows that were never seen before.
+    fn run_new(&mut self, packets: usize) -> f64 {
+        let mut fresh = self.fresh;
+        let result = self.run(packets, |_| {
+            fresh = fresh.wrapping_add(1);
+            (scatter(fresh), Packet::Opening)
+        });
+        self.fresh = fresh;
+        result
+    }
+
+    /// Makes all flows known and established.
     fn establish(&mut self, flows: u32) {
         for packet in [Packet::Opening, Packet::Established] {
-            let mut flow = 0..flows.max(self.ring as u32);
-            while flow.start < flow.end {
-                let traffic = &self.traffic;
-                self.worker.queues_mut().refill(|frame| {
-                    frame.fill(&traffic.frame(flow.next().unwrap_or(0) % flows, packet));
-                });
-                while self.worker.poll(self.now) > 0 {}
-            }
+            let mut flow = 0..flows;
+            self.run(flows as usize, |_| (flow.next().unwrap_or(0), packet));
         }
+    }
+
+    /// Lets time go by, and has the table forget what is over by then.
+    fn wait(&mut self, how_long: Duration) {
+        self.now += how_long;
+        self.worker.sweep_all(self.now);
+        // The next poll makes up for the time with a large share of the sweep; that is not a packet's cost.
+        walk(&mut self.worker, self.now, 1);
     }
 }
 
-/// What is measured. Not inlined, so that callgrind can be told to look at nothing else.
-#[inline(never)]
-fn walk(worker: &mut Worker<ArenaQueues>, now: Duration) -> Duration {
-    let start = Instant::now();
-    while worker.poll(now) > 0 {}
-    start.elapsed()
+/// What is measured.
+fn walk(worker: &mut Worker<ArenaQueues>, now: Duration, polls: usize) {
+    for _ in 0..polls {
+        worker.poll(now);
+    }
 }
 
-fn per_packet(took: Duration, packets: usize) -> f64 {
-    took.as_nanos() as f64 / packets as f64
+fn case(name: &str, flows: u32, runs: usize, run: impl FnMut() -> f64 + 'static) -> Case {
+    Case { name: name.into(), flows: flows.into(), unit: "ns/packet", runs, run: Box::new(run) }
 }
 
-fn hits(case: &str, flows: u32, ring: usize, draw: impl Fn(&mut Random) -> u32) -> Figure {
-    let mut bench = Bench::new(ring, (flows as usize).max(1024), OUTSIDE);
-    bench.establish(flows);
-    let passes = PACKETS / ring;
-    let runs = (0..RUNS).map(|_| {
-        let took: Duration = (0..passes).map(|_| bench.pass(|r| (draw(r), Packet::Established))).sum();
-        per_packet(took, passes * ring)
-    });
-    figure(case, flows, runs.collect())
+/// `make` a bench at the first call, and `run` it.
+fn lazily(
+    make: impl Fn() -> Bench + 'static,
+    run: impl Fn(&mut Bench) -> f64 + 'static,
+) -> impl FnMut() -> f64 {
+    let mut bench = None;
+    move || run(bench.get_or_insert_with(&make))
 }
 
-fn figure(case: &str, flows: u32, runs: Vec<f64>) -> Figure {
-    let calibration = calibrate();
-    Figure { bench: "path", case: case.into(), flows: flows.into(), unit: "ns/packet", runs, calibration }
+fn hits(name: &str, flows: u32, ring: usize) -> Case {
+    let run = move |bench: &mut Bench| bench.run(PACKETS, |r| (r.below(flows), Packet::Established));
+    case(name, flows, RUNS, lazily(move || Bench::with_flows(ring, flows), run))
+}
+
+fn zipf_hits(flows: u32) -> Case {
+    let zipf = Zipf::new(f64::from(flows), 1.0).unwrap();
+    let run = move |bench: &mut Bench| bench.run(PACKETS, |r| (r.rank(&zipf), Packet::Established));
+    case("hit, zipf", flows, RUNS, lazily(move || Bench::with_flows(RING, flows), run))
 }
 
 /// Tables from empty to full, all packets new.
-fn new_flows(flows: u32, ring: usize) -> Figure {
-    let tables = (PACKETS / flows as usize).clamp(1, 64);
-    let runs = (0..RUNS).map(|_| {
-        let mut took = Duration::ZERO;
-        let mut packets = 0;
-        for _ in 0..tables {
-            let mut bench = Bench::new(ring, flows as usize, OUTSIDE);
-            let order = bench.random.shuffled(flows);
-            for chunk in order.chunks_exact(ring) {
-                let mut flows = chunk.iter();
-                took += bench.pass(|_| (*flows.next().unwrap(), Packet::Opening));
-                packets += ring;
+fn new_flows(flows: u32) -> Case {
+    let tables = (PACKETS / flows as usize).max(1);
+    let run = move |bench: &mut Bench| {
+        let one = |_| {
+            bench.wait(FOR_EVER);
+            bench.run_new(flows as usize)
+        };
+        (0..tables).map(one).sum::<f64>() / tables as f64
+    };
+    // Ten million of them take seconds.
+    let runs = if flows > 1_000_000 { 3 } else { RUNS };
+    case("new flow", flows, runs, lazily(move || Bench::new(RING, flows, OUTSIDE), run))
+}
+
+/// Nine packets of established flows, one of a new one.
+fn mix(flows: u32) -> Case {
+    let run = move |bench: &mut Bench| {
+        // What the last run has brought in is over.
+        bench.wait(HALF_OPEN);
+        let mut fresh = bench.fresh;
+        let result = bench.run(PACKETS, |random| {
+            if random.below(10) > 0 {
+                return (random.below(flows), Packet::Established);
             }
-        }
-        per_packet(took, packets)
-    });
-    figure("new flow", flows, runs.collect())
+            fresh += 1;
+            // Of TCP: new flows of UDP are not over so soon. The first fourteen of sixteen frontends are TCP's.
+            let flow = scatter(fresh) | 1 << 31;
+            (if flow % 16 < 14 { flow } else { flow - 8 }, Packet::Opening)
+        });
+        bench.fresh = fresh;
+        result
+    };
+    case("90 % hit, 10 % new", flows, RUNS, lazily(move || Bench::with_flows(RING, flows), run))
 }
 
 /// Ever new flows into a table that is full of half-open ones.
-fn flood(flows: u32, ring: usize) -> Figure {
-    let mut bench = Bench::new(ring, flows as usize, OUTSIDE);
-    let mut flow = 0u32;
-    let mut next = move || {
-        flow = flow.wrapping_add(1);
-        (flow.wrapping_mul(0x9e37_79b1), Packet::Opening)
+fn flood(flows: u32) -> Case {
+    let make = move || {
+        let mut bench = Bench::new(RING, flows, OUTSIDE);
+        bench.run_new(3 * flows as usize);
+        bench
     };
-    for _ in 0..3 * flows as usize / ring + 1 {
-        bench.pass(|_| next());
-    }
-    let passes = PACKETS / ring;
-    let runs = (0..RUNS).map(|_| {
-        let took: Duration = (0..passes).map(|_| bench.pass(|_| next())).sum();
-        per_packet(took, passes * ring)
-    });
-    figure("flood", flows, runs.collect())
+    case("flood", flows, RUNS, lazily(make, |bench| bench.run_new(PACKETS)))
 }
 
-fn responses(flows: u32, ring: usize) -> Figure {
-    let mut bench = Bench::new(ring, 1024, INSIDE);
-    let passes = PACKETS / ring;
-    let runs = (0..RUNS).map(|_| {
-        let took: Duration = (0..passes).map(|_| bench.pass(|r| (r.below(flows), Packet::Response))).sum();
-        per_packet(took, passes * ring)
-    });
-    figure("response", flows, runs.collect())
+fn responses(flows: u32) -> Case {
+    let run = move |bench: &mut Bench| bench.run(PACKETS, |r| (r.below(flows), Packet::Response));
+    case("response", flows, RUNS, lazily(|| Bench::new(RING, 1024, INSIDE), run))
+}
+
+fn cases() -> Vec<Case> {
+    let sizes = [1, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+    let mut cases: Vec<Case> = sizes.map(|flows| hits("hit", flows, RING)).into();
+    cases.extend(sizes[1..].iter().map(|flows| zipf_hits(*flows)));
+    cases.extend([1_000, 100_000, 1_000_000, 10_000_000].map(new_flows));
+    cases.extend([1_000_000, 10_000_000].map(mix));
+    cases.extend([1_000_000, 10_000_000].map(flood));
+    cases.extend([1_000, 1_000_000].map(responses));
+    for (name, ring) in [("hit, ring of 8k", 8192), ("hit, ring of 64k", 65_536)] {
+        cases.extend([1_000, 1_000_000].map(|flows| hits(name, flows, ring)));
+    }
+    cases
+}
+
+/// Nanoseconds a packet on the path of a worker, on in-memory frames, without drivers
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(flatten)]
+    plan: Plan,
+    #[command(subcommand)]
+    mode: Option<Mode>,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Print the calibration only: nanoseconds of a step of a loop that does nothing but work
+    Calibration,
+    /// Walk some packets for callgrind to count (scripts/bench instructions); print how many, of how many
+    /// flows
+    Instructions { kind: Kind },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Hit,
+    New,
+    Response,
+    Flood,
+}
+
+/// The same, and not inlined: callgrind is told to count in here and nowhere else.
+#[inline(never)]
+fn counted_walk(worker: &mut Worker<ArenaQueues>, now: Duration, polls: usize) {
+    walk(black_box(worker), now, polls);
+}
+
+/// Walks packets of one kind, all of them to be counted; what is prepared goes another way.
+fn instructions(kind: Kind) -> (usize, u32) {
+    const PACKETS: u32 = 1 << 15;
+    const FLOWS: u32 = 1000;
+    let mut bench = match kind {
+        Kind::Hit => Bench::with_flows(RING, FLOWS),
+        Kind::New => Bench::new(RING, PACKETS, OUTSIDE),
+        Kind::Response => Bench::new(RING, FLOWS, INSIDE),
+        Kind::Flood => {
+            let mut bench = Bench::new(RING, FLOWS, OUTSIDE);
+            bench.run_new(3 * FLOWS as usize);
+            bench
+        }
+    };
+    bench.walk = counted_walk;
+    let packets = PACKETS as usize;
+    match kind {
+        Kind::Hit => bench.run(packets, |r| (r.below(FLOWS), Packet::Established)),
+        Kind::New | Kind::Flood => bench.run_new(packets),
+        Kind::Response => bench.run(packets, |r| (r.below(FLOWS), Packet::Response)),
+    };
+    (packets, if let Kind::New = kind { PACKETS } else { FLOWS })
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let ring = std::env::var("RING").map_or(512, |r| r.parse().unwrap());
-    if let [mode, case] = &args[..]
-        && mode == "instructions"
-    {
-        instructions(case);
-        return;
-    }
-    for flows in std::env::var("FLOWS").unwrap_or("1 1000 10000 100000 1000000".into()).split(" ").map(|f| f.parse::<u32>().unwrap()) {
-        println!("{}", hits("hit, uniform", flows, ring, |r| r.below(flows)).json());
-    }
-    for flows in [1_000, 100_000, 1_000_000] {
-        println!("{}", new_flows(flows, ring).json());
-    }
-    println!("{}", flood(1_000_000, ring).json());
-    println!("{}", responses(1_000_000, ring).json());
-}
-
-/// Walks 2^15 packets of one kind, after the same preparation.
-fn instructions(case: &str) {
-    const FLOWS: u32 = 1000;
-    let mut bench = Bench::new(512, 65_536, if case == "response" { INSIDE } else { OUTSIDE });
-    if case == "hit" {
-        bench.establish(FLOWS);
-    }
-    let mut fresh = 0;
-    for _ in 0..64 {
-        bench.pass(|random| match case {
-            "hit" => (random.below(FLOWS), Packet::Established),
-            "response" => (random.below(FLOWS), Packet::Response),
-            "new" => {
-                fresh += 1;
-                (fresh, Packet::Opening)
-            }
-            other => panic!("no such case: {other}"),
-        });
+    let arguments: Arguments = harness::arguments();
+    match arguments.mode {
+        None => measure("path", cases(), &arguments.plan),
+        Some(Mode::Calibration) => println!("{:.3}", calibrate()),
+        Some(Mode::Instructions { kind }) => {
+            let (packets, flows) = instructions(kind);
+            println!("{packets} {flows}");
+        }
     }
 }

@@ -4,41 +4,37 @@
 use std::ops::Range;
 
 use guideway::io::{BURST_MAX, Frame, PortId, Queues};
+use memmap2::{Advice, MmapMut, MmapOptions};
 
-/// A slot of the arena: the object's header, two cache lines of `rte_mbuf`, and the buffer. 2368 bytes.
-#[repr(C, align(64))]
-#[derive(Clone)]
-struct Slot {
-    object: [u8; 64],
-    /// What a driver fills and the path reads, at the offsets of `rte_mbuf`.
-    before_offset: [u8; 16],
-    data_offset: u16,
-    before_len: [u8; 22],
-    data_len: u16,
-    rest: [u8; 86],
-    buffer: [u8; 2176],
-}
+/// 64 bytes of object header, 128 of `rte_mbuf`, 2176 of buffer.
+pub const STRIDE: usize = 2368;
+/// Where the fields of `rte_mbuf` lie that a driver fills and the path reads.
+const DATA_OFFSET_AT: usize = 64 + 16;
+const DATA_LEN_AT: usize = 64 + 40;
+/// Data begins after the headers and DPDK's 128 bytes of headroom. What stands in the header here counts from
+/// the slot's start, which is where an mbuf's own address takes us.
+const DATA_START: u16 = 64 + 128 + 128;
 
-const _: () = assert!(size_of::<Slot>() == 2368, "as rte_pktmbuf_pool_create spaces its buffers");
-
-/// Data begins after DPDK's 128 bytes of headroom.
-const HEADROOM: u16 = 128;
-
-/// One frame, in its slot.
-pub struct ArenaFrame(&'static mut Slot);
+/// A slot of the arena.
+pub struct ArenaFrame(&'static mut [u8; STRIDE]);
 
 impl ArenaFrame {
-    /// Where the data is: read from the header, as of an mbuf.
+    #[inline(always)]
+    fn field(&self, at: usize) -> usize {
+        usize::from(u16::from_ne_bytes([self.0[at], self.0[at + 1]]))
+    }
+
+    /// Where in the slot the data is: read from the header, as of an mbuf.
     #[inline(always)]
     fn place(&self) -> Range<usize> {
-        let start = usize::from(self.0.data_offset);
-        start..start + usize::from(self.0.data_len)
+        let start = self.field(DATA_OFFSET_AT);
+        start..start + self.field(DATA_LEN_AT)
     }
 
     /// Has the frame hold `bytes`, as a network card writes them.
     pub fn fill(&mut self, bytes: &[u8]) {
-        self.0.data_offset = HEADROOM;
-        self.0.data_len = bytes.len() as u16;
+        self.0[DATA_OFFSET_AT..DATA_OFFSET_AT + 2].copy_from_slice(&DATA_START.to_ne_bytes());
+        self.0[DATA_LEN_AT..DATA_LEN_AT + 2].copy_from_slice(&(bytes.len() as u16).to_ne_bytes());
         self.bytes_mut().copy_from_slice(bytes);
     }
 }
@@ -46,51 +42,60 @@ impl ArenaFrame {
 impl Frame for ArenaFrame {
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
-        &self.0.buffer[self.place()]
+        &self.0[self.place()]
     }
 
     #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
         let place = self.place();
-        &mut self.0.buffer[place]
+        &mut self.0[place]
     }
 }
 
-/// A ring of frames, in bursts, as a driver hands them out.
+/// A ring of frames, handed out in bursts and always in the same order, as a driver's.
 pub struct ArenaQueues {
-    waiting: Vec<Vec<ArenaFrame>>,
+    /// The bursts that wait, and those that were handed out: a receive copies its pointers and no more.
+    bursts: Vec<Vec<ArenaFrame>>,
+    next: usize,
     /// The port whose receive queue this is.
     port: PortId,
     done: Vec<ArenaFrame>,
 }
 
 impl ArenaQueues {
+    /// Not more than `frames`, at `port`.
     pub fn new(frames: usize, port: PortId) -> Self {
-        let empty = Slot {
-            object: [0; 64],
-            before_offset: [0; 16],
-            data_offset: 0,
-            before_len: [0; 22],
-            data_len: 0,
-            rest: [0; 86],
-            buffer: [0; 2176],
-        };
-        let done = Vec::leak(vec![empty; frames]).iter_mut().map(ArenaFrame).collect();
-        Self { waiting: Vec::with_capacity(frames / BURST_MAX + 1), port, done }
+        let memory: &'static mut MmapMut = Box::leak(Box::new(memory(frames * STRIDE)));
+        let done = memory.as_chunks_mut::<STRIDE>().0.iter_mut().take(frames).map(ArenaFrame).collect();
+        let burst = || Vec::with_capacity(BURST_MAX);
+        Self { bursts: (0..frames.div_ceil(BURST_MAX)).map(|_| burst()).collect(), next: 0, port, done }
     }
 
-    /// All frames wait again, each filled anew.
-    pub fn refill(&mut self, fill: impl FnMut(&mut ArenaFrame)) {
-        self.done.iter_mut().for_each(fill);
-        self.waiting.clear();
-        while !self.done.is_empty() {
-            self.waiting.push(self.done.split_off(self.done.len().saturating_sub(BURST_MAX)));
+    /// The next `count` frames wait, each filled anew. Returns how many bursts they are.
+    pub fn refill(&mut self, count: usize, mut fill: impl FnMut(&mut ArenaFrame)) -> usize {
+        assert!(self.bursts.iter().all(Vec::is_empty), "there are frames that nobody took");
+        for (i, mut frame) in self.done.drain(..count).enumerate() {
+            fill(&mut frame);
+            self.bursts[i / BURST_MAX].push(frame);
         }
+        self.next = 0;
+        count.div_ceil(BURST_MAX)
     }
 
-    pub fn sent(&self) -> &[ArenaFrame] {
-        &self.done
+    /// How many frames do not wait: those sent and those not yet filled.
+    pub fn at_rest(&self) -> usize {
+        self.done.len()
     }
+}
+
+/// On large pages where the system has them, as DPDK's pools are, and aligned to a page in any case: so
+/// every frame begins with a cache line.
+fn memory(len_bytes: usize) -> MmapMut {
+    const LARGE_PAGE: usize = 2 << 20;
+    let memory = MmapOptions::new().len(len_bytes.next_multiple_of(LARGE_PAGE)).map_anon().unwrap();
+    // Advice only: without it the figures of large rings are a little higher.
+    let _ = memory.advise(Advice::HugePage);
+    memory
 }
 
 impl Queues for ArenaQueues {
@@ -99,11 +104,10 @@ impl Queues for ArenaQueues {
     #[inline]
     fn receive(&mut self, port: PortId, burst: &mut Vec<ArenaFrame>) -> u64 {
         if port == self.port
-            && let Some(mut frames) = self.waiting.pop()
+            && let Some(frames) = self.bursts.get_mut(self.next)
         {
-            burst.append(&mut frames);
-            // Kept, for to free it would be counted as the path's work.
-            std::mem::forget(frames);
+            burst.append(frames);
+            self.next += 1;
         }
         0
     }

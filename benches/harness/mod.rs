@@ -4,4 +4,11 @@
 
 pub mod arena;
 pub mod figure;
+pub mod report;
+pub mod rounds;
 pub mod world;
+
+/// The arguments of the command line, without what cargo says to every bench.
+pub fn arguments<A: clap::Parser>() -> A {
+    A::parse_from(std::env::args().filter(|argument| argument != "--bench"))
+}

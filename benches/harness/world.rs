@@ -9,6 +9,9 @@ use guideway::dataplane::{FlowTable, Mesh, Worker, WorkerCounters, WorkerId, Wor
 use guideway::io::PortId;
 use guideway::snapshot::{Compiler, Conditions, Neighbours, PortLink, Publisher};
 use guideway::wire::{MacAddr, ipv4};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution, Zipf};
 
 use super::arena::ArenaQueues;
 
@@ -30,7 +33,8 @@ pub fn model() -> Model {
         let protocol = if f < 14 { "tcp" } else { "udp" };
         text += &format!(
             "[[pool]]\nname = \"p{f}\"\nbackends = [{}]\n[[rule]]\nname = \"r{f}\"\n\
-             frontend = \"203.0.113.{}:443/{protocol}\"\npool = \"p{f}\"\nbackend_port = 8443\n",
+             frontend = \"203.0.113.{}:443/{protocol}\"\npool = \"p{f}\"\nbackend_port = 8443\n\
+             idle_timeout = \"24h\"\n",
             backends.join(", "),
             f + 1
         );
@@ -123,6 +127,8 @@ fn template(frontend: u32) -> [u8; FRAME_LEN] {
         frame[46] = 0x50;
     } else {
         frame[38..40].copy_from_slice(&26u16.to_be_bytes());
+        // Some checksum, as nearly all datagrams have one; the path does not verify it.
+        frame[40..42].copy_from_slice(&[0x56, 0x78]);
     }
     frame[50..52].copy_from_slice(&[0x12, 0x34]);
     frame
@@ -139,33 +145,30 @@ fn turn_round(frame: &mut [u8; FRAME_LEN], flow: u32) {
     frame[36..38].copy_from_slice(&port);
 }
 
-/// Random numbers that are the same in every run (xorshift64*, Vigna 2016).
-pub struct Random(u64);
+/// Random numbers that are the same in every run.
+pub struct Random(SmallRng);
 
 impl Default for Random {
     fn default() -> Self {
-        Self(0x2545_f491_4f6c_dd1d)
+        Self(SmallRng::seed_from_u64(1))
     }
 }
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
     pub fn below(&mut self, limit: u32) -> u32 {
-        (((self.next() >> 32) * u64::from(limit)) >> 32) as u32
+        self.0.random_range(0..limit)
     }
 
-    /// The numbers below `len`, in random order (Fisher and Yates).
-    pub fn shuffled(&mut self, len: u32) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..len).collect();
-        for i in (1..order.len()).rev() {
-            order.swap(i, self.below(i as u32 + 1) as usize);
-        }
-        order
+    /// A rank below the distribution's limit, from 0.
+    pub fn rank(&mut self, zipf: &Zipf<f64>) -> u32 {
+        zipf.sample(&mut self.0) as u32 - 1
     }
+}
+
+/// Another number for each number, without any order (the last step of Murmur3, Appleby 2011). So new flows are
+/// all different, and nothing can be guessed of the next from the last.
+pub fn scatter(number: u32) -> u32 {
+    let x = (number ^ number >> 16).wrapping_mul(0x85eb_ca6b);
+    let x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
+    x ^ x >> 16
 }

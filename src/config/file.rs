@@ -161,7 +161,7 @@ impl<'t> Source<'t> {
     }
 
     pub(crate) fn value_is_damaged(&self, span: &Range<usize>) -> bool {
-        self.is_damaged(self.line(span.start), self.line(span.end))
+        !self.damaged_lines.is_empty() && self.is_damaged(self.line(span.start), self.line(span.end))
     }
 
     /// Whether a syntax error lies in a table: in an inline one's braces, or from a header to the next.

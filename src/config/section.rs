@@ -13,9 +13,8 @@ use super::text::BadText;
 pub(crate) struct Section<'s, 't> {
     source: &'s Source<'t>,
     table: &'s DeTable<'t>,
-    kind: &'static str,
-    /// How findings call it: "port outside".
-    pub(crate) subject: String,
+    /// `None` for the file itself.
+    naming: Option<Naming>,
     pub(crate) place: Place,
     is_damaged: bool,
     /// Keys that were likely meant by unknown ones: these are not missing as well.
@@ -23,14 +22,13 @@ pub(crate) struct Section<'s, 't> {
 }
 
 impl<'s, 't> Section<'s, 't> {
-    fn new(
-        source: &'s Source<'t>,
-        table: &'s DeTable<'t>,
-        kind: &'static str,
-        subject: String,
-        place: Place,
-    ) -> Self {
-        Self { source, table, kind, subject, place, is_damaged: false, misspelt: Vec::new() }
+    fn new(source: &'s Source<'t>, table: &'s DeTable<'t>, naming: Option<Naming>, place: Place) -> Self {
+        Self { source, table, naming, place, is_damaged: false, misspelt: Vec::new() }
+    }
+
+    /// How findings call it: "port outside". Made only for findings: a file has tens of thousands of tables.
+    pub(crate) fn subject(&self) -> String {
+        self.naming.map_or_else(|| "the file".to_owned(), |naming| naming.subject(self.table))
     }
 
     /// Opens `value` as a table with `keys`, and reports what is neither.
@@ -49,8 +47,7 @@ impl<'s, 't> Section<'s, 't> {
             }
             return None;
         };
-        let subject = naming.subject(table);
-        let mut section = Self::new(source, table, naming.kind, subject, place);
+        let mut section = Self::new(source, table, Some(naming), place);
         section.is_damaged = source.table_is_damaged(&span);
         section.report_unknown(keys, report);
         Some(section)
@@ -63,7 +60,7 @@ impl<'s, 't> Section<'s, 't> {
         keys: Keys,
         report: &mut Report,
     ) -> Self {
-        let mut section = Self::new(source, table, "the file", "the file".to_owned(), Place::Whole);
+        let mut section = Self::new(source, table, None, Place::Whole);
         section.is_damaged = source.is_partial;
         section.report_unknown(keys, report);
         section
@@ -71,12 +68,12 @@ impl<'s, 't> Section<'s, 't> {
 
     fn report_unknown(&mut self, keys: Keys, report: &mut Report) {
         for key in self.table.keys() {
-            let place = self.source.place(&key.span());
             let name = key.get_ref().as_ref();
             if keys.contains(&name) || self.source.value_is_damaged(&key.span()) {
                 continue;
             }
-            let (subject, key) = (self.subject.clone(), name.to_owned());
+            let place = self.source.place(&key.span());
+            let (subject, key) = (self.subject(), name.to_owned());
             let near = nearest(name, keys.iter().copied());
             self.misspelt.extend(near);
             report.error(place, ValueProblem::UnknownKey { subject, key, near, allowed: keys });
@@ -99,9 +96,12 @@ impl<'s, 't> Section<'s, 't> {
 
     fn wrong_type(&self, key: &'static str, place: Place, found: &DeValue<'_>, report: &mut Report) {
         // The one key that is a list here and a range there.
-        let example =
-            if (self.kind, key) == ("port", "addresses") { "[\"198.51.100.2/24\"]" } else { example(key) };
-        let subject = self.subject.clone();
+        let example = if (self.naming.map(|naming| naming.kind), key) == (Some("port"), "addresses") {
+            "[\"198.51.100.2/24\"]"
+        } else {
+            example(key)
+        };
+        let subject = self.subject();
         report.error(place, ValueProblem::WrongType { subject, key, found: type_name(found), example });
     }
 
@@ -163,7 +163,7 @@ impl<'s, 't> Section<'s, 't> {
         match parse(text) {
             Ok(meaning) => Field::at(meaning, place),
             Err(why) => {
-                report.error(place, bad_value(&self.subject, key, text, why));
+                report.error(place, bad_value(&self.subject(), key, text, why));
                 Field::Broken
             }
         }

@@ -226,7 +226,7 @@ fn rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRu
 
 fn refuse_later_features(section: &Section<'_, '_>, report: &mut Report) {
     let unsupported = |what: String, instead| {
-        let subject = section.subject.clone();
+        let subject = section.subject();
         ValueProblem::Unsupported { subject, what, instead }
     };
     if let Field::Given(At { value: Forward::Later(mode), place }) =

@@ -1,5 +1,6 @@
 //! Model + what is known of ports and neighbours → snapshot.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -78,20 +79,12 @@ impl Compiler {
     /// # Errors
     /// When there are more frontends or backends than ids; nothing has changed then.
     pub fn compile(&mut self, model: &Model, conditions: &Conditions) -> Result<Snapshot, TooMany> {
-        let frontends: BTreeSet<Endpoint> = model.rules.iter().map(|rule| rule.frontend).collect();
+        let frontends = ascending(model.rules.iter().map(|rule| rule.frontend));
         let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
-        self.ids.assign(&frontends, &backends.collect())?;
+        self.ids.assign(&frontends, &ascending(backends))?;
         self.generation += 1;
 
-        let mut neighbours = conditions.neighbours.clone();
-        let mut routes = Routes::new(model, &conditions.links, &neighbours);
-        for fixed in &model.neighbours {
-            if let Some((port, _)) = routes.neighbour_for(fixed.address) {
-                neighbours.known.insert((port, fixed.address), fixed.mac);
-            }
-        }
-        routes = Routes::new(model, &conditions.links, &neighbours);
-
+        let routes = routes(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
         let Records { backends, to_backend, to_client } = self.backend_records(&routes);
@@ -102,7 +95,7 @@ impl Compiler {
                 let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
                 Some((endpoint_key(*endpoint), word.0))
             })),
-            by_response: self.responses(&frontends),
+            by_response: self.responses(),
             locals: locals(model),
             frontends: self.frontend_records(model, selectors),
             backends: backends.into(),
@@ -132,15 +125,20 @@ impl Compiler {
 
     /// One selector a rule, in the model's order.
     fn selectors(&mut self, model: &Model) -> Vec<Selector> {
-        let mut tables = HashMap::new();
+        let mut tables: HashMap<TableInputs, MaglevTable> = HashMap::new();
         let mut selector = |rule: &config::Rule| {
             let available = available(rule);
             let inputs = table_inputs(rule, &available);
-            let table = tables.get(&inputs).or_else(|| self.tables.get(&inputs)).cloned();
-            let table = table.unwrap_or_else(|| fill(&self.hash, &inputs));
-            tables.insert(inputs, table.clone());
-            let id = |backend: &config::Backend| self.ids.backend(&identity(rule, backend));
-            let backends = available.iter().filter_map(id).collect();
+            let table = match tables.entry(inputs) {
+                Entry::Occupied(same) => same.get().clone(),
+                Entry::Vacant(new) => {
+                    let table = self.tables.get(new.key()).cloned();
+                    let table = table.unwrap_or_else(|| fill(&self.hash, new.key()));
+                    new.insert(table).clone()
+                }
+            };
+            let identities = available.iter().map(|backend| identity(rule, backend));
+            let backends = self.ids.backends_of(rule.frontend, identities).collect();
             Selector { seed: select_seed(&self.hash, rule), table, backends }
         };
         let selectors = model.rules.iter().map(&mut selector).collect();
@@ -188,9 +186,13 @@ impl Compiler {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let ids = &self.ids;
         self.down.retain(|identity| ids.backend(identity).is_some_and(|id| lingering.contains(&id)));
+        let is_down = |backend: &config::Backend| backend.state == AdminState::Down;
         for (rule, selector) in model.rules.iter().zip(selectors) {
+            if !rule.pool.backends.iter().any(is_down) {
+                continue;
+            }
             let chosen: BTreeSet<BackendId> = selector.backends.iter().copied().collect();
-            let down = rule.pool.backends.iter().filter(|backend| backend.state == AdminState::Down);
+            let down = rule.pool.backends.iter().filter(|backend| is_down(backend));
             let identities = down.map(|backend| identity(rule, backend));
             let left_out = |i: &BackendIdentity| ids.backend(i).is_some_and(|id| !chosen.contains(&id));
             self.down.extend(identities.filter(left_out));
@@ -199,13 +201,22 @@ impl Compiler {
 
     fn backend_records(&self, routes: &Routes) -> Records {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
-        let current = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
-        let taken: BTreeSet<u64> = current.map(|(identity, _)| response_key(&identity)).collect();
-        let count = self.ids.backends().map(|(_, id)| id.index() + 1).max().unwrap_or(0);
-        let mut records = Records::new(count);
+        let mut current: Vec<u64> = Vec::new();
+        if !lingering.is_empty() {
+            let all = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
+            current.extend(all.map(|(identity, _)| response_key(&identity)));
+            current.sort_unstable();
+        }
+        let is_taken = |identity: &BackendIdentity| current.binary_search(&response_key(identity)).is_ok();
+        let mut records = Records::new(self.ids.backends_end());
+        // A frontend's backends come one after the other.
+        let mut latest = None;
         for (identity, id) in self.ids.backends() {
-            let Some(frontend) = self.ids.frontend(identity.frontend) else { continue };
-            let leaving = if lingering.contains(&id) && taken.contains(&response_key(&identity)) {
+            if latest.is_none_or(|(endpoint, _)| endpoint != identity.frontend) {
+                latest = self.ids.frontend(identity.frontend).map(|id| (identity.frontend, id));
+            }
+            let Some((_, frontend)) = latest else { continue };
+            let leaving = if lingering.contains(&id) && is_taken(&identity) {
                 Leaving::All
             } else if self.down.contains(&identity) {
                 Leaving::Udp
@@ -217,15 +228,39 @@ impl Compiler {
         records
     }
 
-    /// Responses of backends to `frontends`. Those of backends that linger are still translated, unless
+    /// Responses of backends to frontends of rules. Those of backends that linger are still translated, unless
     /// another rule has taken over the backend's endpoint: later entries win.
-    fn responses(&self, frontends: &BTreeSet<Endpoint>) -> WordMap {
+    fn responses(&self) -> WordMap {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
-        let served = || self.ids.backends().filter(|(identity, _)| frontends.contains(&identity.frontend));
+        let gone: BTreeSet<Endpoint> = self.ids.lingering_frontends().collect();
+        let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
         let first = served().filter(|(_, id)| lingering.contains(id));
         let then = served().filter(|(_, id)| !lingering.contains(id));
         WordMap::new(first.chain(then).map(|(identity, id)| (response_key(&identity), id.0.into())))
     }
+}
+
+/// Each once, in order.
+fn ascending<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// With the static neighbours among the known ones.
+fn routes(model: &Model, conditions: &Conditions) -> Routes {
+    if model.neighbours.is_empty() {
+        return Routes::new(model, &conditions.links, &conditions.neighbours);
+    }
+    let ways = Routes::new(model, &conditions.links, &Neighbours::default());
+    let mut neighbours = conditions.neighbours.clone();
+    for fixed in &model.neighbours {
+        if let Some((port, _)) = ways.neighbour_for(fixed.address) {
+            neighbours.known.insert((port, fixed.address), fixed.mac);
+        }
+    }
+    Routes::new(model, &conditions.links, &neighbours)
 }
 
 /// Where a backend's responses come from.

@@ -51,17 +51,22 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// Gives an id to each of `current` that has none. Those absent from it linger.
+    /// Gives an id to each that has none. Those absent linger. Both lists ascend.
     pub(super) fn assign(
         &mut self,
-        frontends: &BTreeSet<Endpoint>,
-        backends: &BTreeSet<BackendIdentity>,
+        frontends: &[Endpoint],
+        backends: &[BackendIdentity],
     ) -> Result<(), TooMany> {
-        self.frontends.check("frontends", frontends, FRONTENDS_MAX)?;
-        self.backends.check("backends", backends, BACKENDS_MAX)?;
-        self.frontends.assign(frontends);
-        self.backends.assign(backends);
+        let new_frontends = self.frontends.check("frontends", frontends, FRONTENDS_MAX)?;
+        let new_backends = self.backends.check("backends", backends, BACKENDS_MAX)?;
+        self.frontends.assign(new_frontends, frontends);
+        self.backends.assign(new_backends, backends);
         Ok(())
+    }
+
+    /// All ids of backends are below.
+    pub(super) fn backends_end(&self) -> usize {
+        self.backends.ids.len() + self.backends.free.len()
     }
 
     pub(super) fn frontend(&self, endpoint: Endpoint) -> Option<FrontendId> {
@@ -70,6 +75,26 @@ impl Ids {
 
     pub(super) fn backend(&self, identity: &BackendIdentity) -> Option<BackendId> {
         self.backends.ids.get(identity).map(|id| BackendId(*id))
+    }
+
+    /// The ids of the backends of `frontend` that are named, in ascending order, by `identities`. Faster
+    /// than to ask for one after the other.
+    pub(super) fn backends_of(
+        &self,
+        frontend: Endpoint,
+        identities: impl Iterator<Item = BackendIdentity>,
+    ) -> impl Iterator<Item = BackendId> {
+        let lowest = BackendIdentity { frontend, address: Ipv4Addr::UNSPECIFIED, port: 0 };
+        let mut known = self.backends.ids.range(lowest..).peekable();
+        identities.filter_map(move |identity| {
+            while known.next_if(|(other, _)| **other < identity).is_some() {}
+            known.peek().filter(|(other, _)| **other == identity).map(|(_, id)| BackendId(**id))
+        })
+    }
+
+    /// Frontends that are in no rule any more.
+    pub(super) fn lingering_frontends(&self) -> impl Iterator<Item = Endpoint> {
+        self.frontends.lingering.keys().copied()
     }
 
     /// All frontends, those that linger included, and the number of records they need.
@@ -109,21 +134,20 @@ impl<K> Default for Slots<K> {
 }
 
 impl<K: Ord + Copy> Slots<K> {
-    fn check(&self, what: &'static str, current: &BTreeSet<K>, limit: usize) -> Result<(), TooMany> {
-        let new = current.iter().filter(|key| !self.ids.contains_key(key)).count();
-        let wanted = self.ids.len() + new;
-        if wanted > limit { Err(TooMany { what, wanted, limit }) } else { Ok(()) }
+    /// Those of `current` that have no id yet; an error where there would be too many.
+    fn check(&self, what: &'static str, current: &[K], limit: usize) -> Result<Vec<K>, TooMany> {
+        let new: Vec<K> = absent_from(current.iter(), self.ids.keys()).copied().collect();
+        let wanted = self.ids.len() + new.len();
+        if wanted > limit { Err(TooMany { what, wanted, limit }) } else { Ok(new) }
     }
 
-    fn assign(&mut self, current: &BTreeSet<K>) {
-        for key in current {
-            if !self.ids.contains_key(key) {
-                let id = self.free.pop_first().unwrap_or(self.ids.len() as u32);
-                self.ids.insert(*key, id);
-            }
+    fn assign(&mut self, new: Vec<K>, current: &[K]) {
+        for key in new {
+            let id = self.free.pop_first().unwrap_or(self.ids.len() as u32);
+            self.ids.insert(key, id);
         }
-        let gone = self.ids.iter().filter(|(key, _)| !current.contains(key));
-        self.lingering = gone.map(|(key, id)| (*key, *id)).collect();
+        let gone = absent_from(self.ids.keys(), current.iter());
+        self.lingering = gone.filter_map(|key| Some((*key, *self.ids.get(key)?))).collect();
     }
 
     fn release(&mut self, is_unused: impl Fn(&K, u32) -> bool) -> Vec<u32> {
@@ -138,12 +162,27 @@ impl<K: Ord + Copy> Slots<K> {
     }
 }
 
+/// Those of `these` that are not among `those`, both ascending. Walks them side by side: tens of thousands of
+/// backends are compared with themselves at every change.
+fn absent_from<'k, K: Ord + 'k>(
+    these: impl Iterator<Item = &'k K>,
+    those: impl Iterator<Item = &'k K>,
+) -> impl Iterator<Item = &'k K> {
+    let mut those = those.peekable();
+    these.filter(move |key| {
+        while those.next_if(|other| other < key).is_some() {}
+        those.peek() != Some(key)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn assign(slots: &mut Slots<char>, current: &str) {
-        slots.assign(&current.chars().collect());
+        let current: Vec<char> = current.chars().collect();
+        let new = slots.check("things", &current, 100).unwrap();
+        slots.assign(new, &current);
     }
 
     #[test]
@@ -172,8 +211,33 @@ mod tests {
         let mut slots = Slots::default();
         assign(&mut slots, "ab");
         assign(&mut slots, "c");
-        assert!(slots.check("things", &BTreeSet::from(['c', 'd']), 4).is_ok());
-        let error = slots.check("things", &BTreeSet::from(['c', 'd', 'e']), 4).unwrap_err();
+        assert!(slots.check("things", &['c', 'd'], 4).is_ok());
+        let error = slots.check("things", &['c', 'd', 'e'], 4).unwrap_err();
         assert_eq!((error.wanted, error.limit), (5, 4));
+    }
+
+    #[test]
+    fn backends_of_a_frontend_are_found_among_those_that_linger_and_those_of_others() {
+        let frontend = |port| Endpoint {
+            address: Ipv4Addr::new(203, 0, 113, 1),
+            port,
+            protocol: crate::wire::Protocol::Tcp,
+        };
+        let identity =
+            |frontend, host, port| BackendIdentity { frontend, address: Ipv4Addr::new(10, 0, 0, host), port };
+        let (web, tls) = (frontend(80), frontend(443));
+        let old = [identity(web, 1, 80), identity(web, 2, 80), identity(tls, 1, 8443)];
+        let new = [identity(web, 1, 8080), identity(web, 2, 80), identity(tls, 1, 8443)];
+        let mut ids = Ids::default();
+        ids.assign(&[web, tls], &old).unwrap();
+        ids.assign(&[web, tls], &new).unwrap();
+        let of = |frontend, wanted: &[BackendIdentity]| {
+            ids.backends_of(frontend, wanted.iter().copied()).map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(of(web, &new[..2]), [3, 1]);
+        assert_eq!(of(tls, &new[2..]), [2]);
+        // One that nobody knows is left out.
+        assert_eq!(of(web, &[identity(web, 1, 9), new[1]]), [1]);
+        assert_eq!(ids.backends_end(), 4);
     }
 }

@@ -45,7 +45,8 @@ pub(super) fn check(raw: &RawConfig, network: &Network, report: &mut Report) -> 
         pools.by_name.extend(name.clone().map(|name| (name, pools.list.len())));
         // A pool without a name is looked through all the same.
         let name = name.unwrap_or_else(|| "?".to_owned());
-        let mut checker = Checker { pool: &name, network, frontends: &frontends, seen: HashMap::new() };
+        let seen = HashMap::with_capacity(members.backends.len());
+        let mut checker = Checker { pool: &name, network, frontends: &frontends, seen };
         let is_whole = checker.check(&members, report);
         let place = pool.name.place_or(pool.place);
         let backends = members.backends.into_iter().map(|backend| backend.value).collect();
@@ -111,10 +112,14 @@ fn too_many(pool: &str, count: usize) -> ValueProblem {
 }
 
 fn backend(raw: &RawBackend, pool: &str, report: &mut Report) -> Option<Backend> {
+    let state = raw.state.value().copied().unwrap_or(AdminState::Auto);
+    // Nearly all have an address and no weight, and there are tens of thousands: nothing is to be said of these.
+    if let (Some(address), true) = (raw.address.value(), raw.weight.is_absent()) {
+        return Some(Backend { address: *address, weight: WEIGHT_DEFAULT, state });
+    }
     let address = required(&format!("a backend of {pool}"), "address", &raw.address, raw.place, report);
     let subject = address.map_or("a backend".to_owned(), |address| format!("backend {}", address.value));
     let weight = in_range(&subject, "weight", &raw.weight, WEIGHT, report).unwrap_or(WEIGHT_DEFAULT);
-    let state = raw.state.value().copied().unwrap_or(AdminState::Auto);
     Some(Backend { address: address?.value, weight, state })
 }
 

@@ -164,12 +164,25 @@ fn compare_backends(rules: &[At<Rule>], report: &mut Report) {
         report.error(Place::Whole, ValueProblem::TooMany { what, count: pairs, max: RULE_BACKENDS_MAX });
         return;
     }
+    let endpoint = |rule: &Rule, backend: &Backend| Endpoint {
+        address: backend.address,
+        port: rule.backend_port,
+        protocol: rule.frontend.protocol,
+    };
+    // Nearly always there is nothing to report, and to see that takes little.
+    let all = rules.iter().flat_map(|At { value: rule, .. }| {
+        rule.pool.backends.iter().map(move |backend| endpoint(rule, backend))
+    });
+    let mut sorted: Vec<Endpoint> = all.collect();
+    sorted.sort_unstable();
+    if sorted.array_windows().all(|[one, next]| one != next) {
+        return;
+    }
     let mut users: HashMap<Endpoint, usize> = HashMap::with_capacity(pairs);
     let mut shared: BTreeMap<(usize, usize), (Endpoint, usize)> = BTreeMap::new();
     for (index, rule) in rules.iter().enumerate() {
-        for address in rule.value.pool.backends.iter().map(|backend| backend.address) {
-            let (port, protocol) = (rule.value.backend_port, rule.value.frontend.protocol);
-            let endpoint = Endpoint { address, port, protocol };
+        for backend in &rule.value.pool.backends {
+            let endpoint = endpoint(&rule.value, backend);
             let first = *users.entry(endpoint).or_insert(index);
             if first != index {
                 shared.entry((index, first)).or_insert((endpoint, 0)).1 += 1;
