@@ -50,6 +50,15 @@ impl Frame for ArenaFrame {
         let place = self.place();
         &mut self.0[place]
     }
+
+    #[inline(always)]
+    fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            safe_arch::prefetch_t0(&self.0[64]);
+            safe_arch::prefetch_t0(&self.0[usize::from(DATA_START)]);
+        }
+    }
 }
 
 /// A ring of frames, handed out in bursts and always in the same order, as a driver's.

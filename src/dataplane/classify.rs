@@ -1,10 +1,12 @@
 //! The first stages: what a frame is, and whose.
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
-use super::lanes::{LaneSet, Lanes, Ours, Outcome, Source, numbered};
+use super::FlowTable;
+use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use crate::drop_reason::DropReason;
-use crate::io::Frame;
+use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
     EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian, parse,
 };
@@ -30,30 +32,77 @@ struct Client {
     tcp_flags: TcpFlags,
 }
 
+/// Frames looked at before their flows are hashed and asked for: enough for all vector lanes, and few enough
+/// for the memory to be at work while the next frames are looked at.
+const CHUNK: usize = 16;
+
+/// How many frames ahead the memory is asked for a frame.
+const FRAMES_AHEAD: usize = 8;
+
 impl Lanes {
-    /// Reads every frame's headers, and finds out which frontend it is for. What is for none is left for the
-    /// next stages, the plain packets apart from all other frames.
-    #[inline(never)]
-    pub(super) fn find_clients<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
-        let (mut strangers, mut rest) = (LaneSet::default(), LaneSet::default());
-        // There is a pattern for each port.
-        let Some(pattern) = world.patterns.get(source.port().index()) else { return };
-        for (lane, frame) in numbered(burst) {
-            let Some(packet) = PlainPacket::parse(frame.bytes(), pattern) else {
-                rest.insert(lane);
+    /// Reads every frame's headers, finds out which frontend it is for, hashes its flow, and asks the memory for
+    /// the flow's first line. What is for no frontend is left for the next stages, the plain packets apart from
+    /// all other frames.
+    #[inline(always)]
+    pub(super) fn find_clients<F: Frame>(
+        &mut self,
+        burst: &[F],
+        source: Source,
+        world: &Snapshot,
+        flows: &mut FlowTable,
+    ) {
+        (self.strangers, self.rest) = (LaneSet::default(), LaneSet::default());
+        self.clients = LaneSet::first(burst.len());
+        burst.iter().take(FRAMES_AHEAD).for_each(Frame::prefetch);
+        let lines = flows.open();
+        for start in (0..burst.len().min(BURST_MAX)).step_by(CHUNK) {
+            let end = (start + CHUNK).min(burst.len()).min(BURST_MAX);
+            if !self.find_some(start..end, burst, source, world) {
                 continue;
-            };
-            if let Some(word) = world.by_frontend.get(packet.destination().0).map(FrontendWord) {
-                let client = packet.client_word();
-                self.keys[lane.index()] = word.key(client);
-                self.hashes[lane.index()] = word.to_hash(client);
-                self.tcp_flags[lane.index()] = packet.tcp_flags;
-            } else {
-                strangers.insert(lane);
             }
+            // Those of other frames are zero, and lead to one line that is near.
+            let hashes = self.hashes.get_mut(start..end).unwrap_or_default();
+            world.hash.words(hashes);
+            hashes.iter().for_each(|hash| lines.prefetch_first(*hash));
+        }
+        self.clients = self.clients.without(self.strangers).without(self.rest);
+    }
+
+    /// Whether there is any client's packet among those of `lanes`.
+    #[inline(never)]
+    fn find_some<F: Frame>(
+        &mut self,
+        lanes: Range<usize>,
+        burst: &[F],
+        source: Source,
+        world: &Snapshot,
+    ) -> bool {
+        let (mut strangers, mut rest) = (self.strangers, self.rest);
+        let mut found = false;
+        // There is a pattern for each port.
+        let Some(pattern) = world.patterns.get(source.port().index()) else { return false };
+        for lane in lanes.map(Lane::new) {
+            let Some(frame) = burst.get(lane.index()) else { continue };
+            if let Some(later) = burst.get(lane.index() + FRAMES_AHEAD) {
+                later.prefetch();
+            }
+            if let Some(packet) = PlainPacket::parse(frame.bytes(), pattern) {
+                if let Some(word) = world.by_frontend.get(packet.destination().0).map(FrontendWord) {
+                    let client = packet.client_word();
+                    self.keys[lane.index()] = word.key(client);
+                    self.hashes[lane.index()] = word.to_hash(client);
+                    self.tcp_flags[lane.index()] = packet.tcp_flags;
+                    found = true;
+                    continue;
+                }
+                strangers.insert(lane);
+            } else {
+                rest.insert(lane);
+            }
+            self.hashes[lane.index()] = 0;
         }
         (self.strangers, self.rest) = (strangers, rest);
-        self.clients = LaneSet::first(burst.len()).without(strangers).without(rest);
+        found
     }
 
     /// Finds out which backends the plain packets that are for no frontend come from.
@@ -92,7 +141,7 @@ impl Lanes {
             match classify_rare(frame.bytes(), link, source, world) {
                 Class::Client(client) => {
                     self.keys[lane.index()] = client.key;
-                    self.hashes[lane.index()] = client.to_hash;
+                    self.hashes[lane.index()] = world.hash.word(client.to_hash);
                     self.tcp_flags[lane.index()] = client.tcp_flags;
                     self.clients.insert(lane);
                 }

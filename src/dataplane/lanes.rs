@@ -86,6 +86,12 @@ const EVENTS_MAX: usize = BURST_MAX + WANTED_MAX;
 pub(super) struct Lane(usize);
 
 impl Lane {
+    /// The lane of the frame at `index` of a burst.
+    #[inline(always)]
+    pub(super) fn new(index: usize) -> Self {
+        Self(index)
+    }
+
     /// The lane as an index. Where the compiler knows where the lane is from it sees that nothing is masked.
     #[inline(always)]
     pub(super) fn index(self) -> usize {
@@ -129,11 +135,6 @@ impl LaneSet {
     #[inline(always)]
     pub(super) fn has(self, lane: Lane) -> bool {
         self.0 >> lane.index() & 1 == 1
-    }
-
-    #[inline(always)]
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0
     }
 }
 
@@ -242,19 +243,7 @@ impl Lanes {
     }
 }
 
-/// The frames of the burst with their lanes, in order.
-#[inline(always)]
-pub(super) fn numbered<F>(burst: &[F]) -> impl Iterator<Item = (Lane, &F)> {
-    (0..burst.len().min(BURST_MAX)).map(|i| (Lane(i), &burst[i]))
-}
-
 impl Outcomes {
-    /// How many frames there were.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     /// What becomes of each frame, in their order.
     pub fn by_lane(&self) -> impl Iterator<Item = Outcome> {
         (0..self.len.min(BURST_MAX)).map(|i| {

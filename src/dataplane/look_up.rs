@@ -11,28 +11,6 @@ use crate::tick::Tick;
 use crate::wire::Protocol;
 
 impl Lanes {
-    /// Hashes the keys of all clients' packets, side by side; those of other lanes as well, which does no harm.
-    #[inline(always)]
-    pub(super) fn hash_flows(&mut self, world: &Snapshot) {
-        if !self.clients.is_empty() {
-            world.hash.words(self.hashes.get_mut(..self.outcomes.len()).unwrap_or_default());
-        }
-    }
-
-    /// Asks the memory for all lines that will be looked at first.
-    #[inline(always)]
-    pub(super) fn prefetch_flows(&mut self, flows: &mut FlowTable) {
-        let lines = flows.open();
-        let len = self.outcomes.len();
-        if self.clients == LaneSet::first(len) {
-            // The same, with one instruction less to find each.
-            let hashes = self.hashes.get(..len).unwrap_or_default();
-            hashes.iter().for_each(|hash| lines.prefetch_first(*hash));
-        } else {
-            self.clients.for_each(|lane| lines.prefetch_first(self.hashes[lane.index()]));
-        }
-    }
-
     /// Finds the flows that are in their first line. For the others, asks the memory for the slot of the
     /// Maglev table, and for the second line where that matters.
     #[inline(never)]

@@ -55,13 +55,11 @@ impl Path {
     ) -> &Outcomes {
         let Self { flows, counters, lanes, steering } = self;
         lanes.begin(burst.len());
-        lanes.find_clients(burst, source, world);
+        lanes.find_clients(burst, source, world, flows);
         lanes.find_responses(burst, source, world);
         lanes.sort_rest(burst, source, world);
         lanes.answer(burst, source, world);
-        lanes.hash_flows(world);
         lanes.steer(source, steering);
-        lanes.prefetch_flows(flows);
         lanes.look_up(flows, world, now, counters);
         lanes.select(flows, world, now, counters);
         lanes.rewrite_clients(burst, world, counters);

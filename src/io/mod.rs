@@ -31,6 +31,9 @@ pub trait Frame: Send {
     fn bytes(&self) -> &[u8];
     /// The same bytes, writable.
     fn bytes_mut(&mut self) -> &mut [u8];
+    /// Asks the memory for what will be looked at first. Looks at nothing itself.
+    #[inline(always)]
+    fn prefetch(&self) {}
 }
 
 /// The queues one worker owns, of every port. Never blocks.
