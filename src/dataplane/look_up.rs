@@ -31,9 +31,16 @@ impl Lanes {
             let Some(line) = lines.first(hash) else { continue };
             let backend = if let Some(value) = line.value_of(key) {
                 let id = value.backend();
-                if value.is_steady(now) && !self.tcp_flags[lane.index()].any(TURNS) && stays(id) {
-                    self.backends[lane.index()] = id;
-                    continue;
+                if !self.tcp_flags[lane.index()].any(TURNS) && stays(id) {
+                    // No timeout is shorter than the shortest.
+                    let lives = || value.is_established() && now.since(value.seen()) <= world.idle_ticks_min;
+                    if value.is_steady(now) || lives() {
+                        if !value.is_steady(now) {
+                            *value = value.seen_at(now);
+                        }
+                        self.backends[lane.index()] = id;
+                        continue;
+                    }
                 }
                 look_closer(&mut lines, self, lane, world, now, counters)
             } else {
@@ -68,21 +75,19 @@ impl Lanes {
         for lane in self.misses {
             let (key, hash) = (self.keys[lane.index()], self.hashes[lane.index()]);
             let Some(frontend) = world.frontend_of(key) else { continue };
-            let chosen = match lines.room_for(key, hash) {
-                // Nearly all: there is a place in the first line, and the flow is nowhere.
-                Some(place) => choose(key, hash, frontend, world).inspect(|backend| {
+            if !lines.is_nowhere(key, hash)
+                && let Some(backend) = find_second(&mut lines, self, lane, frontend, world, now, counters)
+            {
+                self.backends[lane.index()] = backend;
+                continue;
+            }
+            match choose(key, hash, frontend, world) {
+                Ok(backend) => {
                     let state = State::first(self.tcp_flags[lane.index()]);
-                    lines.fill(place, key, Value::new(*backend, state, false, now));
-                    if let Some(flows) = counters.flows(*backend) {
-                        flows.now.add(1);
-                        flows.ever.add(1);
-                    }
-                    created += 1;
-                }),
-                None => select_rare(&mut lines, &self.query(lane, frontend, world, now), counters),
-            };
-            match chosen {
-                Ok(backend) => self.backends[lane.index()] = backend,
+                    let value = Value::new(backend, state, false, now);
+                    created += u64::from(lines.record(key, hash, value, world, counters));
+                    self.backends[lane.index()] = backend;
+                }
                 Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
@@ -97,7 +102,7 @@ impl Lanes {
     }
 }
 
-/// For flows that begin or end, those that leave their backend, and the first packet of each tick.
+/// For flows that begin or end, those that leave their backend, and those long idle.
 #[inline(never)]
 fn look_closer(
     lines: &mut Lines<'_>,
@@ -118,21 +123,24 @@ fn look_closer(
     BackendId::NONE
 }
 
-/// For flows that may be in their second line, or whose first line is full.
+/// For flows that are recorded after all: in their second line, or by an earlier packet of the burst.
 #[inline(never)]
-fn select_rare(
+fn find_second(
     lines: &mut Lines<'_>,
-    query: &Query<'_>,
+    lanes: &Lanes,
+    lane: Lane,
+    frontend: &Frontend,
+    world: &Snapshot,
+    now: Tick,
     counters: &WorkerCounters,
-) -> Result<BackendId, DropReason> {
-    match lines.find(query) {
-        Found::Backend(backend) => return Ok(backend),
-        Found::Stale => lines.forget(query, counters),
+) -> Option<BackendId> {
+    let query = lanes.query(lane, frontend, world, now);
+    match lines.find(&query) {
+        Found::Backend(backend) => return Some(backend),
+        Found::Stale => lines.forget(&query, counters),
         Found::Absent => {}
     }
-    let backend = choose(query.key, query.hash, query.frontend, query.world)?;
-    lines.record(query, backend, counters);
-    Ok(backend)
+    None
 }
 
 /// A backend for a new flow.

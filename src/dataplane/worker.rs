@@ -44,8 +44,11 @@ const SLEEP: Duration = Duration::from_micros(50);
 
 /// The sweep goes round the flow table in this time, so that a flow's end is seen soon after its timeout.
 const SWEEP_ROUND: Duration = Duration::from_millis(500);
-/// Lines swept at once, at most, so that no packet waits long for the sweep.
-const SWEEP_LINES_MAX: u64 = 512;
+/// Lines swept after an empty poll, at most, so that no packet waits long for the sweep.
+const SWEEP_LINES_IDLE: u64 = 512;
+/// And after one with packets. With full bursts and tables of up to some ten million flows that is still a
+/// round in less than a second.
+const SWEEP_LINES_BUSY: u64 = 8;
 
 /// One worker: the path, its queues, and its ends of the rings.
 pub struct Worker<Q: Queues> {
@@ -124,7 +127,7 @@ impl<Q: Queues> Worker<Q> {
         }
         self.out.flush(&mut self.queues);
         self.out.counters.other.polls.add(1);
-        self.sweep(now, tick);
+        self.sweep(now, tick, frames > 0);
         frames
     }
 
@@ -162,14 +165,17 @@ impl<Q: Queues> Worker<Q> {
     }
 
     /// A share of the table in proportion to the time that has gone by.
-    fn sweep(&mut self, now: Duration, tick: Tick) {
+    fn sweep(&mut self, now: Duration, tick: Tick, is_busy: bool) {
         let elapsed = now.saturating_sub(self.swept_at).min(SWEEP_ROUND);
         self.swept_at = now;
         self.sweep_debt += elapsed.as_nanos() as u64 * self.path.flows().lines() as u64;
-        let lines = self.sweep_debt / SWEEP_ROUND.as_nanos() as u64;
+        let due = self.sweep_debt / SWEEP_ROUND.as_nanos() as u64;
+        let lines = due.min(if is_busy { SWEEP_LINES_BUSY } else { SWEEP_LINES_IDLE });
         if lines > 0 {
-            self.sweep_debt %= SWEEP_ROUND.as_nanos() as u64;
-            self.path.sweep(lines.min(SWEEP_LINES_MAX) as usize, self.reader.current(), tick);
+            // What is left stays due, but for more than a round.
+            let left = (due - lines).min(self.path.flows().lines() as u64);
+            self.sweep_debt = self.sweep_debt % SWEEP_ROUND.as_nanos() as u64 + left * SWEEP_ROUND.as_nanos() as u64;
+            self.path.sweep(lines as usize, self.reader.current(), tick);
         }
     }
 

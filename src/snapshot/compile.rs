@@ -79,25 +79,27 @@ impl Compiler {
     /// # Errors
     /// When there are more frontends or backends than ids; nothing has changed then.
     pub fn compile(&mut self, model: &Model, conditions: &Conditions) -> Result<Snapshot, TooMany> {
-        let frontends = ascending(model.rules.iter().map(|rule| rule.frontend));
+        let endpoints = ascending(model.rules.iter().map(|rule| rule.frontend));
         let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
-        self.ids.assign(&frontends, &ascending(backends))?;
+        self.ids.assign(&endpoints, &ascending(backends))?;
         self.generation += 1;
 
         let routes = routes(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
+        let frontends = self.frontend_records(model, selectors);
         let Records { backends, to_backend, to_client } = self.backend_records(&routes);
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
-            by_frontend: WordMap::new(frontends.iter().filter_map(|endpoint| {
+            by_frontend: WordMap::new(endpoints.iter().filter_map(|endpoint| {
                 let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
                 Some((endpoint_key(*endpoint), word.0))
             })),
             by_response: self.responses(),
             locals: locals(model),
-            frontends: self.frontend_records(model, selectors),
+            idle_ticks_min: frontends.iter().map(|frontend| frontend.idle_ticks).min().unwrap_or(0),
+            frontends,
             backends: backends.into(),
             to_backend: to_backend.into(),
             to_client: to_client.into(),
@@ -175,7 +177,8 @@ impl Compiler {
                 protocol: Protocol::Tcp,
             },
             flow_seed: 0,
-            idle_ticks: 0,
+            // Nobody has the id, and so no flow.
+            idle_ticks: u32::MAX,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
         };
         records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()

@@ -69,6 +69,8 @@ pub struct Snapshot {
     pub(crate) by_response: WordMap,
     /// Address → port index, or [`ANY_PORT`] for an address that is ours on all ports.
     pub(crate) locals: WordMap,
+    /// No frontend's established flows are forgotten sooner.
+    pub(crate) idle_ticks_min: u32,
     /// By `FrontendId`.
     pub(crate) frontends: Box<[Frontend]>,
     /// By `BackendId`.

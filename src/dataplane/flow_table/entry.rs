@@ -1,5 +1,7 @@
 //! The value of an entry: its bits, and the states a flow goes through.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::snapshot::BackendId;
 use crate::tick::{TICKS_PER_SECOND, Tick};
 use crate::wire::l4::TcpFlags;
@@ -17,7 +19,8 @@ const CLOSING_TICKS: u32 = 60 * TICKS_PER_SECOND;
 /// 63        56 55              32 31    28 27   24 23                0
 /// | displaced |   last seen      | second |  state |     backend      |
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(transparent)]
 pub(in crate::dataplane) struct Value(pub(super) u64);
 
 const BACKEND_MASK: u64 = 0x00ff_ffff;
@@ -128,9 +131,14 @@ impl Value {
         State::from_bits(self.0 >> STATE_SHIFT)
     }
 
-    #[inline]
-    pub(super) fn seen(self) -> Tick {
+    #[inline(always)]
+    pub(in crate::dataplane) fn seen(self) -> Tick {
         Tick::from_bits((self.0 >> SEEN_SHIFT) as u32)
+    }
+
+    #[inline(always)]
+    pub(in crate::dataplane) fn is_established(self) -> bool {
+        self.0 & 3 << STATE_SHIFT == (State::Established as u64) << STATE_SHIFT
     }
 
     /// Whether the flow is established and has shown a packet in the tick `now` already: one more changes
@@ -142,6 +150,13 @@ impl Value {
         (self.0 ^ steady) & MASK == 0
     }
 
+    /// The same, with another tick of its last packet.
+    #[inline(always)]
+    pub(in crate::dataplane) fn seen_at(self, now: Tick) -> Self {
+        let kept = self.0 & !(0x00ff_ffff << SEEN_SHIFT);
+        Self(kept | u64::from(now.to_bits()) << SEEN_SHIFT)
+    }
+
     /// How long ago the flow showed its last packet, if it is one that gives way first and lies in its first
     /// line; as a number to be compared, 0 for all others.
     #[inline(always)]
@@ -151,9 +166,21 @@ impl Value {
         if stays { 0 } else { now.since(self.seen()) + 1 }
     }
 
+    /// The same, of a flow in its second line.
+    #[inline]
+    pub(super) fn in_second(self) -> Self {
+        Self(self.0 | SECOND_BIT)
+    }
+
     #[inline]
     pub(super) fn is_second(self) -> bool {
         self.0 & SECOND_BIT != 0
+    }
+
+    /// No flow is over that has shown a packet in so many ticks, where idle timeouts are `idle_ticks_min` or
+    /// more.
+    pub(super) fn lifetime_min(idle_ticks_min: u32) -> u32 {
+        HALF_OPEN_TICKS.min(CLOSING_TICKS).min(idle_ticks_min)
     }
 
     #[inline]

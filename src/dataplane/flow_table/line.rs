@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, State, Value};
 use super::{Found, Query, idle_ticks};
 use crate::packet::{FlowKey, position};
-use crate::snapshot::Leaving;
+use crate::snapshot::{Leaving, Snapshot};
 use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
 
@@ -17,7 +17,7 @@ pub(super) const WAYS: usize = 4;
 #[repr(C, align(64))]
 pub(in crate::dataplane) struct Line {
     pub(super) keys: [u64; WAYS],
-    pub(super) values: [u64; WAYS],
+    pub(super) values: [Value; WAYS],
 }
 
 impl Line {
@@ -29,8 +29,8 @@ impl Line {
 
     /// The entry's value, if the flow is here.
     #[inline(always)]
-    pub(in crate::dataplane) fn value_of(&self, key: FlowKey) -> Option<Value> {
-        self.way_of(key).map(|way| Value(self.values[way]))
+    pub(in crate::dataplane) fn value_of(&mut self, key: FlowKey) -> Option<&mut Value> {
+        self.way_of(key).map(|way| &mut self.values[way])
     }
 
     /// Whether a flow that is not here can be in its second line, or will have to go there.
@@ -49,7 +49,7 @@ impl Line {
     /// which another line would have to be asked for.
     #[inline(always)]
     pub(super) fn first_to_go(&self, now: Tick) -> Option<usize> {
-        let ready = self.values.map(|value| Value(value).readiness_to_go(now));
+        let ready = self.values.map(|value| value.readiness_to_go(now));
         let earlier = |a: usize, b: usize| if ready[b] > ready[a] { b } else { a };
         let way = earlier(earlier(0, 1), earlier(2, 3));
         (ready[way] > 0).then_some(way)
@@ -57,29 +57,28 @@ impl Line {
 
     /// The flow of `query`, if it is here. Its last-seen tick and state move on.
     pub(super) fn find(&mut self, query: &Query<'_>) -> Option<Found> {
-        let way = self.way_of(query.key)?;
-        let value = &mut self.values[way];
-        let old = Value(*value);
+        let value = self.value_of(query.key)?;
+        let old = *value;
         if old.is_over(query.frontend.idle_ticks, query.now) || !keeps_its_backend(old, query) {
             return Some(Found::Stale);
         }
         let new = old.touched(query.flags, query.now);
         if new != old {
-            *value = new.0;
+            *value = new;
         }
         Some(Found::Backend(old.backend()))
     }
 
     #[inline]
     pub(super) fn entry(&self, way: usize) -> (FlowKey, Value) {
-        (FlowKey(self.keys[way]), Value(self.values[way]))
+        (FlowKey(self.keys[way]), self.values[way])
     }
 
     /// A way that is empty, or whose flow is over.
-    pub(super) fn free_way(&self, query: &Query<'_>) -> Option<usize> {
+    pub(super) fn free_way(&self, world: &Snapshot, now: Tick) -> Option<usize> {
         let is_free = |way: &usize| {
             let (key, value) = self.entry(*way);
-            key.0 == 0 || value.is_over(idle_ticks(key, query.world), query.now)
+            key.0 == 0 || value.is_over(idle_ticks(key, world), now)
         };
         (0..WAYS).find(is_free)
     }
@@ -87,28 +86,29 @@ impl Line {
     #[inline(always)]
     pub(super) fn set(&mut self, way: usize, key: FlowKey, value: Value) {
         self.keys[way] = key.0;
-        self.values[way] = self.values[way] & DISPLACED_MASK | value.0 & !DISPLACED_MASK;
+        let displaced = self.values[way].0 & DISPLACED_MASK;
+        self.values[way] = Value(displaced | value.0 & !DISPLACED_MASK);
     }
 
     pub(super) fn free(&mut self, way: usize) {
         self.keys[way] = 0;
-        self.values[way] &= DISPLACED_MASK;
+        self.values[way].0 &= DISPLACED_MASK;
     }
 
     #[inline]
     pub(super) fn displaced(&self) -> u64 {
-        self.values[0] >> DISPLACED_SHIFT
+        self.values[0].0 >> DISPLACED_SHIFT
     }
 
     pub(super) fn add_displaced(&mut self) {
         if self.displaced() < 0xff {
-            self.values[0] += 1 << DISPLACED_SHIFT;
+            self.values[0].0 += 1 << DISPLACED_SHIFT;
         }
     }
 
     pub(super) fn subtract_displaced(&mut self) {
         if (1..0xff).contains(&self.displaced()) {
-            self.values[0] -= 1 << DISPLACED_SHIFT;
+            self.values[0].0 -= 1 << DISPLACED_SHIFT;
         }
     }
 }

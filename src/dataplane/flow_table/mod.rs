@@ -45,13 +45,6 @@ pub(super) enum Found {
     Stale,
 }
 
-/// A place in the table.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    index: usize,
-    way: usize,
-}
-
 /// Room for flows, in lines of four.
 pub struct FlowTable {
     memory: MmapMut,
@@ -164,8 +157,9 @@ impl Lines<'_> {
 
     /// The first line of `hash`; there always is one.
     #[inline(always)]
-    pub(super) fn first(&self, hash: u64) -> Option<&Line> {
-        self.lines.get(self.first_line(hash))
+    pub(super) fn first(&mut self, hash: u64) -> Option<&mut Line> {
+        let index = self.first_line(hash);
+        self.lines.get_mut(index)
     }
 
     /// Looks at a flow that is in its first line.
@@ -174,26 +168,14 @@ impl Lines<'_> {
         self.lines.get_mut(index).and_then(|line| line.find(query)).unwrap_or(Found::Absent)
     }
 
-    /// A place in the first line for a flow that is recorded nowhere; `None` if it can be elsewhere, or there
-    /// is no room.
+    /// Whether the flow is recorded in neither of its lines. The second is looked at only where the first says
+    /// that some flows are there.
     #[inline(always)]
-    pub(super) fn room_for(&self, key: FlowKey, hash: u64) -> Option<Place> {
-        let index = self.first_line(hash);
-        let line = self.lines.get(index)?;
-        let is_nowhere = line.way_of(key).is_none() && line.displaced() == 0;
-        let way = line.empty_way().filter(|_| is_nowhere)?;
-        Some(Place { index, way })
-    }
-
-    /// Records a flow in a place that is free.
-    #[inline(always)]
-    pub(super) fn fill(&mut self, place: Place, key: FlowKey, value: Value) {
-        if let Some(line) = self.lines.get_mut(place.index) {
-            line.set(place.way, key, value);
-        }
-        if let Some(flows) = self.occupied.get_mut(place.index / BLOCK_LINES) {
-            *flows += 1;
-        }
+    pub(super) fn is_nowhere(&self, key: FlowKey, hash: u64) -> bool {
+        let is_in = |index: usize| self.lines.get(index).is_some_and(|line| line.way_of(key).is_some());
+        let first = self.first_line(hash);
+        let has_displaced = self.lines.get(first).is_some_and(|line| line.displaced() != 0);
+        !is_in(first) && !(has_displaced && is_in(self.second_line(hash)))
     }
 
     /// Looks into both lines.
@@ -210,59 +192,80 @@ impl Lines<'_> {
         self.lines.get_mut(second).and_then(find).unwrap_or(Found::Absent)
     }
 
-    /// Records that the flow goes to `backend`; it must not be recorded yet. `false` when there is no place:
-    /// all eight are taken by flows that are established.
+    /// Records a flow that is not recorded yet, with a value that says it is in its first line. `false` when
+    /// there is no place: all eight are taken by flows that are established.
+    #[inline(always)]
     pub(super) fn record(
         &mut self,
-        query: &Query<'_>,
-        backend: BackendId,
+        key: FlowKey,
+        hash: u64,
+        value: Value,
+        world: &Snapshot,
         counters: &WorkerCounters,
     ) -> bool {
-        let index = self.first_line(query.hash);
-        let state = State::first(query.flags);
-        if let Some(way) = self.lines.get(index).and_then(Line::empty_way) {
-            self.fill(Place { index, way }, query.key, Value::new(backend, state, false, query.now));
-        } else if !self.displace(query, backend, state, counters) {
-            counters.flow.untracked.add(1);
+        let first = self.first_line(hash);
+        if let Some(line) = self.lines.get_mut(first)
+            && let Some(way) = line.empty_way()
+        {
+            line.set(way, key, value);
+            self.count_in(first);
+        } else if !self.displace(key, hash, value, world, counters) {
             return false;
         }
-        counters.flow.created.add(1);
-        if let Some(flows) = counters.flows(backend) {
+        if let Some(flows) = counters.flows(value.backend()) {
             flows.now.add(1);
             flows.ever.add(1);
         }
         true
     }
 
+    #[inline(always)]
+    fn count_in(&mut self, index: usize) {
+        if let Some(flows) = self.occupied.get_mut(index / BLOCK_LINES) {
+            *flows += 1;
+        }
+    }
+
     /// Records a flow whose first line is full: in its second, or in the place of another. A flood of new
     /// flows into a full table takes this way for every packet, so it looks at these two lines alone.
+    #[inline(never)]
     fn displace(
         &mut self,
-        query: &Query<'_>,
-        backend: BackendId,
-        state: State,
+        key: FlowKey,
+        hash: u64,
+        value: Value,
+        world: &Snapshot,
         counters: &WorkerCounters,
     ) -> bool {
-        let (first, second) = (self.first_line(query.hash), self.second_line(query.hash));
-        let value = |is_second| Value::new(backend, state, is_second, query.now);
-        if let Some(way) = self.lines.get(second).and_then(Line::empty_way) {
-            self.fill(Place { index: second, way }, query.key, value(true));
+        let (first, second) = (self.first_line(hash), self.second_line(hash));
+        if let Some(line) = self.lines.get_mut(second)
+            && let Some(way) = line.empty_way()
+        {
+            line.set(way, key, value.in_second());
+            self.count_in(second);
             self.add_displaced(first);
             return true;
         }
         if let Some(line) = self.lines.get_mut(first)
-            && let Some(way) = line.first_to_go(query.now)
+            && let Some(way) = line.first_to_go(value.seen())
         {
-            let gone = Value(line.values[way]);
-            line.set(way, query.key, value(false));
+            let gone = line.values[way];
+            line.set(way, key, value);
             counters.flow.reclaimed.add(1);
             if let Some(flows) = counters.flows(gone.backend()) {
                 flows.now.subtract(1);
             }
             return true;
         }
-        let Some((index, way)) = self.make_room([first, second], query, counters) else { return false };
-        self.fill(Place { index, way }, query.key, value(index != first));
+        let Some((index, way)) = self.make_room([first, second], value.seen(), world, counters) else {
+            counters.flow.untracked.add(1);
+            return false;
+        };
+        self.count_in(index);
+        let value = if index == first { value } else { value.in_second() };
+        if let Some(line) = self.lines.get_mut(index) {
+            line.set(way, key, value);
+        }
         if index != first {
             self.add_displaced(first);
         }
@@ -280,14 +283,15 @@ impl Lines<'_> {
     fn make_room(
         &mut self,
         lines: [usize; 2],
-        query: &Query<'_>,
+        now: Tick,
+        world: &Snapshot,
         counters: &WorkerCounters,
     ) -> Option<(usize, usize)> {
-        let free = |index: usize| self.lines.get(index)?.free_way(query).map(|way| (index, way));
+        let free = |index: usize| self.lines.get(index)?.free_way(world, now).map(|way| (index, way));
         let free = lines.into_iter().find_map(free);
         let (index, way) = free.or_else(|| self.oldest(lines))?;
         let ended = if free.is_some() { &counters.flow.expired } else { &counters.flow.reclaimed };
-        self.clear(index, way, ended, query.world, counters);
+        self.clear(index, way, ended, world, counters);
         Some((index, way))
     }
 
@@ -306,7 +310,7 @@ impl Lines<'_> {
     fn oldest(&self, lines: [usize; 2]) -> Option<(usize, usize)> {
         let mut oldest: Option<(u8, Tick, (usize, usize))> = None;
         for index in lines {
-            for (way, value) in self.lines.get(index)?.values.iter().map(|v| Value(*v)).enumerate() {
+            for (way, value) in self.lines.get(index)?.values.iter().enumerate() {
                 let Some(turn) = value.state().gives_way() else { continue };
                 let is_before = oldest.is_none_or(|(other, seen, _)| {
                     turn < other || turn == other && value.seen().is_before(seen)
@@ -358,8 +362,19 @@ impl Lines<'_> {
         }
     }
 
-    /// Frees the places of flows that are over in one line.
+    /// Frees the places of flows that are over in one line. In nearly all lines nothing is: that is seen
+    /// without a look at each flow's rule.
+    #[inline(always)]
     fn expire(&mut self, index: usize, world: &Snapshot, now: Tick, counters: &WorkerCounters) {
+        let Some(line) = self.lines.get(index) else { return };
+        let lifetime = Value::lifetime_min(world.idle_ticks_min);
+        if (0..WAYS).any(|way| line.keys[way] != 0 && now.since(line.values[way].seen()) > lifetime) {
+            self.expire_some(index, world, now, counters);
+        }
+    }
+
+    #[inline(never)]
+    fn expire_some(&mut self, index: usize, world: &Snapshot, now: Tick, counters: &WorkerCounters) {
         for way in 0..WAYS {
             let Some(line) = self.lines.get(index) else { return };
             let (key, value) = line.entry(way);
