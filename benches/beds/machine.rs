@@ -1,0 +1,53 @@
+//! The machine: its CPUs, its hugepages.
+
+use super::{Result, Trying};
+
+/// Which CPUs do what.
+#[derive(Clone, Debug)]
+pub struct Cpus {
+    /// Of the programs' own threads, and of this one.
+    pub management: usize,
+    /// Of whoever makes traffic.
+    pub generator: usize,
+    /// Of what is measured: the first alone, or both. With two CPUs the second is the management's too.
+    pub workers: [usize; 2],
+}
+
+impl Cpus {
+    /// Of those that this process may use, the first for management, the last for workers.
+    pub fn choose() -> Result<Cpus> {
+        let cpus: Vec<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+        let count = cpus.len();
+        if count < 2 {
+            return Err("one CPU is too few: a worker and a generator need one each".into());
+        }
+        let generator = cpus[1.min(count - 2)];
+        Ok(Cpus { management: cpus[0], generator, workers: [cpus[count - 1], cpus[count - 2]] })
+    }
+}
+
+/// Mebibytes in free hugepages of the default size.
+pub fn free_hugepage_mebibytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let number = |key: &str| -> u64 {
+        let line = text.lines().find(|line| line.starts_with(key));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+    };
+    number("HugePages_Free:") * number("Hugepagesize:") / 1024
+}
+
+/// Asks the kernel to run thread `tid` before all ordinary ones: `nice` is void between sessions where it groups
+/// processes by session. False where this user may not.
+pub fn prefer(tid: u32) -> bool {
+    let mut chrt = std::process::Command::new("chrt");
+    chrt.args(["--fifo", "--pid", "10", &tid.to_string()]).stderr(std::process::Stdio::null());
+    chrt.status().is_ok_and(|status| status.success())
+}
+
+/// Nanoseconds that thread `tid` of process `pid` has had of a CPU.
+pub fn cpu_time_ns(pid: u32, tid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/task/{tid}/schedstat");
+    let text = std::fs::read_to_string(&path).trying(&path)?;
+    text.split_whitespace().next().unwrap_or_default().parse().trying(&path)
+}

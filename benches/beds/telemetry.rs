@@ -1,0 +1,76 @@
+//! Counters of a running DPDK program, by DPDK's telemetry socket: the same for every program.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+
+use super::{Result, Trying};
+
+/// A connection.
+pub struct Telemetry(OwnedFd);
+
+/// What a port has seen.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct PortCounters {
+    pub received: u64,
+    pub transmitted: u64,
+    /// Frames that the driver had no place for.
+    pub refused: u64,
+}
+
+impl Telemetry {
+    /// Connects to the program that runs with `--file-prefix=prefix`.
+    pub fn connect(prefix: &str) -> Result<Telemetry> {
+        let path = runtime_directory().join("dpdk").join(prefix).join("dpdk_telemetry.v2");
+        let start = Instant::now();
+        let address = UnixAddr::new(&path).trying(path.display())?;
+        let connection =
+            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).trying("a socket")?;
+        setsockopt(&connection, sockopt::ReceiveTimeout, &TimeVal::new(10, 0)).trying("a timeout")?;
+        while let Err(error) = connect(connection.as_raw_fd(), &address) {
+            if start.elapsed() > Duration::from_secs(5) {
+                return Err(format!("{}: {error}", path.display()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let telemetry = Telemetry(connection);
+        telemetry.receive()?; // it says its version first
+        Ok(telemetry)
+    }
+
+    fn receive(&self) -> Result<String> {
+        let mut buffer = vec![0; 1 << 16];
+        let len = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).trying("telemetry")?;
+        buffer.truncate(len);
+        Ok(String::from_utf8_lossy(&buffer).into_owned())
+    }
+
+    /// The counters of port number `port`, in the order of the program's arguments.
+    pub fn port(&self, port: u16) -> Result<PortCounters> {
+        let question = format!("/ethdev/stats,{port}");
+        send(self.0.as_raw_fd(), question.as_bytes(), MsgFlags::empty()).trying("telemetry")?;
+        let text = self.receive()?;
+        let answer: serde_json::Value = serde_json::from_str(&text).trying(&text)?;
+        let number = |key: &str| {
+            answer["/ethdev/stats"][key].as_u64().ok_or_else(|| format!("no {key} in telemetry's {text}"))
+        };
+        Ok(PortCounters {
+            received: number("ipackets")?,
+            transmitted: number("opackets")?,
+            refused: number("oerrors")?,
+        })
+    }
+}
+
+/// Where DPDK keeps what belongs to running programs.
+fn runtime_directory() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/run");
+    }
+    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+}
