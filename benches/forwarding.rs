@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use beds::balancer::{Balancer, frontends};
 use beds::capture::Traffic;
-use beds::machine::{self, Cpus};
+use beds::machine::{self, Cpus, Urgency};
 use beds::side::{Side, Window};
 use beds::testpmd::{Eal, Testpmd, mebibytes};
 use beds::{Result, Trying};
@@ -144,6 +144,7 @@ fn main() -> ExitCode {
     };
     let beds: Vec<&Bed> = BEDS.iter().filter(wanted).collect();
     let pace = if quick { QUICK } else { THOROUGH };
+    machine::prefer(std::process::id(), Urgency::Control);
     let mut failures = 0;
     for (number, bed) in beds.iter().enumerate() {
         eprintln!("[{}/{}] {}, {} flows", number + 1, beds.len(), bed.name(), bed.flows);
@@ -161,7 +162,7 @@ fn main() -> ExitCode {
 /// All figures of one bed; none where there are too few hugepages for it.
 fn measure(bed: &Bed, pace: Pace) -> Result<Vec<Figure>> {
     let cpus = Cpus::choose()?;
-    let directory = tempfile::Builder::new().prefix("guideway-bench-").tempdir().trying("a directory")?;
+    let directory = tempfile::Builder::new().prefix("guideway-forwarding-").tempdir().trying("a directory")?;
     let directory = directory.path();
     let prefix = |who: &str| format!("gwbench{}-{who}", std::process::id());
     let (ours, theirs) = (prefix("guideway"), prefix("testpmd"));

@@ -6,7 +6,8 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
-use super::program::{Program, warn_once};
+use super::machine::Urgency;
+use super::program::Program;
 use super::telemetry::Telemetry;
 use super::testpmd::Eal;
 use super::{Result, Trying};
@@ -62,9 +63,7 @@ impl Balancer {
             Program::start("guideway", &path, &args, directory.join(format!("{}.log", eal.prefix)))?;
         program.wait_for("ready:", 1)?;
         let telemetry = Telemetry::connect(eal.prefix)?;
-        if !program.find_workers(eal.management)? {
-            warn_once("this user may not have programs preferred (chrt): figures will wander");
-        }
+        program.find_workers(Urgency::Control)?;
         Ok(Balancer { program, telemetry })
     }
 

@@ -37,11 +37,23 @@ pub fn free_hugepage_mebibytes() -> u64 {
     number("HugePages_Free:") * number("Hugepagesize:") / 1024
 }
 
-/// Asks the kernel to run thread `tid` before all ordinary ones: `nice` is void between sessions where it groups
-/// processes by session. False where this user may not.
-pub fn prefer(tid: u32) -> bool {
+/// How urgent a thread is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Urgency {
+    /// Never rests: it goes before everything ordinary, for `nice` is void between sessions where the kernel groups
+    /// processes by session.
+    Worker,
+    /// Rests nearly always, and goes even before a worker.
+    Control,
+}
+
+/// Makes thread `tid` so urgent, and not what it starts. False where this user may not.
+pub fn prefer(tid: u32, urgency: Urgency) -> bool {
+    // By turns, so that a program whose main thread waits for its worker in a loop lets the worker end.
+    let (policy, priority) = if urgency == Urgency::Worker { ("--rr", "10") } else { ("--fifo", "20") };
     let mut chrt = std::process::Command::new("chrt");
-    chrt.args(["--fifo", "--pid", "10", &tid.to_string()]).stderr(std::process::Stdio::null());
+    // What it starts is not urgent by that.
+    chrt.args(["--reset-on-fork", policy, "--pid", priority, &tid.to_string()]).stderr(std::process::Stdio::null());
     chrt.status().is_ok_and(|status| status.success())
 }
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Result, Trying, machine};
+use super::machine::{self, Urgency};
+use super::{Result, Trying};
 
 /// A running program. Killed when dropped, or when this process ends in whatever way.
 pub struct Program {
@@ -83,26 +84,27 @@ impl Program {
         self.signal(Signal::SIGCONT)
     }
 
-    /// Finds its worker threads, and has those that have a CPU other than `shared` to themselves preferred to all else
-    /// there. Returns whether the kernel granted it.
-    pub fn find_workers(&mut self, shared: usize) -> Result<bool> {
+    /// Finds its worker threads, and has the kernel prefer its threads to all else. `main` is the main thread's urgency.
+    pub fn find_workers(&mut self, main: Urgency) -> Result<()> {
         let tasks = format!("/proc/{}/task", self.child.id());
-        let mut granted = true;
         for task in fs::read_dir(&tasks).trying(&tasks)?.flatten() {
-            let text = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-            let tid = task.file_name().to_str().and_then(|name| name.parse().ok());
-            let (Some(tid), true) = (tid, text("comm").contains("worker")) else { continue };
-            let status = text("status");
-            let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-            if cpus.is_some_and(|cpus| cpus.trim() != shared.to_string()) {
-                granted &= machine::prefer(tid);
+            let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let is_worker = name.contains("worker");
+            let urgency = match is_worker {
+                true => Urgency::Worker,
+                false if tid == self.child.id() => main,
+                false => Urgency::Control,
+            };
+            if !machine::prefer(tid, urgency) {
+                warn_once("this user may not have programs preferred (chrt): figures will wander");
             }
-            self.workers.push(tid);
+            self.workers.extend(is_worker.then_some(tid));
         }
         if self.workers.is_empty() {
             return Err(format!("{} has no worker threads: {}", self.name, self.last_words()));
         }
-        Ok(granted)
+        Ok(())
     }
 
     /// Nanoseconds that each worker had of its CPU, on average.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::machine::Urgency;
 use super::program::Program;
 use super::telemetry::Telemetry;
 use super::{Result, Trying};
@@ -77,9 +78,8 @@ impl Testpmd {
         let mut program = Program::start("dpdk-testpmd", &path, &args, log)?;
         program.wait_for(PROMPT, 1)?;
         let telemetry = Telemetry::connect(eal.prefix)?;
-        if !program.find_workers(eal.management)? {
-            super::program::warn_once("this user may not have programs preferred (chrt): figures will wander");
-        }
+        // Its main thread waits for the others in a loop, which they must be able to end.
+        program.find_workers(Urgency::Worker)?;
         Ok(Testpmd { program, telemetry, commands: 1 })
     }
 
