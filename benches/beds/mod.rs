@@ -5,8 +5,10 @@ pub mod balancer;
 pub mod capture;
 pub mod machine;
 pub mod program;
+pub mod search;
 pub mod side;
 pub mod telemetry;
+pub mod tester;
 pub mod testpmd;
 
 /// What went wrong, for people.

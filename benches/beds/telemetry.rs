@@ -50,14 +50,33 @@ impl Telemetry {
         Ok(String::from_utf8_lossy(&buffer).into_owned())
     }
 
-    /// The counters of port number `port`, in the order of the program's arguments.
-    pub fn port(&self, port: u16) -> Result<PortCounters> {
-        let question = format!("/ethdev/stats,{port}");
+    fn ask(&self, question: &str) -> Result<serde_json::Value> {
         send(self.0.as_raw_fd(), question.as_bytes(), MsgFlags::empty()).trying("telemetry")?;
         let text = self.receive()?;
-        let answer: serde_json::Value = serde_json::from_str(&text).trying(&text)?;
+        serde_json::from_str(&text).trying(&text)
+    }
+
+    /// The program's numbers of the devices with these names.
+    pub fn find_ports(&self, names: &[String]) -> Result<Vec<u16>> {
+        let list = self.ask("/ethdev/list")?;
+        let ports: Vec<u16> = serde_json::from_value(list["/ethdev/list"].clone()).trying("/ethdev/list")?;
+        let mut named = Vec::new();
+        for port in ports {
+            let info = self.ask(&format!("/ethdev/info,{port}"))?;
+            named.push((info["/ethdev/info"]["name"].as_str().unwrap_or_default().to_owned(), port));
+        }
+        let find = |name: &String| {
+            let found = named.iter().find(|(other, _)| other.trim_start_matches("0000:") == name.trim_start_matches("0000:"));
+            found.map(|(_, port)| *port).ok_or_else(|| format!("no port is named {name}, among {named:?}"))
+        };
+        names.iter().map(find).collect()
+    }
+
+    /// The counters of port number `port`, in the order of the program's arguments.
+    pub fn port(&self, port: u16) -> Result<PortCounters> {
+        let answer = self.ask(&format!("/ethdev/stats,{port}"))?;
         let number = |key: &str| {
-            answer["/ethdev/stats"][key].as_u64().ok_or_else(|| format!("no {key} in telemetry's {text}"))
+            answer["/ethdev/stats"][key].as_u64().ok_or_else(|| format!("no {key} in telemetry's {answer}"))
         };
         Ok(PortCounters {
             received: number("ipackets")?,
