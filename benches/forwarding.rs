@@ -170,6 +170,7 @@ fn measure(bed: &Bed, pace: Pace) -> Result<Vec<Figure>> {
         prefix,
         management: cpus.management,
         workers: &cpus.workers[..bed.workers],
+        queues: bed.workers,
         hugepages: bed.hugepages,
         frames: bed.frames(),
         devices,
@@ -223,7 +224,8 @@ fn feeder(bed: &Bed, cpus: &Cpus, prefix: &str, directory: &Path) -> Result<Opti
     let eal = Eal {
         prefix: &prefix,
         management: cpus.management,
-        workers: &[cpus.generator],
+        workers: &cpus.tester[..1],
+        queues: 1,
         hugepages: bed.hugepages,
         frames: feeder_frames(bed),
         devices: &[bed.pcap_device(directory), link],

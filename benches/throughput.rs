@@ -36,9 +36,10 @@ struct Args {
     #[arg(long, value_enum, default_value = "memif")]
     link: Link,
 
-    /// Let guideway send into a null port instead of back. Then what it has sent counts as received.
+    /// Have frames come back to the tester, which takes a CPU more. Else guideway sends into a null port, and what it
+    /// has sent counts as received.
     #[arg(long, requires = "vdev")]
-    one_way: bool,
+    there_and_back: bool,
 
     /// The tester's own ports, for a guideway elsewhere: PCI addresses, or virtual devices with their parameters,
     /// separated by semicolons. The first leads to guideway, what is to come back comes by the second, or by the first
@@ -127,6 +128,9 @@ fn mac(text: &str) -> Result<[u8; 6]> {
 fn main() -> ExitCode {
     let args = Args::parse();
     machine::prefer(std::process::id(), Urgency::Control);
+    if !args.vdev || args.there_and_back {
+        eprintln!("The tester needs a CPU for each direction that nobody else uses: on one, it loses frames itself.");
+    }
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -180,10 +184,10 @@ impl Found {
     }
 
     fn figure(&self, args: &Args, size: &Size, flows: u32) -> Figure {
-        let bed = match (args.vdev, args.one_way, args.link) {
+        let bed = match (args.vdev, args.there_and_back, args.link) {
             (false, ..) => "real ports".to_owned(),
-            (true, false, link) => format!("{link:?} there and back").to_lowercase(),
-            (true, true, link) => format!("{link:?} to null").to_lowercase(),
+            (true, true, link) => format!("{link:?} there and back").to_lowercase(),
+            (true, false, link) => format!("{link:?} to null").to_lowercase(),
         };
         let case = format!("no loss, {bed}, {size}");
         let runs = self.passed.clone();
@@ -256,6 +260,7 @@ impl Case<'_> {
                 prefix: &ours,
                 management: cpus.management,
                 workers: &cpus.workers[..1],
+                queues: 1,
                 hugepages,
                 frames: BALANCER_FRAMES,
                 devices: &inner,
@@ -267,10 +272,10 @@ impl Case<'_> {
             devices.extend(self.args.ports.iter().cloned());
             None
         };
-        let back = match (self.args.one_way, devices.len()) {
-            (true, _) => Back::Never,
+        let back = match (self.args.vdev, devices.len()) {
+            (true, 2) => Back::Never,
             (false, 2) => Back::Second,
-            (false, _) => Back::Third,
+            _ => Back::Third,
         };
         devices.extend((back != Back::Never).then(|| "net_null9,no-rx=1".to_owned()));
         let mac = balancer.as_ref().map_or(self.args.mac.ok_or("there is no --mac".to_owned()), Balancer::mac)?;
@@ -281,7 +286,8 @@ impl Case<'_> {
         let eal = Eal {
             prefix: &theirs,
             management: cpus.management,
-            workers: &[cpus.generator],
+            workers: if back == Back::Never { &cpus.tester[..1] } else { &cpus.tester },
+            queues: 1,
             hugepages,
             frames: self.tester_frames(),
             devices: &devices,
@@ -316,9 +322,9 @@ impl Case<'_> {
             }
         };
         let ((outside, out), (inside, back)) = (pair(0), pair(1));
-        match self.args.one_way {
-            true => ([outside, "net_null1,no-rx=1".to_owned()], vec![out]),
-            false => ([outside, inside], vec![out, back]),
+        match self.args.there_and_back {
+            true => ([outside, inside], vec![out, back]),
+            false => ([outside, "net_null1,no-rx=1".to_owned()], vec![out]),
         }
     }
 }

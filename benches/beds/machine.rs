@@ -7,8 +7,9 @@ use super::{Result, Trying};
 pub struct Cpus {
     /// Of the programs' own threads, and of this one.
     pub management: usize,
-    /// Of whoever makes traffic.
-    pub generator: usize,
+    /// Of whoever makes traffic, and of whoever takes it back: a thread that does both in turns would let a backlog
+    /// stand in the ring that comes back, for it takes no more at a time than it offers.
+    pub tester: [usize; 2],
     /// Of what is measured: the first alone, or both. With two CPUs the second is the management's too.
     pub workers: [usize; 2],
 }
@@ -22,8 +23,8 @@ impl Cpus {
         if count < 2 {
             return Err("one CPU is too few: a worker and a generator need one each".into());
         }
-        let generator = cpus[1.min(count - 2)];
-        Ok(Cpus { management: cpus[0], generator, workers: [cpus[count - 1], cpus[count - 2]] })
+        let tester = [cpus[1.min(count - 2)], cpus[2.min(count - 2)]];
+        Ok(Cpus { management: cpus[0], tester, workers: [cpus[count - 1], cpus[count - 2]] })
     }
 }
 

@@ -82,7 +82,9 @@ const DRAIN: Duration = Duration::from_millis(200);
 impl Tester {
     pub fn start(eal: &Eal<'_>, back: Back, reads: u32, directory: &Path) -> Result<Tester> {
         let reads = format!("--noisy-lkup-num-reads={reads}");
-        let mut testpmd = Testpmd::start(eal, &["--noisy-lkup-memory=1", &reads], directory)?;
+        // Else it would throw away what waits at each start.
+        let options = ["--no-flush-rx", "--noisy-lkup-memory=1", &reads];
+        let mut testpmd = Testpmd::start(eal, &options, directory)?;
         testpmd.command("set fwd noisy")?;
         let name = |device: &String| device.split(',').next().unwrap_or_default().to_owned();
         let names: Vec<String> = eal.devices.iter().map(name).collect();

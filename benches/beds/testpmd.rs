@@ -15,6 +15,8 @@ pub struct Eal<'a> {
     pub management: usize,
     /// One thread that forwards on each.
     pub workers: &'a [usize],
+    /// Of each port; guideway opens as many as it has workers.
+    pub queues: usize,
     pub hugepages: bool,
     /// Frames of packet memory, in all.
     pub frames: u32,
@@ -69,8 +71,8 @@ impl Testpmd {
         }));
         args.extend(["--", "-i", "--no-mlockall"].map(str::to_owned));
         args.push(format!("--total-num-mbufs={}", eal.frames));
-        let queues = eal.workers.len();
-        args.extend(["nb-cores", "rxq", "txq"].map(|option| format!("--{option}={queues}")));
+        args.push(format!("--nb-cores={}", eal.workers.len()));
+        args.extend(["rxq", "txq"].map(|option| format!("--{option}={}", eal.queues)));
         args.extend(more.iter().map(|&arg| arg.to_owned()));
 
         let log = directory.join(format!("{}.log", eal.prefix));
