@@ -225,6 +225,9 @@ impl Case<'_> {
         let (mut bed, mut best) = (self.start(brake.reads, directory)?, None);
         for _ in 0..tries {
             let trial = bed.trial(brake.burst, Duration::from_secs_f64(self.args.duration))?;
+            if trial.offered == 0 {
+                return Err("the tester's link takes no frames".into());
+            }
             let passed = trial.lost() as f64 <= trial.offered as f64 * self.args.loss / 100.0;
             eprintln!(
                 "    {:7.3} Mpps offered ({} reads, bursts of {}): {} of {} lost, {} of them refused by the link",

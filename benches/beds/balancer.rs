@@ -6,7 +6,6 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
-use super::machine::Urgency;
 use super::program::Program;
 use super::telemetry::Telemetry;
 use super::testpmd::Eal;
@@ -63,7 +62,7 @@ impl Balancer {
             Program::start("guideway", &path, &args, directory.join(format!("{}.log", eal.prefix)))?;
         program.wait_for("ready:", 1)?;
         let telemetry = Telemetry::connect(eal.prefix)?;
-        program.find_workers(Urgency::Control)?;
+        program.find_workers()?;
         Ok(Balancer { program, telemetry })
     }
 

@@ -84,18 +84,16 @@ impl Program {
         self.signal(Signal::SIGCONT)
     }
 
-    /// Finds its worker threads, and has the kernel prefer its threads to all else. `main` is the main thread's urgency.
-    pub fn find_workers(&mut self, main: Urgency) -> Result<()> {
+    /// Finds its worker threads, and has the kernel prefer its threads to all else.
+    pub fn find_workers(&mut self) -> Result<()> {
         let tasks = format!("/proc/{}/task", self.child.id());
         for task in fs::read_dir(&tasks).trying(&tasks)?.flatten() {
             let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
             let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             let is_worker = name.contains("worker");
-            let urgency = match is_worker {
-                true => Urgency::Worker,
-                false if tid == self.child.id() => main,
-                false => Urgency::Control,
-            };
+            // The main thread may wait for others in a loop, which those must be able to end.
+            let busy = is_worker || tid == self.child.id();
+            let urgency = if busy { Urgency::Worker } else { Urgency::Control };
             if !machine::prefer(tid, urgency) {
                 warn_once("this user may not have programs preferred (chrt): figures will wander");
             }

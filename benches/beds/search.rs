@@ -4,7 +4,7 @@ use super::Result;
 use super::tester::Brake;
 
 /// The burst that rates are first looked for with; DPDK's own programs use it.
-pub const BURST: u32 = 32;
+pub const BURST: u32 = 128;
 /// Reads for each packet at which nothing is fast any more.
 const READS_MAX: u32 = 1024;
 

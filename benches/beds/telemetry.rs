@@ -72,6 +72,18 @@ impl Telemetry {
         names.iter().map(find).collect()
     }
 
+    /// Waits until the link of port number `port` is up.
+    pub fn wait_for_link(&self, port: u16) -> Result<()> {
+        let start = Instant::now();
+        while self.ask(&format!("/ethdev/link_status,{port}"))?["/ethdev/link_status"]["status"] != "UP" {
+            if start.elapsed() > Duration::from_secs(10) {
+                return Err(format!("the link of port {port} does not come up"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// The counters of port number `port`, in the order of the program's arguments.
     pub fn port(&self, port: u16) -> Result<PortCounters> {
         let answer = self.ask(&format!("/ethdev/stats,{port}"))?;

@@ -89,6 +89,7 @@ impl Tester {
         let name = |device: &String| device.split(',').next().unwrap_or_default().to_owned();
         let names: Vec<String> = eal.devices.iter().map(name).collect();
         let ports = testpmd.telemetry.find_ports(&names)?;
+        testpmd.telemetry.wait_for_link(ports[1])?;
         let refused_is_lost = !guideway::dpdk::eal::is_pci(&eal.devices[1]);
         Ok(Tester { testpmd, back, ports, refused_is_lost })
     }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::machine::Urgency;
 use super::program::Program;
 use super::telemetry::Telemetry;
 use super::{Result, Trying};
@@ -80,8 +79,7 @@ impl Testpmd {
         let mut program = Program::start("dpdk-testpmd", &path, &args, log)?;
         program.wait_for(PROMPT, 1)?;
         let telemetry = Telemetry::connect(eal.prefix)?;
-        // Its main thread waits for the others in a loop, which they must be able to end.
-        program.find_workers(Urgency::Worker)?;
+        program.find_workers()?;
         Ok(Testpmd { program, telemetry, commands: 1 })
     }
 
