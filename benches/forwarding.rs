@@ -2,7 +2,7 @@
 //!
 //! Progress goes to standard error, one JSON object for each figure to standard output. `forwarding [--quick]
 //! [TEXT...]` runs the beds whose names contain one of the texts, or all.
-#![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "a bench")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a bench")]
 
 mod beds;
 mod harness;
@@ -85,7 +85,8 @@ impl Bed {
     }
 
     fn pcap_device(&self, directory: &Path) -> String {
-        let files: Vec<String> = self.captures(directory).iter().map(|file| format!("rx_pcap={file}")).collect();
+        let files: Vec<String> =
+            self.captures(directory).iter().map(|file| format!("rx_pcap={file}")).collect();
         format!("net_pcap0,{},infinite_rx=1", files.join(","))
     }
 
@@ -132,14 +133,15 @@ struct Pace {
 
 const THOROUGH: Pace =
     Pace { rounds: 7, settle: Duration::from_millis(100), window: Duration::from_millis(400) };
-const QUICK: Pace = Pace { rounds: 3, settle: Duration::from_millis(100), window: Duration::from_millis(250) };
+const QUICK: Pace =
+    Pace { rounds: 3, settle: Duration::from_millis(100), window: Duration::from_millis(250) };
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let (quick, texts): (Vec<String>, Vec<String>) = args.into_iter().partition(|arg| arg == "--quick");
     let quick = !quick.is_empty();
     let wanted = |bed: &&Bed| {
-        let name = format!("{} {}", bed.name(), bed.flows);
+        let name = format!("{} {};", bed.name(), bed.flows);
         (!quick || bed.quick) && (texts.is_empty() || texts.iter().any(|text| name.contains(text.as_str())))
     };
     let beds: Vec<&Bed> = BEDS.iter().filter(wanted).collect();
@@ -162,7 +164,8 @@ fn main() -> ExitCode {
 /// All figures of one bed; none where there are too few hugepages for it.
 fn measure(bed: &Bed, pace: Pace) -> Result<Vec<Figure>> {
     let cpus = Cpus::choose()?;
-    let directory = tempfile::Builder::new().prefix("guideway-forwarding-").tempdir().trying("a directory")?;
+    let directory =
+        tempfile::Builder::new().prefix("guideway-forwarding-").tempdir().trying("a directory")?;
     let directory = directory.path();
     let prefix = |who: &str| format!("gwbench{}-{who}", std::process::id());
     let (ours, theirs) = (prefix("guideway"), prefix("testpmd"));
@@ -193,8 +196,10 @@ fn measure(bed: &Bed, pace: Pace) -> Result<Vec<Figure>> {
     }
     let guideway = Side { feeder: feeder(bed, &cpus, &ours, directory)?, it: balancer };
     guideway.pause()?;
-    let mut testpmd =
-        Side { it: Testpmd::start(&their_eal, &[], directory)?, feeder: feeder(bed, &cpus, &theirs, directory)? };
+    let mut testpmd = Side {
+        it: Testpmd::start(&their_eal, &[], directory)?,
+        feeder: feeder(bed, &cpus, &theirs, directory)?,
+    };
     testpmd.pause()?;
     let mut windows: [Vec<Window>; 4] = Default::default();
     for _ in 0..pace.rounds {
@@ -206,8 +211,8 @@ fn measure(bed: &Bed, pace: Pace) -> Result<Vec<Figure>> {
         }
     }
     testpmd.stop()?;
-    let lost = check(bed, guideway)?;
-    Ok(figures(bed, &windows, lost))
+    let shortfall = check(bed, guideway)?;
+    Ok(figures(bed, &windows, &shortfall))
 }
 
 fn write_captures(bed: &Bed, directory: &Path, mac: [u8; 6]) -> Result<()> {
@@ -239,27 +244,40 @@ fn feeder_frames(bed: &Bed) -> u32 {
     (bed.flows + 16_384).next_power_of_two() - 1
 }
 
-/// Ends guideway, and returns how many of the frames that its link took it did not send on. An error where it did not
-/// do its work.
-fn check(bed: &Bed, mut side: Side<Balancer>) -> Result<Option<u64>> {
+/// What guideway did not forward.
+struct Shortfall {
+    /// Frames that its link took and that it did not send on; of a bed with a link.
+    behind_link: Option<u64>,
+    /// The share that it dropped, in per cent; of a bed with two workers. A source that never waits fills the rings
+    /// between them.
+    dropped: Option<f64>,
+}
+
+/// Ends guideway. An error where it did not do its work.
+fn check(bed: &Bed, mut side: Side<Balancer>) -> Result<Shortfall> {
     let fed = side.drain()?;
     let totals = side.stop()?;
     let (received, transmitted) = (totals.get("received")?, totals.get("transmitted")?);
     let (created, dropped) = (totals.get("created")?, totals.get("dropped")?);
-    if dropped > 0 || received != transmitted {
+    if bed.workers == 1 && (dropped > 0 || received != transmitted) {
         return Err(format!("guideway dropped {dropped} frames, of {received} that it received: {totals:?}"));
     }
-    if created != u64::from(bed.flows) {
-        return Err(format!("guideway saw {created} flows instead of {}", bed.flows));
+    // A flow that finds both of its lines full comes and goes; of a million some hundreds do.
+    let flows = u64::from(bed.flows);
+    if !(flows..=flows + flows / 100).contains(&created) {
+        return Err(format!("guideway saw {created} flows instead of {flows}"));
     }
-    Ok(fed.map(|fed| fed.saturating_sub(transmitted)))
+    Ok(Shortfall {
+        behind_link: fed.map(|fed| fed.saturating_sub(transmitted)),
+        dropped: (bed.workers > 1).then(|| dropped as f64 * 100.0 / received as f64),
+    })
 }
 
 /// A pair of processes over shared memory has two states: one runs ahead of the other, or they hinder each other with
 /// every frame. Windows of the slow state say nothing about a program; they are told apart by this share of the best.
 const FAST: f64 = 0.6;
 
-fn figures(bed: &Bed, windows: &[Vec<Window>; 4], lost: Option<u64>) -> Vec<Figure> {
+fn figures(bed: &Bed, windows: &[Vec<Window>; 4], shortfall: &Shortfall) -> Vec<Figure> {
     let calibration = calibrate();
     let best: Vec<f64> = windows.iter().map(|all| all.iter().map(|w| w.mpps).fold(0.0, f64::max)).collect();
     let fast = |who: usize, round: usize| windows[who][round].mpps >= FAST * best[who];
@@ -274,7 +292,8 @@ fn figures(bed: &Bed, windows: &[Vec<Window>; 4], lost: Option<u64>) -> Vec<Figu
         calibration,
     };
     let mut all = Vec::new();
-    let who = |index: usize| index.checked_sub(1).map_or("guideway".into(), |i| format!("testpmd {}", MODES[i]));
+    let who =
+        |index: usize| index.checked_sub(1).map_or("guideway".into(), |i| format!("testpmd {}", MODES[i]));
     for (index, windows) in windows.iter().enumerate() {
         let runs: Vec<f64> =
             (0..rounds).filter(|&round| fast(index, round)).map(|round| windows[round].mpps).collect();
@@ -304,6 +323,12 @@ fn figures(bed: &Bed, windows: &[Vec<Window>; 4], lost: Option<u64>) -> Vec<Figu
         eprintln!("    {:.2} of {}'s packets, {:+.1} ns each", ratio.median(), who(other), added.median());
         all.extend([ratio, added]);
     }
-    all.extend(lost.map(|lost| figure("guideway, lost behind the link", "frames", vec![lost as f64])));
+    if let Some(lost) = shortfall.behind_link {
+        all.push(figure("guideway, lost behind the link", "frames", vec![lost as f64]));
+    }
+    if let Some(dropped) = shortfall.dropped {
+        eprintln!("    guideway dropped {dropped:.1} % between its workers: its source never waits");
+        all.push(figure("guideway, dropped between workers", "%", vec![dropped]));
+    }
     all
 }

@@ -1,7 +1,7 @@
 //! The highest rate without loss, after RFC 2544, section 26.1, with `dpdk-testpmd` as the tester.
 //!
 //! On this machine against a guideway of its own, over virtual devices; or out of real ports against one elsewhere.
-#![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "a bench")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a bench")]
 
 mod beds;
 mod harness;
@@ -122,14 +122,19 @@ impl std::fmt::Display for Size {
 fn mac(text: &str) -> Result<[u8; 6]> {
     let bytes: std::result::Result<Vec<u8>, _> =
         text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
-    bytes.ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| "it is not like 02:00:00:00:00:01".into())
+    bytes
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| "it is not like 02:00:00:00:00:01".into())
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     machine::prefer(std::process::id(), Urgency::Control);
     if !args.vdev || args.there_and_back {
-        eprintln!("The tester needs a CPU for each direction that nobody else uses: on one, it loses frames itself.");
+        eprintln!(
+            "The tester needs a CPU for each direction that nobody else uses: on one, it loses frames itself."
+        );
     }
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
@@ -178,7 +183,8 @@ impl Found {
     fn row(&self, size: &Size, flows: u32) -> String {
         // On the wire a frame has 20 bytes of preamble, delimiter and gap.
         let bytes = size.0.iter().sum::<usize>() as f64 / size.0.len() as f64 + 20.0;
-        let failed = self.failed.map_or("more than the tester can offer".into(), |rate| format!("{rate:.2} Mpps"));
+        let failed =
+            self.failed.map_or("more than the tester can offer".into(), |rate| format!("{rate:.2} Mpps"));
         let rate = self.rate();
         format!("| {size} | {flows} | {rate:.2} | {:.2} | {failed} |", rate * bytes * 8.0 / 1e3)
     }
@@ -191,7 +197,14 @@ impl Found {
         };
         let case = format!("no loss, {bed}, {size}");
         let runs = self.passed.clone();
-        Figure { bench: "throughput", case, flows: flows.into(), unit: "Mpps", runs, calibration: calibrate() }
+        Figure {
+            bench: "throughput",
+            case,
+            flows: flows.into(),
+            unit: "Mpps",
+            runs,
+            calibration: calibrate(),
+        }
     }
 }
 
@@ -205,7 +218,8 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn search(&self) -> Result<Option<Found>> {
-        let directory = tempfile::Builder::new().prefix("guideway-throughput-").tempdir().trying("a directory")?;
+        let directory =
+            tempfile::Builder::new().prefix("guideway-throughput-").tempdir().trying("a directory")?;
         let directory = directory.path();
         let (passed, failed) =
             search(self.args.resolution / 100.0, |brake| self.attempt(brake, self.args.tries, directory))?;
@@ -281,9 +295,11 @@ impl Case<'_> {
             _ => Back::Third,
         };
         devices.extend((back != Back::Never).then(|| "net_null9,no-rx=1".to_owned()));
-        let mac = balancer.as_ref().map_or(self.args.mac.ok_or("there is no --mac".to_owned()), Balancer::mac)?;
+        let mac =
+            balancer.as_ref().map_or(self.args.mac.ok_or("there is no --mac".to_owned()), Balancer::mac)?;
         if !capture.exists() {
-            let frontends = if self.args.frontends.is_empty() { frontends() } else { self.args.frontends.clone() };
+            let frontends =
+                if self.args.frontends.is_empty() { frontends() } else { self.args.frontends.clone() };
             Traffic { frontends: &frontends, sizes: &self.size.0, mac }.write(&capture, 0..self.flows)?;
         }
         let eal = Eal {
@@ -306,7 +322,8 @@ impl Case<'_> {
     }
 
     fn hugepages(&self) -> bool {
-        machine::free_hugepage_mebibytes() >= mebibytes(BALANCER_FRAMES) + mebibytes(self.tester_frames()) + 128
+        machine::free_hugepage_mebibytes()
+            >= mebibytes(BALANCER_FRAMES) + mebibytes(self.tester_frames()) + 128
     }
 
     /// The devices of guideway, and those of the tester that they are linked to.
@@ -315,7 +332,9 @@ impl Case<'_> {
             let socket = directory.join(format!("{number}.socket")).display().to_string();
             match self.args.link {
                 Link::Memif => (
-                    format!("net_memif{number},role=server,id=0,socket={socket},socket-abstract=no,mac=02:00:00:00:00:1{number}"),
+                    format!(
+                        "net_memif{number},role=server,id=0,socket={socket},socket-abstract=no,mac=02:00:00:00:00:1{number}"
+                    ),
                     format!("net_memif{},role=client,id=0,socket={socket},socket-abstract=no", number + 2),
                 ),
                 Link::Vhost => (

@@ -54,8 +54,10 @@ impl Balancer {
     pub fn start(eal: &Eal<'_>, flows: u32, directory: &Path) -> Result<Balancer> {
         let config = directory.join(format!("{}.toml", eal.prefix));
         fs::write(&config, configuration(eal, flows, directory)).trying(config.display())?;
-        let path = std::env::var_os("GUIDEWAY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_guideway")), PathBuf::from);
-        let mut args = vec!["run".to_owned(), "--config".to_owned(), config.display().to_string(), "--".to_owned()];
+        let path = std::env::var_os("GUIDEWAY")
+            .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_guideway")), PathBuf::from);
+        let mut args =
+            vec!["run".to_owned(), "--config".to_owned(), config.display().to_string(), "--".to_owned()];
         args.extend(eal.memory_arguments());
         args.push("--telemetry".into());
         let mut program =
@@ -71,7 +73,8 @@ impl Balancer {
         let said = self.program.said();
         let mac = |line: &str| {
             let text = line.split_once("port outside: ")?.1.split(", ").nth(1)?;
-            let bytes: Vec<u8> = text.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+            let bytes: Vec<u8> =
+                text.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
             bytes.try_into().ok()
         };
         said.lines().find_map(mac).ok_or_else(|| format!("guideway's log does not tell its address: {said}"))

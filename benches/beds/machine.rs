@@ -54,7 +54,8 @@ pub fn prefer(tid: u32, urgency: Urgency) -> bool {
     let (policy, priority) = if urgency == Urgency::Worker { ("--rr", "10") } else { ("--fifo", "20") };
     let mut chrt = std::process::Command::new("chrt");
     // What it starts is not urgent by that.
-    chrt.args(["--reset-on-fork", policy, "--pid", priority, &tid.to_string()]).stderr(std::process::Stdio::null());
+    chrt.args(["--reset-on-fork", policy, "--pid", priority, &tid.to_string()])
+        .stderr(std::process::Stdio::null());
     chrt.status().is_ok_and(|status| status.success())
 }
 

@@ -66,7 +66,9 @@ impl Telemetry {
             named.push((info["/ethdev/info"]["name"].as_str().unwrap_or_default().to_owned(), port));
         }
         let find = |name: &String| {
-            let found = named.iter().find(|(other, _)| other.trim_start_matches("0000:") == name.trim_start_matches("0000:"));
+            let found = named
+                .iter()
+                .find(|(other, _)| other.trim_start_matches("0000:") == name.trim_start_matches("0000:"));
             found.map(|(_, port)| *port).ok_or_else(|| format!("no port is named {name}, among {named:?}"))
         };
         names.iter().map(find).collect()
