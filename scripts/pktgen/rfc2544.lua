@@ -15,7 +15,7 @@ local frontend, frontend_port = "203.0.113.1", 443
 local sizes = { 64, 128, 256, 512, 1024, 1280, 1518 }
 local flow_counts = { 1, 1000, 10000, 100000, 1000000 }
 local trial_ms = 60000      -- section 24: at least 60 s
-local settle_ms = 2000      -- section 23: two seconds after a trial, for what is on its way
+local settle_ms = 2000      -- section 23: two seconds after a trial; Pktgen's own counters are a second old
 local learning_ms = 3000    -- so that every flow is known
 local resolution = 0.5      -- per cent of the line's rate
 
