@@ -12,7 +12,18 @@ use nix::sys::time::TimeVal;
 use super::{Result, Trying};
 
 /// A connection.
-pub struct Telemetry(OwnedFd);
+pub struct Telemetry {
+    connection: OwnedFd,
+    /// Which DPDK makes for the program, and leaves behind.
+    directory: PathBuf,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        // What is left there is a few empty files.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
 
 /// What a port has seen.
 #[derive(Clone, Copy, Default, Debug)]
@@ -26,7 +37,8 @@ pub struct PortCounters {
 impl Telemetry {
     /// Connects to the program that runs with `--file-prefix=prefix`.
     pub fn connect(prefix: &str) -> Result<Telemetry> {
-        let path = runtime_directory().join("dpdk").join(prefix).join("dpdk_telemetry.v2");
+        let directory = runtime_directory().join("dpdk").join(prefix);
+        let path = directory.join("dpdk_telemetry.v2");
         let start = Instant::now();
         let address = UnixAddr::new(&path).trying(path.display())?;
         let connection =
@@ -38,20 +50,20 @@ impl Telemetry {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let telemetry = Telemetry(connection);
+        let telemetry = Telemetry { connection, directory };
         telemetry.receive()?; // it says its version first
         Ok(telemetry)
     }
 
     fn receive(&self) -> Result<String> {
         let mut buffer = vec![0; 1 << 16];
-        let len = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).trying("telemetry")?;
+        let len = recv(self.connection.as_raw_fd(), &mut buffer, MsgFlags::empty()).trying("telemetry")?;
         buffer.truncate(len);
         Ok(String::from_utf8_lossy(&buffer).into_owned())
     }
 
     fn ask(&self, question: &str) -> Result<serde_json::Value> {
-        send(self.0.as_raw_fd(), question.as_bytes(), MsgFlags::empty()).trying("telemetry")?;
+        send(self.connection.as_raw_fd(), question.as_bytes(), MsgFlags::empty()).trying("telemetry")?;
         let text = self.receive()?;
         serde_json::from_str(&text).trying(&text)
     }
