@@ -46,6 +46,30 @@ impl Figure {
         Self { bench, case, flows: 0, unit, rounds: vec![round] }
     }
 
+    /// Of runs that were measured in one go. The calibration is taken now.
+    pub fn of(bench: &'static str, case: String, flows: u64, unit: &'static str, runs: Vec<f64>) -> Self {
+        let round = Round { runs, calibration: calibrate(), cpu_share: f64::NAN };
+        Self { bench, case, flows, unit, rounds: vec![round] }
+    }
+
+    /// The median of the best round.
+    pub fn median(&self) -> f64 {
+        self.best().map_or(f64::NAN, Round::median)
+    }
+
+    /// All runs of all rounds.
+    pub fn runs(&self) -> impl Iterator<Item = f64> {
+        self.rounds.iter().flat_map(|round| round.runs.iter().copied())
+    }
+
+    pub fn min(&self) -> f64 {
+        self.runs().fold(f64::INFINITY, f64::min)
+    }
+
+    pub fn max(&self) -> f64 {
+        self.runs().fold(f64::NEG_INFINITY, f64::max)
+    }
+
     /// The round that was disturbed least: the one with the lowest median.
     pub fn best(&self) -> Option<&Round> {
         self.rounds.iter().min_by(|a, b| a.median().total_cmp(&b.median()))
@@ -53,14 +77,13 @@ impl Figure {
 
     /// One JSON object in a line: the best round, and the spread over all runs of all rounds.
     pub fn json(&self) -> String {
-        let runs = || self.rounds.iter().flat_map(|round| round.runs.iter().copied());
         let best = self.best();
         serde_json::json!({
             "bench": self.bench, "case": self.case, "flows": self.flows, "unit": self.unit,
             "median": best.map(|round| rounded(round.median())),
-            "min": rounded(runs().fold(f64::INFINITY, f64::min)),
-            "max": rounded(runs().fold(f64::NEG_INFINITY, f64::max)),
-            "runs": runs().count(),
+            "min": rounded(self.min()),
+            "max": rounded(self.max()),
+            "runs": self.runs().count(),
             "calibration": best.map(|round| rounded(round.calibration)),
             "cpu_share": best.map(|round| rounded(round.cpu_share)),
         })

@@ -10,6 +10,7 @@ use guideway::io::PortId;
 use guideway::snapshot::{Compiler, Conditions, Neighbours, PortLink, Publisher};
 use guideway::wire::{MacAddr, ipv4};
 use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Zipf};
 
@@ -157,6 +158,13 @@ impl Default for Random {
 impl Random {
     pub fn below(&mut self, limit: u32) -> u32 {
         self.0.random_range(0..limit)
+    }
+
+    /// The numbers below `len`, in random order.
+    pub fn shuffled(&mut self, len: u32) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..len).collect();
+        order.shuffle(&mut self.0);
+        order
     }
 
     /// A rank below the distribution's limit, from 0.

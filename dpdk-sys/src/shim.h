@@ -53,6 +53,7 @@ static const uint64_t GW_RSS_IP = RTE_ETH_RSS_IP;
 static const uint64_t GW_RSS_TCP = RTE_ETH_RSS_TCP;
 static const uint64_t GW_RSS_UDP = RTE_ETH_RSS_UDP;
 static const uint16_t GW_HEADROOM_BYTES = RTE_PKTMBUF_HEADROOM;
+static const uint16_t GW_MBUF_BYTES = sizeof(struct rte_mbuf);
 
 /* Runs rte_eal_init on the calling thread and gives the thread its CPU affinity back. EAL's control threads
  * run on the CPUs that the calling thread may use, less those of EAL's lcores: with `cpu` not negative the

@@ -86,6 +86,10 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "N", help_heading = "Dataplane")]
     pub flows_per_worker: Option<String>,
 
+    /// Frames of packet memory in all, 4095 to 16777215 [default: enough for all queues].
+    #[arg(long, value_name = "N", help_heading = "Dataplane")]
+    pub frames: Option<String>,
+
     /// What a worker does while nothing arrives: poll, poll more gently, or sleep [default: spin].
     #[arg(long, value_name = "spin|pause|sleep", help_heading = "Dataplane")]
     pub idle: Option<String>,

@@ -36,6 +36,8 @@ pub struct DataplaneSettings {
     pub management_cpu: Option<usize>,
     /// Flows one worker's table is made for: all but about one in a hundred find a place.
     pub flows_per_worker: usize,
+    /// Frames of packet memory in all; `None`: enough for all queues.
+    pub frames: Option<u32>,
     /// What a worker does while nothing arrives.
     pub idle: Idle,
     /// The secret of the hash, the same on all nodes; `None`: random, kept in the state directory.

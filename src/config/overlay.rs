@@ -39,6 +39,7 @@ fn settings(flags: &ConfigFlags, raw: &mut RawConfig, report: &mut Report) {
         &mut dataplane.flows_per_worker,
         report,
     );
+    single(&flags.frames, &FRAMES, text::integer, &mut dataplane.frames, report);
     single(&flags.idle, &IDLE, text::idle, &mut dataplane.idle, report);
     single(&flags.hash_key, &HASH_KEY, text::hash_key, &mut dataplane.hash_key, report);
     single(&flags.control_socket, &CONTROL_SOCKET, text::socket_path, &mut control.socket, report);
@@ -67,6 +68,7 @@ const WORKERS: Flag = Flag::new("--workers", "workers", "--workers 2-5");
 const MANAGEMENT_CPU: Flag = Flag::new("--management-cpu", "management_cpu", "--management-cpu 0");
 const FLOWS_PER_WORKER: Flag =
     Flag::new("--flows-per-worker", "flows_per_worker", "--flows-per-worker 1048576");
+const FRAMES: Flag = Flag::new("--frames", "frames", "--frames 131071");
 const IDLE: Flag = Flag::new("--idle", "idle", "--idle spin");
 const HASH_KEY: Flag = Flag::new("--hash-key", "hash_key", "--hash-key HEX");
 const CONTROL_SOCKET: Flag = Flag::new("--control-socket", "socket", "--control-socket PATH");

@@ -73,6 +73,7 @@ pub(crate) struct RawDataplane {
     pub(crate) workers: Field<Vec<usize>>,
     pub(crate) management_cpu: Field<i128>,
     pub(crate) flows_per_worker: Field<i128>,
+    pub(crate) frames: Field<i128>,
     pub(crate) idle: Field<Idle>,
     pub(crate) hash_key: Field<HashKey>,
     pub(crate) eal: Vec<String>,

@@ -285,6 +285,7 @@ pub(crate) fn example(key: &str) -> &'static str {
         "workers" => "\"2-5\"",
         "management_cpu" => "0",
         "flows_per_worker" => "1048576",
+        "frames" => "131071",
         "idle" => "\"spin\"",
         "hash_key" => "\"32 hex digits\"",
         "eal" => "[\"--file-prefix=gw\"]",

@@ -16,7 +16,7 @@ use super::text::{self, Forward};
 pub(crate) const ROOT_KEYS: Keys =
     &["dataplane", "control", "port", "neighbour", "pool", "probe", "rule", "nat_rule", "outbound_rule"];
 pub(crate) const DATAPLANE_KEYS: Keys =
-    &["workers", "management_cpu", "flows_per_worker", "idle", "hash_key", "eal"];
+    &["workers", "management_cpu", "flows_per_worker", "frames", "idle", "hash_key", "eal"];
 pub(crate) const CONTROL_KEYS: Keys = &["socket", "metrics", "state_directory"];
 pub(crate) const PORT_KEYS: Keys = &["name", "device", "addresses", "gateway", "gateway6", "mac", "mtu"];
 pub(crate) const NEIGHBOUR_KEYS: Keys = &["address", "mac"];
@@ -128,6 +128,7 @@ fn dataplane(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> 
         workers: section.parsed("workers", text::cpu_list, report),
         management_cpu: section.integer("management_cpu", report),
         flows_per_worker: section.integer("flows_per_worker", report),
+        frames: section.integer("frames", report),
         idle: section.parsed("idle", text::idle, report),
         hash_key: section.parsed("hash_key", text::hash_key, report),
         eal: section.parsed_list("eal", text::line, report).0.into_iter().map(|at| at.value).collect(),

@@ -205,8 +205,11 @@ fn choose_cpus(model: &Model) -> Result<Cpus, LaunchError> {
     Ok(Cpus { management, workers, idle: idle_policy(model.dataplane.idle) })
 }
 
-/// Enough for all queues to be full, each worker's cache too, and as many again on their way.
+/// What is configured, or enough for all queues to be full, each worker's cache too, and as many again on their way.
 fn pool_frames(model: &Model, workers: usize) -> u32 {
+    if let Some(frames) = model.dataplane.frames {
+        return frames;
+    }
     let queues = (model.ports.len() * workers.max(4)) as u32;
     let wanted = queues * u32::from(QUEUE_LEN) * 2 + workers as u32 * POOL_CACHE * 2;
     // One less than a power of two uses the pool's ring to the full.

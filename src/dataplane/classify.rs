@@ -8,7 +8,8 @@ use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
-    EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian, parse,
+    EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian,
+    parse,
 };
 use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient};
 use crate::wire::ethernet;

@@ -145,12 +145,7 @@ fn find_second(
 
 /// A backend for a new flow.
 #[inline(always)]
-fn choose(
-    key: FlowKey,
-    hash: u64,
-    frontend: &Frontend,
-    world: &Snapshot,
-) -> Result<BackendId, DropReason> {
+fn choose(key: FlowKey, hash: u64, frontend: &Frontend, world: &Snapshot) -> Result<BackendId, DropReason> {
     let client = key.client_address();
     // Looked at for new flows only, which suffices: no such flow ever becomes an old one.
     if let Some(flaw) = flaw_of_source(client, key.client_port()) {

@@ -174,7 +174,8 @@ impl<Q: Queues> Worker<Q> {
         if lines > 0 {
             // What is left stays due, but for more than a round.
             let left = (due - lines).min(self.path.flows().lines() as u64);
-            self.sweep_debt = self.sweep_debt % SWEEP_ROUND.as_nanos() as u64 + left * SWEEP_ROUND.as_nanos() as u64;
+            self.sweep_debt =
+                self.sweep_debt % SWEEP_ROUND.as_nanos() as u64 + left * SWEEP_ROUND.as_nanos() as u64;
             self.path.sweep(lines as usize, self.reader.current(), tick);
         }
     }

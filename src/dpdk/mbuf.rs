@@ -90,7 +90,7 @@ impl Frame for Mbuf {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            const DATA_AT: usize = (sys::RTE_MBUF_SIZE + sys::RTE_PKTMBUF_HEADROOM) as usize;
+            const DATA_AT: usize = (sys::GW_MBUF_BYTES + sys::GW_HEADROOM_BYTES) as usize;
             let header = self.0.as_ptr().cast::<i8>().cast_const();
             // SAFETY: a prefetch of any address is allowed; it changes nothing but what is in the caches.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(header) };

@@ -38,7 +38,8 @@ pub(crate) struct ToClient {
     pub(crate) from: Option<PortId>,
 }
 
-const _: () = assert!(size_of::<ToBackend>() == 32 && size_of::<ToClient>() == 16, "they are read for each packet");
+const _: () =
+    assert!(size_of::<ToBackend>() == 32 && size_of::<ToClient>() == 16, "they are read for each packet");
 
 /// What a translation writes over, and what that does to the checksums.
 #[derive(Clone, Copy, Debug, Default)]

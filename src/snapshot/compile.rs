@@ -171,11 +171,7 @@ impl Compiler {
             }
         }
         let hole = || Frontend {
-            endpoint: Endpoint {
-                address: [0, 0, 0, 0].into(),
-                port: 0,
-                protocol: Protocol::Tcp,
-            },
+            endpoint: Endpoint { address: [0, 0, 0, 0].into(), port: 0, protocol: Protocol::Tcp },
             flow_seed: 0,
             // Nobody has the id, and so no flow.
             idle_ticks: u32::MAX,

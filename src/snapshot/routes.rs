@@ -38,8 +38,10 @@ enum HopState {
 
 impl NextHop {
     /// Nowhere.
-    pub const NO_ROUTE: Self =
-        Self { hop: Hop { addresses: Addresses([0; 12]), mtu: 0, port: PortId(0) }, state: HopState::NoRoute };
+    pub const NO_ROUTE: Self = Self {
+        hop: Hop { addresses: Addresses([0; 12]), mtu: 0, port: PortId(0) },
+        state: HopState::NoRoute,
+    };
 
     /// Why a packet that does not fit is dropped.
     pub(crate) fn refusal(self) -> DropReason {

@@ -9,7 +9,7 @@ fn flags_alone_make_a_whole_load_balancer() {
                  --mac outside=02:00:00:00:00:01 --mtu outside=9000 --neighbour 198.51.100.1=02:00:00:00:00:09 \
                  --frontend web=203.0.113.10:80/tcp --backend web=198.51.100.4:8080,weight=2 \
                  --backend web=198.51.100.5,state=drain --distribution web=source-ip --idle-timeout web=30s \
-                 --no-healthy-backends web=all --workers 2-3 --management-cpu 0 --flows-per-worker 2048 \
+                 --no-healthy-backends web=all --workers 2-3 --management-cpu 0 --flows-per-worker 2048 --frames 65535 \
                  --idle sleep --hash-key 00112233445566778899aabbccddeeff --control-socket /tmp/s --state-directory /tmp";
     let words: Vec<&str> = words.split_whitespace().collect();
     let by_flags = load("", &words).unwrap();
@@ -19,6 +19,7 @@ fn flags_alone_make_a_whole_load_balancer() {
         workers = "2-3"
         management_cpu = 0
         flows_per_worker = 2_048
+        frames = 65_535
         idle = "sleep"
         hash_key = "00112233445566778899aabbccddeeff"
         [control]

@@ -137,6 +137,7 @@ proptest! {
             workers: Some(next()),
             management_cpu: Some(next()),
             flows_per_worker: Some(next()),
+            frames: Some(next()),
             idle: Some(next()),
             hash_key: None,
             control_socket: None,

@@ -28,6 +28,9 @@ pub use rules::{RULE_BACKENDS_MAX, RULES_MAX};
 const FLOWS_PER_WORKER: (i128, i128) = (1 << 10, 1 << 28);
 const FLOWS_PER_WORKER_DEFAULT: usize = 1 << 20;
 
+/// Bounds of `frames`: 10 MiB to 40 GiB of packet memory. Fewer would not fill the queues of one port.
+const FRAMES: (i128, i128) = ((1 << 12) - 1, (1 << 24) - 1);
+
 const SOCKET_DEFAULT: &str = "/run/guideway/control.sock";
 const STATE_DIRECTORY_DEFAULT: &str = "/var/lib/guideway";
 
@@ -86,6 +89,7 @@ fn dataplane(raw: &RawDataplane, report: &mut Report) -> DataplaneSettings {
         workers: raw.workers.value().cloned(),
         management_cpu,
         flows_per_worker: flows.unwrap_or(FLOWS_PER_WORKER_DEFAULT),
+        frames: in_range(subject, "frames", &raw.frames, FRAMES, report),
         idle: raw.idle.value().copied().unwrap_or(Idle::Spin),
         hash_key: raw.hash_key.value().copied(),
         eal: raw.eal.clone(),

@@ -175,7 +175,7 @@ impl Lines<'_> {
         let is_in = |index: usize| self.lines.get(index).is_some_and(|line| line.way_of(key).is_some());
         let first = self.first_line(hash);
         let has_displaced = self.lines.get(first).is_some_and(|line| line.displaced() != 0);
-        !is_in(first) && !(has_displaced && is_in(self.second_line(hash)))
+        !(is_in(first) || has_displaced && is_in(self.second_line(hash)))
     }
 
     /// Looks into both lines.
