@@ -61,6 +61,9 @@ pub(super) struct Lines<'a> {
     occupied: &'a mut [u16],
 }
 
+/// Lines that the memory is asked for before the next sweep: as many as one among packets takes.
+const SWEEP_AHEAD: usize = 8;
+
 /// Lines of a block: a small page of memory.
 const BLOCK_LINES: usize = 64;
 
@@ -129,6 +132,9 @@ impl FlowTable {
             }
             self.sweep_at = if end < self.len { end } else { 0 };
         }
+        // The sweep goes slowly: by the time it gets on, these would have to be waited for one by one.
+        let (at, lines) = (self.sweep_at, self.open().lines);
+        lines.iter().skip(at).take(SWEEP_AHEAD).for_each(|line| prefetch(Some(line)));
     }
 }
 
