@@ -33,9 +33,9 @@ struct Client {
     tcp_flags: TcpFlags,
 }
 
-/// Frames looked at before their flows are hashed and asked for: enough for all vector lanes, and few enough
+/// Frames looked at before their flows are hashed and asked for: enough for the vector lanes, and few enough
 /// for the memory to be at work while the next frames are looked at.
-const CHUNK: usize = 16;
+const CHUNK: usize = 32;
 
 /// How many frames ahead the memory is asked for a frame.
 const FRAMES_AHEAD: usize = 8;
