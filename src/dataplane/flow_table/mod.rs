@@ -210,18 +210,23 @@ impl Lines<'_> {
         counters: &WorkerCounters,
     ) -> bool {
         let first = self.first_line(hash);
-        if let Some(line) = self.lines.get_mut(first)
-            && let Some(way) = line.empty_way()
-        {
-            line.set(way, key, value);
-            self.count_in(first);
-        } else if !self.displace(key, hash, value, world, counters) {
+        if !self.fill(first, key, value) && !self.displace(key, hash, value, world, counters) {
             return false;
         }
         if let Some(flows) = counters.flows(value.backend()) {
             flows.now.add(1);
             flows.ever.add(1);
         }
+        true
+    }
+
+    /// Puts a flow into an empty place of a line, if it has one.
+    #[inline(always)]
+    fn fill(&mut self, index: usize, key: FlowKey, value: Value) -> bool {
+        let Some(line) = self.lines.get_mut(index) else { return false };
+        let Some(way) = line.empty_way() else { return false };
+        line.set(way, key, value);
+        self.count_in(index);
         true
     }
 
@@ -244,11 +249,7 @@ impl Lines<'_> {
         counters: &WorkerCounters,
     ) -> bool {
         let (first, second) = (self.first_line(hash), self.second_line(hash));
-        if let Some(line) = self.lines.get_mut(second)
-            && let Some(way) = line.empty_way()
-        {
-            line.set(way, key, value.in_second());
-            self.count_in(second);
+        if self.fill(second, key, value.in_second()) {
             self.add_displaced(first);
             return true;
         }
