@@ -11,9 +11,10 @@ use crate::packet::{
     EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian,
     parse,
 };
-use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient};
+use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient, WordMap};
 use crate::wire::ethernet;
 use crate::wire::l4::TcpFlags;
+use crate::wire::plain::Pattern;
 
 /// What a frame is to us.
 enum Class {
@@ -53,12 +54,16 @@ impl Lanes {
         flows: &mut FlowTable,
     ) {
         (self.strangers, self.rest) = (LaneSet::default(), LaneSet::default());
-        self.clients = LaneSet::first(burst.len());
+        self.clients = LaneSet::default();
+        // There is one for each port. Of a port that nobody knows, nothing would be decided on.
+        let Some(pattern) = world.patterns.get(source.port().index()) else { return };
         burst.iter().take(FRAMES_AHEAD).for_each(Frame::prefetch);
         let lines = flows.open();
         for start in (0..burst.len().min(BURST_MAX)).step_by(CHUNK) {
             let end = (start + CHUNK).min(burst.len()).min(BURST_MAX);
-            if !self.find_some(start..end, burst, source, world) {
+            self.find_some(start..end, burst, pattern, &world.by_frontend);
+            let others = self.strangers.with(self.rest);
+            if LaneSet::first(end).without(LaneSet::first(start)).without(others).is_empty() {
                 continue;
             }
             // Those of other frames are zero, and lead to one line that is near.
@@ -66,34 +71,29 @@ impl Lanes {
             world.hash.words(hashes);
             hashes.iter().for_each(|hash| lines.prefetch_first(*hash));
         }
-        self.clients = self.clients.without(self.strangers).without(self.rest);
+        self.clients = LaneSet::first(burst.len()).without(self.strangers).without(self.rest);
     }
 
-    /// Whether there is any client's packet among those of `lanes`.
     #[inline(never)]
     fn find_some<F: Frame>(
         &mut self,
         lanes: Range<usize>,
         burst: &[F],
-        source: Source,
-        world: &Snapshot,
-    ) -> bool {
+        pattern: &Pattern,
+        by_frontend: &WordMap,
+    ) {
         let (mut strangers, mut rest) = (self.strangers, self.rest);
-        let mut found = false;
-        // There is a pattern for each port.
-        let Some(pattern) = world.patterns.get(source.port().index()) else { return false };
         for lane in lanes.map(Lane::new) {
             let Some(frame) = burst.get(lane.index()) else { continue };
             if let Some(later) = burst.get(lane.index() + FRAMES_AHEAD) {
                 later.prefetch();
             }
             if let Some(packet) = PlainPacket::parse(frame.bytes(), pattern) {
-                if let Some(word) = world.by_frontend.get(packet.destination().0).map(FrontendWord) {
+                if let Some(word) = by_frontend.get(packet.destination().0).map(FrontendWord) {
                     let client = packet.client_word();
                     self.keys[lane.index()] = word.key(client);
                     self.hashes[lane.index()] = word.to_hash(client);
                     self.tcp_flags[lane.index()] = packet.tcp_flags;
-                    found = true;
                     continue;
                 }
                 strangers.insert(lane);
@@ -103,7 +103,6 @@ impl Lanes {
             self.hashes[lane.index()] = 0;
         }
         (self.strangers, self.rest) = (strangers, rest);
-        found
     }
 
     /// Finds out which backends the plain packets that are for no frontend come from.

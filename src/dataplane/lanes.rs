@@ -133,6 +133,11 @@ impl LaneSet {
     }
 
     #[inline(always)]
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline(always)]
     pub(super) fn has(self, lane: Lane) -> bool {
         self.0 >> lane.index() & 1 == 1
     }
