@@ -28,7 +28,10 @@ impl Lanes {
         for lane in self.clients {
             let hash = self.hashes[lane.index()];
             let key = self.keys[lane.index()];
-            let Some(line) = lines.first(hash) else { continue };
+            let Some(line) = lines.first(hash) else {
+                self.backends[lane.index()] = BackendId::NONE;
+                continue;
+            };
             let backend = if let Some(value) = line.value_of(key) {
                 let id = value.backend();
                 if !self.tcp_flags[lane.index()].any(TURNS) && stays(id) {
