@@ -8,8 +8,8 @@ use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
-    EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian,
-    parse,
+    EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainEnds, PlainPacket, flaw_of_source,
+    is_martian, parse,
 };
 use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient, WordMap};
 use crate::wire::ethernet;
@@ -74,6 +74,7 @@ impl Lanes {
         self.clients = LaneSet::first(burst.len()).without(self.strangers).without(self.rest);
     }
 
+    /// Not inlined, as the other large stages: a loop by itself has more registers.
     #[inline(never)]
     fn find_some<F: Frame>(
         &mut self,
@@ -89,8 +90,8 @@ impl Lanes {
                 later.prefetch();
             }
             if let Some(packet) = PlainPacket::parse(frame.bytes(), pattern) {
-                if let Some(word) = by_frontend.get(packet.destination().0).map(FrontendWord) {
-                    let client = packet.client_word();
+                if let Some(word) = by_frontend.get(packet.ends.destination().0).map(FrontendWord) {
+                    let client = packet.ends.client_word();
                     self.keys[lane.index()] = word.key(client);
                     self.hashes[lane.index()] = word.to_hash(client);
                     self.tcp_flags[lane.index()] = packet.tcp_flags;
@@ -110,14 +111,14 @@ impl Lanes {
     pub(super) fn find_responses<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
         self.responses = self.strangers;
         for lane in self.strangers {
-            let packet = burst.get(lane.index()).and_then(|frame| PlainPacket::parsed(frame.bytes()));
-            let backend = packet.and_then(|packet| {
-                let id = world.responder_at(packet.source())?;
-                let to = packet.destination_address();
+            let ends = burst.get(lane.index()).and_then(|frame| PlainEnds::of_parsed(frame.bytes()));
+            let backend = ends.and_then(|ends| {
+                let id = world.responder_at(ends.source())?;
+                let to = ends.destination_address();
                 let is_fine = is_behind(world.to_client.get(id.index())?, source)
                     && world.local(to).is_none()
                     && !is_martian(to)
-                    && packet.destination_port_word() != 0;
+                    && ends.destination_port_word() != 0;
                 is_fine.then_some(id)
             });
             match backend {

@@ -212,10 +212,9 @@ pub struct Outcomes {
 }
 
 /// A frame that we answer ourselves.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) enum Ours {
     /// ARP.
-    #[default]
     Arp,
     /// An ICMP message to an address of ours.
     Icmp(Ipv4Packet),

@@ -2,9 +2,9 @@
 //!
 //! Four entries of 16 bytes fill a cache line. A flow has two lines it can be in, chosen by its hash, and
 //! nothing is ever moved to make room: under a flood of new flows such moves would be tried in vain for every
-//! packet. An entry that is older than its timeout counts as free. When both lines are full, flows that have
-//! shown only one packet give way, and if there is none the new flow is not recorded: the hash alone
-//! decides then, and established flows keep their places.
+//! packet. When both lines are full, a flow that is over makes room, or one that has shown only one packet
+//! gives way; if there is none the new flow is not recorded: the hash alone decides then, and established flows
+//! keep their places.
 
 use memmap2::{Advice, MmapMut, MmapOptions};
 use zerocopy::FromBytes;
@@ -253,6 +253,12 @@ impl Lines<'_> {
             self.add_displaced(first);
             return true;
         }
+        if self.lines.get(first).is_some_and(|line| line.may_have_ended(world, value.seen())) {
+            self.expire_some(first, world, value.seen(), counters);
+            if self.fill(first, key, value) {
+                return true;
+            }
+        }
         if let Some(line) = self.lines.get_mut(first)
             && let Some(way) = line.first_to_go(value.seen())
         {
@@ -373,9 +379,7 @@ impl Lines<'_> {
     /// without a look at each flow's rule.
     #[inline(always)]
     fn expire(&mut self, index: usize, world: &Snapshot, now: Tick, counters: &WorkerCounters) {
-        let Some(line) = self.lines.get(index) else { return };
-        let lifetime = Value::lifetime_min(world.idle_ticks_min);
-        if (0..WAYS).any(|way| line.keys[way] != 0 && now.since(line.values[way].seen()) > lifetime) {
+        if self.lines.get(index).is_some_and(|line| line.may_have_ended(world, now)) {
             self.expire_some(index, world, now, counters);
         }
     }
