@@ -41,7 +41,7 @@ fn roomy(backends: &str, rule: &str) -> String {
 
 #[test]
 fn established_flows_stay_through_every_change_of_the_pool() {
-    for workers in [1, 2, 4] {
+    for workers in [1, 3] {
         let mut balancer =
             balancer(&roomy(&numbered(1..=9, ""), "").replace("10.0.0.1/24", "10.0.0.100/24"), workers);
         let before = establish(&mut balancer, 0.0);

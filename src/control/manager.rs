@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 
 use super::neighbours::{Ask, NeighbourTable};
+use super::runtime::Runtime;
 use crate::config::{HashKey, Model};
 use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Totals, WorkerCounters, WorkerTotals};
 use crate::io::PortId;
@@ -28,7 +29,9 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The management thread's state.
 pub struct Manager {
+    /// As the file has it.
     model: Model,
+    runtime: Runtime,
     conditions: Conditions,
     compiler: Compiler,
     publisher: Publisher,
@@ -80,6 +83,7 @@ impl Manager {
         let (publisher, readers) = Publisher::new(first, counters.len());
         let mut manager = Self {
             model,
+            runtime: Runtime::default(),
             conditions,
             compiler,
             publisher,
@@ -115,7 +119,7 @@ impl Manager {
             self.publish_at = now + PUBLISH_INTERVAL;
             self.conditions.neighbours.known = self.neighbours.known();
             // The same model as before needs no more ids than before.
-            if let Ok(next) = self.compiler.compile(&self.model, &self.conditions) {
+            if let Ok(next) = self.compiler.compile(&self.runtime.apply(&self.model), &self.conditions) {
                 self.publisher.publish(next);
             }
         }
@@ -130,7 +134,8 @@ impl Manager {
     /// When it asks for other ports, or for too much; nothing has changed then.
     pub fn change(&mut self, mut model: Model, now: Duration) -> Result<u64, ReloadError> {
         self.check_ports(&model)?;
-        let next = self.compiler.compile(&model, &self.conditions).map_err(ReloadError::TooMany)?;
+        let effective = self.runtime.apply(&model);
+        let next = self.compiler.compile(&effective, &self.conditions).map_err(ReloadError::TooMany)?;
         let generation = next.generation;
         if model.dataplane != self.model.dataplane || model.control != self.model.control {
             log::warn!("[dataplane] or [control] has changed; that takes effect with the next start");
@@ -143,6 +148,27 @@ impl Manager {
         self.announce(&before, now);
         self.require_neighbours(now);
         Ok(generation)
+    }
+
+    /// Changes what is laid over the file, all at once, and returns the number of the generation that has it.
+    /// Nothing is published where nothing changes.
+    ///
+    /// # Errors
+    /// When it is too much; nothing has changed then.
+    pub fn adjust(&mut self, change: impl FnOnce(&mut Runtime)) -> Result<u64, TooMany> {
+        let mut runtime = self.runtime.clone();
+        change(&mut runtime);
+        if runtime != self.runtime {
+            let next = self.compiler.compile(&runtime.apply(&self.model), &self.conditions)?;
+            self.publisher.publish(next);
+            self.runtime = runtime;
+        }
+        Ok(self.generation())
+    }
+
+    /// What is laid over the file.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     fn check_ports(&self, model: &Model) -> Result<(), ReloadError> {

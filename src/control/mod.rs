@@ -7,9 +7,11 @@ mod launch;
 mod manager;
 mod neighbours;
 mod report;
+mod runtime;
 
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, Load, run};
 pub use manager::{Manager, ReloadError};
 pub use report::{counters_text, rule_names};
+pub use runtime::{Override, Runtime};

@@ -12,7 +12,9 @@ impl Lanes {
     /// Answers what is asked of us.
     #[inline(always)]
     pub(super) fn answer<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
-        while let Some((lane, ours)) = self.ours.pop() {
+        // In their order: of two that a neighbour says of itself the later one holds.
+        for i in 0..self.ours.len() {
+            let (lane, ours) = self.ours[i];
             if let (Some(frame), Some(link)) = (burst.get_mut(lane.index()), world.port(source.port())) {
                 let outcome = self.answer_one(frame.bytes_mut(), ours, source.port(), link, world);
                 self.outcomes.decide(lane, outcome.unwrap_or_else(Outcome::Drop));

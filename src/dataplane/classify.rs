@@ -8,12 +8,13 @@ use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
-    EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainPacket, flaw_of_source, is_martian,
-    parse,
+    EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainEnds, PlainPacket, flaw_of_source,
+    is_martian, parse,
 };
-use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient};
+use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient, WordMap};
 use crate::wire::ethernet;
 use crate::wire::l4::TcpFlags;
+use crate::wire::plain::Pattern;
 
 /// What a frame is to us.
 enum Class {
@@ -33,9 +34,9 @@ struct Client {
     tcp_flags: TcpFlags,
 }
 
-/// Frames looked at before their flows are hashed and asked for: enough for all vector lanes, and few enough
+/// Frames looked at before their flows are hashed and asked for: enough for the vector lanes, and few enough
 /// for the memory to be at work while the next frames are looked at.
-const CHUNK: usize = 16;
+const CHUNK: usize = 32;
 
 /// How many frames ahead the memory is asked for a frame.
 const FRAMES_AHEAD: usize = 8;
@@ -53,12 +54,16 @@ impl Lanes {
         flows: &mut FlowTable,
     ) {
         (self.strangers, self.rest) = (LaneSet::default(), LaneSet::default());
-        self.clients = LaneSet::first(burst.len());
+        self.clients = LaneSet::default();
+        // There is one for each port. Of a port that nobody knows, nothing would be decided on.
+        let Some(pattern) = world.patterns.get(source.port().index()) else { return };
         burst.iter().take(FRAMES_AHEAD).for_each(Frame::prefetch);
         let lines = flows.open();
         for start in (0..burst.len().min(BURST_MAX)).step_by(CHUNK) {
             let end = (start + CHUNK).min(burst.len()).min(BURST_MAX);
-            if !self.find_some(start..end, burst, source, world) {
+            self.find_some(start..end, burst, pattern, &world.by_frontend);
+            let others = self.strangers.with(self.rest);
+            if LaneSet::first(end).without(LaneSet::first(start)).without(others).is_empty() {
                 continue;
             }
             // Those of other frames are zero, and lead to one line that is near.
@@ -66,34 +71,30 @@ impl Lanes {
             world.hash.words(hashes);
             hashes.iter().for_each(|hash| lines.prefetch_first(*hash));
         }
-        self.clients = self.clients.without(self.strangers).without(self.rest);
+        self.clients = LaneSet::first(burst.len()).without(self.strangers).without(self.rest);
     }
 
-    /// Whether there is any client's packet among those of `lanes`.
+    /// Not inlined, as the other large stages: a loop by itself has more registers.
     #[inline(never)]
     fn find_some<F: Frame>(
         &mut self,
         lanes: Range<usize>,
         burst: &[F],
-        source: Source,
-        world: &Snapshot,
-    ) -> bool {
+        pattern: &Pattern,
+        by_frontend: &WordMap,
+    ) {
         let (mut strangers, mut rest) = (self.strangers, self.rest);
-        let mut found = false;
-        // There is a pattern for each port.
-        let Some(pattern) = world.patterns.get(source.port().index()) else { return false };
         for lane in lanes.map(Lane::new) {
             let Some(frame) = burst.get(lane.index()) else { continue };
             if let Some(later) = burst.get(lane.index() + FRAMES_AHEAD) {
                 later.prefetch();
             }
             if let Some(packet) = PlainPacket::parse(frame.bytes(), pattern) {
-                if let Some(word) = world.by_frontend.get(packet.destination().0).map(FrontendWord) {
-                    let client = packet.client_word();
+                if let Some(word) = by_frontend.get(packet.ends.destination().0).map(FrontendWord) {
+                    let client = packet.ends.client_word();
                     self.keys[lane.index()] = word.key(client);
                     self.hashes[lane.index()] = word.to_hash(client);
                     self.tcp_flags[lane.index()] = packet.tcp_flags;
-                    found = true;
                     continue;
                 }
                 strangers.insert(lane);
@@ -103,7 +104,6 @@ impl Lanes {
             self.hashes[lane.index()] = 0;
         }
         (self.strangers, self.rest) = (strangers, rest);
-        found
     }
 
     /// Finds out which backends the plain packets that are for no frontend come from.
@@ -111,14 +111,14 @@ impl Lanes {
     pub(super) fn find_responses<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
         self.responses = self.strangers;
         for lane in self.strangers {
-            let packet = burst.get(lane.index()).and_then(|frame| PlainPacket::parsed(frame.bytes()));
-            let backend = packet.and_then(|packet| {
-                let id = world.responder_at(packet.source())?;
-                let to = packet.destination_address();
+            let ends = burst.get(lane.index()).and_then(|frame| PlainEnds::of_parsed(frame.bytes()));
+            let backend = ends.and_then(|ends| {
+                let id = world.responder_at(ends.source())?;
+                let to = ends.destination_address();
                 let is_fine = is_behind(world.to_client.get(id.index())?, source)
                     && world.local(to).is_none()
                     && !is_martian(to)
-                    && packet.destination_port_word() != 0;
+                    && ends.destination_port_word() != 0;
                 is_fine.then_some(id)
             });
             match backend {

@@ -133,6 +133,11 @@ impl LaneSet {
     }
 
     #[inline(always)]
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline(always)]
     pub(super) fn has(self, lane: Lane) -> bool {
         self.0 >> lane.index() & 1 == 1
     }
@@ -207,10 +212,9 @@ pub struct Outcomes {
 }
 
 /// A frame that we answer ourselves.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) enum Ours {
     /// ARP.
-    #[default]
     Arp,
     /// An ICMP message to an address of ours.
     Icmp(Ipv4Packet),

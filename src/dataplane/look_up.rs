@@ -13,6 +13,7 @@ use crate::wire::Protocol;
 impl Lanes {
     /// Finds the flows that are in their first line. For the others, asks the memory for the slot of the
     /// Maglev table, and for the second line where that matters.
+    // Not inlined: a loop by itself has more registers.
     #[inline(never)]
     pub(super) fn look_up(
         &mut self,
@@ -28,7 +29,10 @@ impl Lanes {
         for lane in self.clients {
             let hash = self.hashes[lane.index()];
             let key = self.keys[lane.index()];
-            let Some(line) = lines.first(hash) else { continue };
+            let Some(line) = lines.first(hash) else {
+                self.backends[lane.index()] = BackendId::NONE;
+                continue;
+            };
             let backend = if let Some(value) = line.value_of(key) {
                 let id = value.backend();
                 if !self.tcp_flags[lane.index()].any(TURNS) && stays(id) {
@@ -62,6 +66,7 @@ impl Lanes {
 
     /// Settles the rest, in the order of their arrival: new flows, and those in their second line. A flow's
     /// packets are all settled here or none is, so that they leave in order.
+    // Not inlined: a loop by itself has more registers.
     #[inline(never)]
     pub(super) fn select(
         &mut self,
@@ -84,7 +89,7 @@ impl Lanes {
             match choose(key, hash, frontend, world) {
                 Ok(backend) => {
                     let state = State::first(self.tcp_flags[lane.index()]);
-                    let value = Value::new(backend, state, false, now);
+                    let value = Value::new(backend, state, now);
                     created += u64::from(lines.record(key, hash, value, world, counters));
                     self.backends[lane.index()] = backend;
                 }

@@ -9,6 +9,6 @@ mod words;
 
 pub use flow::{EndpointKey, FlowKey, FrontendWord};
 pub use parse::{Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse};
-pub use plain::PlainPacket;
+pub use plain::{PlainEnds, PlainPacket};
 pub use siphash::SipHash;
 pub use words::position;

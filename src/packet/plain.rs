@@ -12,10 +12,15 @@ use crate::wire::{ethernet, ipv4};
 /// TCP or UDP in IPv4 without options, whose headers lie whole within the frame and are sound.
 #[derive(Clone, Copy)]
 pub struct PlainPacket {
-    words: PlainWords,
+    /// From where to where.
+    pub ends: PlainEnds,
     /// All clear for UDP.
     pub tcp_flags: TcpFlags,
 }
+
+/// From where to where a plain packet goes.
+#[derive(Clone, Copy)]
+pub struct PlainEnds(PlainWords);
 
 /// Ports, the half of them that is the destination's.
 const DESTINATION_PORT: u32 = 0xffff_0000;
@@ -41,46 +46,47 @@ impl PlainPacket {
         let tcp_flags = TcpFlags(headers.tcp_flags & sound.flags);
         let is_sound =
             claimed >= sound.claimed_min && slack <= sound.slack_max && !tcp_flags.are_in(sound.nonsense);
-        is_sound.then_some(Self { words, tcp_flags })
+        is_sound.then_some(Self { ends: PlainEnds(words), tcp_flags })
     }
+}
 
-    /// The packet in a frame that has been parsed; what there is of TCP's flags is not looked at again.
+impl PlainEnds {
+    /// Those of the packet in a frame that has been parsed.
     #[inline(always)]
-    pub fn parsed(frame: &[u8]) -> Option<Self> {
-        let words = PlainHeaders::of(frame)?.words();
-        Some(Self { words, tcp_flags: TcpFlags::default() })
+    pub fn of_parsed(frame: &[u8]) -> Option<Self> {
+        PlainHeaders::of(frame).map(|headers| Self(headers.words()))
     }
 
     /// Where it goes.
     #[inline(always)]
     pub fn destination(&self) -> EndpointKey {
-        let address = u64::from(self.words.destination) << 32;
-        let port = u64::from(self.words.ports & DESTINATION_PORT);
-        EndpointKey(address | port | u64::from(self.words.protocol()))
+        let address = u64::from(self.0.destination) << 32;
+        let port = u64::from(self.0.ports & DESTINATION_PORT);
+        EndpointKey(address | port | u64::from(self.0.protocol()))
     }
 
     /// Where it comes from.
     #[inline(always)]
     pub fn source(&self) -> EndpointKey {
-        EndpointKey(self.client_word() | u64::from(self.words.protocol()))
+        EndpointKey(self.client_word() | u64::from(self.0.protocol()))
     }
 
     /// Its source as the client of a flow; see [`FlowKey::client_word`](super::FlowKey::client_word).
     #[inline(always)]
     pub fn client_word(&self) -> u64 {
-        self.words.source_high() | u64::from(self.words.ports << 16)
+        self.0.source_high() | u64::from(self.0.ports << 16)
     }
 
     /// Whom it is for.
     #[inline(always)]
     pub fn destination_address(&self) -> Ipv4Addr {
-        self.words.destination.to_le_bytes().into()
+        self.0.destination.to_le_bytes().into()
     }
 
     /// Zero if the port is.
     #[inline(always)]
     pub fn destination_port_word(&self) -> u32 {
-        self.words.ports & DESTINATION_PORT
+        self.0.ports & DESTINATION_PORT
     }
 }
 
@@ -110,7 +116,8 @@ mod tests {
             is_udp in any::<bool>(),
             flips in proptest::collection::vec((0usize..64, any::<u8>()), 0..4),
             keeps_checksum in any::<bool>(),
-            cut in 0usize..70,
+            cut in proptest::option::weighted(0.25, 0usize..70),
+            padding in 0usize..8,
         ) {
             let mut frame = frame(is_udp);
             let len = frame.len();
@@ -118,7 +125,8 @@ mod tests {
             if !keeps_checksum {
                 ipv4::write_checksum(&mut frame[14..34]);
             }
-            frame.truncate(cut.max(14));
+            frame.resize(frame.len() + padding, 0xee);
+            frame.truncate(cut.map_or(frame.len(), |cut| cut.max(14)));
             let plain = PlainPacket::parse(&frame, &Pattern::new(None));
             match parse(&frame) {
                 Ok(Parsed::Transport(long)) => {
@@ -127,10 +135,10 @@ mod tests {
                     prop_assert_eq!(plain.is_some(), is_plain);
                     let Some(plain) = plain else { return Ok(()) };
                     let endpoint = |address, port| EndpointKey::new(address, port, long.protocol);
-                    prop_assert_eq!(plain.destination(), endpoint(long.ip.destination, long.destination_port));
-                    prop_assert_eq!(plain.source(), endpoint(long.ip.source, long.source_port));
-                    prop_assert_eq!(plain.client_word(), FlowKey::client_word(long.ip.source, long.source_port));
-                    prop_assert_eq!(plain.destination_address(), long.ip.destination);
+                    prop_assert_eq!(plain.ends.destination(), endpoint(long.ip.destination, long.destination_port));
+                    prop_assert_eq!(plain.ends.source(), endpoint(long.ip.source, long.source_port));
+                    prop_assert_eq!(plain.ends.client_word(), FlowKey::client_word(long.ip.source, long.source_port));
+                    prop_assert_eq!(plain.ends.destination_address(), long.ip.destination);
                     prop_assert_eq!(plain.tcp_flags, long.tcp_flags);
                 }
                 _ => prop_assert!(plain.is_none()),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::backend::Records;
 use super::ids::Ids;
 use super::{
-    ANY_PORT, BackendId, BackendIdentity, Frontend, Leaving, MaglevTable, Neighbours, Routes, Selector,
-    Snapshot, WordMap, address_key,
+    ANY_PORT, BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes,
+    Selector, Snapshot, WordMap, address_key,
 };
 use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
 use crate::maglev::{self, Preference};
@@ -98,7 +98,7 @@ impl Compiler {
             })),
             by_response: self.responses(),
             locals: locals(model),
-            idle_ticks_min: frontends.iter().map(|frontend| frontend.idle_ticks).min().unwrap_or(0),
+            idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
             backends: backends.into(),
             to_backend: to_backend.into(),
@@ -173,11 +173,16 @@ impl Compiler {
         let hole = || Frontend {
             endpoint: Endpoint { address: [0, 0, 0, 0].into(), port: 0, protocol: Protocol::Tcp },
             flow_seed: 0,
-            // Nobody has the id, and so no flow.
-            idle_ticks: u32::MAX,
+            idle_ticks: 0,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
         };
         records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()
+    }
+
+    /// Of all frontends that a flow can have, those that linger included.
+    fn idle_ticks_min(&self, frontends: &[Frontend]) -> u32 {
+        let idle_ticks = |(_, id): (_, FrontendId)| Some(frontends.get(usize::from(id.0))?.idle_ticks);
+        self.ids.frontends().filter_map(idle_ticks).min().unwrap_or(0)
     }
 
     /// Keeps who is down, and not chosen all the same for want of others.

@@ -54,7 +54,7 @@ impl BackendId {
 pub const FRONTENDS_MAX: usize = 65_535;
 
 /// Backends (of each rule, so a pool used by two rules counts twice) a process can hold at once, those
-/// that linger after their removal included. Bounds each worker's counters to 8 MiB.
+/// that linger after their removal included. Bounds each worker's counters to 6 MiB.
 pub const BACKENDS_MAX: usize = 131_072;
 
 /// Everything the dataplane reads. See the module's text.

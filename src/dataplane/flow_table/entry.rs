@@ -115,10 +115,10 @@ const FIRST: u64 = {
 
 impl Value {
     #[inline(always)]
-    pub(in crate::dataplane) fn new(backend: BackendId, state: State, is_second: bool, now: Tick) -> Self {
-        let second = if is_second { SECOND_BIT } else { 0 };
+    /// Of a flow in its first line.
+    pub(in crate::dataplane) fn new(backend: BackendId, state: State, now: Tick) -> Self {
         let seen = u64::from(now.to_bits()) << SEEN_SHIFT;
-        Self(u64::from(backend.0) & BACKEND_MASK | (state as u64) << STATE_SHIFT | second | seen)
+        Self(u64::from(backend.0) & BACKEND_MASK | (state as u64) << STATE_SHIFT | seen)
     }
 
     #[inline]

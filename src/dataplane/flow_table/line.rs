@@ -55,6 +55,13 @@ impl Line {
         (ready[way] > 0).then_some(way)
     }
 
+    /// Whether any flow has been idle for longer than the shortest timeout of all.
+    #[inline(always)]
+    pub(super) fn may_have_ended(&self, world: &Snapshot, now: Tick) -> bool {
+        let lifetime = Value::lifetime_min(world.idle_ticks_min);
+        (0..WAYS).any(|way| self.keys[way] != 0 && now.since(self.values[way].seen()) > lifetime)
+    }
+
     /// The flow of `query`, if it is here. Its last-seen tick and state move on.
     pub(super) fn find(&mut self, query: &Query<'_>) -> Option<Found> {
         let value = self.value_of(query.key)?;

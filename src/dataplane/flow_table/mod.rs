@@ -2,9 +2,9 @@
 //!
 //! Four entries of 16 bytes fill a cache line. A flow has two lines it can be in, chosen by its hash, and
 //! nothing is ever moved to make room: under a flood of new flows such moves would be tried in vain for every
-//! packet. An entry that is older than its timeout counts as free. When both lines are full, flows that have
-//! shown only one packet give way, and if there is none the new flow is not recorded: the hash alone
-//! decides then, and established flows keep their places.
+//! packet. When both lines are full, a flow that is over makes room, or one that has shown only one packet
+//! gives way; if there is none the new flow is not recorded: the hash alone decides then, and established flows
+//! keep their places.
 
 use memmap2::{Advice, MmapMut, MmapOptions};
 use zerocopy::FromBytes;
@@ -60,6 +60,9 @@ pub(super) struct Lines<'a> {
     lines: &'a mut [Line],
     occupied: &'a mut [u16],
 }
+
+/// Lines that the memory is asked for before the next sweep: as many as one among packets takes.
+const SWEEP_AHEAD: usize = 8;
 
 /// Lines of a block: a small page of memory.
 const BLOCK_LINES: usize = 64;
@@ -129,6 +132,9 @@ impl FlowTable {
             }
             self.sweep_at = if end < self.len { end } else { 0 };
         }
+        // The sweep goes slowly: by the time it gets on, these would have to be waited for one by one.
+        let (at, lines) = (self.sweep_at, self.open().lines);
+        lines.iter().skip(at).take(SWEEP_AHEAD).for_each(|line| prefetch(Some(line)));
     }
 }
 
@@ -204,18 +210,23 @@ impl Lines<'_> {
         counters: &WorkerCounters,
     ) -> bool {
         let first = self.first_line(hash);
-        if let Some(line) = self.lines.get_mut(first)
-            && let Some(way) = line.empty_way()
-        {
-            line.set(way, key, value);
-            self.count_in(first);
-        } else if !self.displace(key, hash, value, world, counters) {
+        if !self.fill(first, key, value) && !self.displace(key, hash, value, world, counters) {
             return false;
         }
         if let Some(flows) = counters.flows(value.backend()) {
             flows.now.add(1);
             flows.ever.add(1);
         }
+        true
+    }
+
+    /// Puts a flow into an empty place of a line, if it has one.
+    #[inline(always)]
+    fn fill(&mut self, index: usize, key: FlowKey, value: Value) -> bool {
+        let Some(line) = self.lines.get_mut(index) else { return false };
+        let Some(way) = line.empty_way() else { return false };
+        line.set(way, key, value);
+        self.count_in(index);
         true
     }
 
@@ -238,13 +249,15 @@ impl Lines<'_> {
         counters: &WorkerCounters,
     ) -> bool {
         let (first, second) = (self.first_line(hash), self.second_line(hash));
-        if let Some(line) = self.lines.get_mut(second)
-            && let Some(way) = line.empty_way()
-        {
-            line.set(way, key, value.in_second());
-            self.count_in(second);
+        if self.fill(second, key, value.in_second()) {
             self.add_displaced(first);
             return true;
+        }
+        if self.lines.get(first).is_some_and(|line| line.may_have_ended(world, value.seen())) {
+            self.expire_some(first, world, value.seen(), counters);
+            if self.fill(first, key, value) {
+                return true;
+            }
         }
         if let Some(line) = self.lines.get_mut(first)
             && let Some(way) = line.first_to_go(value.seen())
@@ -366,9 +379,7 @@ impl Lines<'_> {
     /// without a look at each flow's rule.
     #[inline(always)]
     fn expire(&mut self, index: usize, world: &Snapshot, now: Tick, counters: &WorkerCounters) {
-        let Some(line) = self.lines.get(index) else { return };
-        let lifetime = Value::lifetime_min(world.idle_ticks_min);
-        if (0..WAYS).any(|way| line.keys[way] != 0 && now.since(line.values[way].seen()) > lifetime) {
+        if self.lines.get(index).is_some_and(|line| line.may_have_ended(world, now)) {
             self.expire_some(index, world, now, counters);
         }
     }
