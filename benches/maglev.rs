@@ -110,6 +110,7 @@ fn evenness(backends: u32, table_len: usize) {
 
 fn main() {
     let arguments: Arguments = harness::arguments();
+    harness::settle_on_last_cpu();
     measure("maglev", builds(), &arguments.plan);
     for len in TABLE_LENS {
         for backends in BACKENDS {

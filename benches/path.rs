@@ -7,15 +7,17 @@
 mod harness;
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use core_affinity::CoreId;
 use guideway::dataplane::Worker;
-use guideway::io::PortId;
 use harness::arena::ArenaQueues;
 use harness::figure::calibrate;
+use harness::pair::Pair;
 use harness::rounds::{Case, Plan, measure};
-use harness::world::{INSIDE, OUTSIDE, Packet, Random, Traffic, scatter, worker};
+use harness::walker::{Bench, walk};
+use harness::world::{INSIDE, OUTSIDE, Packet, scatter};
 use rand_distr::Zipf;
 
 /// Packets of one run.
@@ -23,103 +25,10 @@ const PACKETS: usize = 1 << 20;
 const RUNS: usize = 5;
 /// Frames in the ring, where nothing else is said.
 const RING: usize = 512;
-/// What a packet takes by the worker's own clock, which decides how much it sweeps: the same in every run,
-/// so that instructions can be counted.
-const PACKET: Duration = Duration::from_nanos(20);
 /// After so long a half-open flow is over, and an established one is not.
 const HALF_OPEN: Duration = Duration::from_secs(31);
 /// After so long every flow is over.
 const FOR_EVER: Duration = Duration::from_secs(25 * 3600);
-
-/// A worker and the time it thinks it is.
-struct Bench {
-    worker: Worker<ArenaQueues>,
-    traffic: Traffic,
-    random: Random,
-    ring: usize,
-    now: Duration,
-    /// How many new flows there have been.
-    fresh: u32,
-    walk: fn(&mut Worker<ArenaQueues>, Duration, usize),
-}
-
-impl Bench {
-    /// With a table for so many flows.
-    fn new(ring: usize, flows: u32, port: PortId) -> Self {
-        let (worker, _) = worker(ring, flows as usize, port);
-        let (traffic, random) = Default::default();
-        Self { worker, traffic, random, ring, now: Duration::ZERO, fresh: 0, walk }
-    }
-
-    /// With so many established flows, in a table made for them.
-    fn with_flows(ring: usize, flows: u32) -> Self {
-        let mut bench = Self::new(ring, flows.max(1024), OUTSIDE);
-        bench.establish(flows);
-        bench
-    }
-
-    /// Fills `packets` frames of the ring with what `next` names, walks them through, and returns how long
-    /// the walk took.
-    fn pass(&mut self, packets: usize, mut next: impl FnMut(&mut Random) -> (u32, Packet)) -> Duration {
-        let (traffic, random) = (&self.traffic, &mut self.random);
-        let bursts = self.worker.queues_mut().refill(packets, |frame| {
-            let (flow, packet) = next(random);
-            frame.fill(&traffic.frame(flow, packet));
-        });
-        let start = Instant::now();
-        (self.walk)(&mut self.worker, self.now, bursts);
-        let took = start.elapsed();
-        assert_eq!(self.worker.queues_mut().at_rest(), self.ring, "every packet must get through");
-        self.now += PACKET * packets as u32;
-        took
-    }
-
-    /// As many passes as `packets` take. Nanoseconds a packet.
-    fn run(&mut self, packets: usize, mut next: impl FnMut(&mut Random) -> (u32, Packet)) -> f64 {
-        let mut took = Duration::ZERO;
-        let mut left = packets;
-        while left > 0 {
-            let some = left.min(self.ring);
-            took += self.pass(some, &mut next);
-            left -= some;
-        }
-        took.as_nanos() as f64 / packets as f64
-    }
-
-    /// As [`Bench::run`], with packets of flows that were never seen before.
-    fn run_new(&mut self, packets: usize) -> f64 {
-        let mut fresh = self.fresh;
-        let result = self.run(packets, |_| {
-            fresh = fresh.wrapping_add(1);
-            (scatter(fresh), Packet::Opening)
-        });
-        self.fresh = fresh;
-        result
-    }
-
-    /// Makes all flows known and established.
-    fn establish(&mut self, flows: u32) {
-        for packet in [Packet::Opening, Packet::Established] {
-            let mut flow = 0..flows;
-            self.run(flows as usize, |_| (flow.next().unwrap_or(0), packet));
-        }
-    }
-
-    /// Lets time go by, and has the table forget what is over by then.
-    fn wait(&mut self, how_long: Duration) {
-        self.now += how_long;
-        self.worker.sweep_all(self.now);
-        // The next poll makes up for the time with a large share of the sweep; that is not a packet's cost.
-        walk(&mut self.worker, self.now, 1);
-    }
-}
-
-/// What is measured.
-fn walk(worker: &mut Worker<ArenaQueues>, now: Duration, polls: usize) {
-    for _ in 0..polls {
-        worker.poll(now);
-    }
-}
 
 fn case(name: &str, flows: u32, runs: usize, run: impl FnMut() -> f64 + 'static) -> Case {
     Case { name: name.into(), flows: flows.into(), unit: "ns/packet", runs, run: Box::new(run) }
@@ -196,7 +105,15 @@ fn responses(flows: u32) -> Case {
     case("response", flows, RUNS, lazily(|| Bench::new(RING, 1024, INSIDE), run))
 }
 
-fn cases() -> Vec<Case> {
+/// What two workers move together against one of them alone.
+fn two_workers(flows: u32, cpus: [CoreId; 2]) -> Case {
+    let mut pair = None;
+    let run = move || pair.get_or_insert_with(|| Pair::new(RING, flows, cpus)).ratio();
+    let name = "two workers, hit".into();
+    Case { name, flows: flows.into(), unit: "ratio", runs: RUNS, run: Box::new(run) }
+}
+
+fn cases(cpus: &[CoreId]) -> Vec<Case> {
     let sizes = [1, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
     let mut cases: Vec<Case> = sizes.map(|flows| hits("hit", flows, RING)).into();
     cases.extend(sizes[1..].iter().map(|flows| zipf_hits(*flows)));
@@ -206,6 +123,12 @@ fn cases() -> Vec<Case> {
     cases.extend([1_000, 1_000_000].map(responses));
     for (name, ring) in [("hit, ring of 8k", 8192), ("hit, ring of 64k", 65_536)] {
         cases.extend([1_000, 1_000_000].map(|flows| hits(name, flows, ring)));
+    }
+    match cpus {
+        [.., other, own] => {
+            cases.extend([1_000, 100_000, 1_000_000].map(|flows| two_workers(flows, [*own, *other])));
+        }
+        _ => eprintln!("path  two workers are left out: they need a CPU each, and there is one"),
     }
     cases
 }
@@ -269,8 +192,9 @@ fn instructions(kind: Kind) -> (usize, u32) {
 
 fn main() {
     let arguments: Arguments = harness::arguments();
+    let cpus = harness::settle_on_last_cpu();
     match arguments.mode {
-        None => measure("path", cases(), &arguments.plan),
+        None => measure("path", cases(&cpus), &arguments.plan),
         Some(Mode::Calibration) => println!("{:.3}", calibrate()),
         Some(Mode::Instructions { kind }) => {
             let (packets, flows) = instructions(kind);

@@ -8,8 +8,13 @@
 
 #[path = "../benches/harness/report.rs"]
 mod report;
+#[path = "../benches/beds/search.rs"]
+mod search;
 
+use std::convert::Infallible;
 use std::process::{Command, Output};
+
+use search::{Brake, Tried};
 
 const FIGURES: &str = r#"{"bench":"path","calibration":2.2,"case":"hit","cpu_share":0.996,"flows":1,"max":22.1,"median":21.894,"min":21.8,"runs":25,"unit":"ns/packet"}
 {"bench":"path","calibration":2.2,"case":"hit","cpu_share":1.0,"flows":1000000,"max":85.5,"median":36.4,"min":35.9,"runs":25,"unit":"ns/packet"}
@@ -68,4 +73,46 @@ fn the_script_says_what_there_is_and_what_there_is_not() {
         let text = String::from_utf8(refused.stderr).unwrap();
         assert!(refused.status.code() == Some(1) && text.contains(says), "{line}: {text}");
     }
+}
+
+/// What a tester offers at each brake: some nanoseconds a packet, some a burst, some for each step.
+fn offered(brake: Brake) -> f64 {
+    let step = if brake.step == 0 { 0.0 } else { 15.0 + 5.0 * f64::from(brake.step) };
+    1e3 / (30.0 + 40.0 / f64::from(brake.burst) + step)
+}
+
+/// Searches for `limit` to 2 %. What passed, what failed, and how many rates were tried.
+fn searched(limit: f64) -> (Option<Tried>, Option<Tried>, usize) {
+    let mut attempts = 0;
+    let attempt = |brake| {
+        attempts += 1;
+        let mpps = offered(brake);
+        Ok::<_, Infallible>(Tried { brake, mpps, passed: mpps <= limit })
+    };
+    let Ok((passed, failed)) = search::search(0.02, attempt);
+    (passed, failed, attempts)
+}
+
+#[test]
+fn the_search_comes_as_close_to_a_limit_as_it_is_asked_to() {
+    let fastest_with_a_brake = offered(Brake { step: 1, burst: search::BURST });
+    for tenth in 3..330 {
+        let limit = f64::from(tenth) / 10.0;
+        let (passed, failed, attempts) = searched(limit);
+        let (passed, failed) = (passed.unwrap().mpps, failed.unwrap().mpps);
+        assert!(passed <= limit && limit < failed, "{limit} is not between {passed} and {failed}");
+        // Above that there is only the tester's highest rate, and nothing between.
+        let close = failed - passed <= 0.02 * failed || limit >= fastest_with_a_brake;
+        assert!(close, "{limit} is only known to be from {passed} to {failed}");
+        assert!(attempts <= 30, "{attempts} rates tried for {limit}");
+    }
+}
+
+#[test]
+fn a_limit_out_of_the_testers_reach_is_not_made_up() {
+    let (passed, failed, attempts) = searched(40.0);
+    assert_eq!(passed.unwrap().brake, Brake { step: 0, burst: search::BURST });
+    assert!(failed.is_none() && attempts == 1);
+    let (passed, failed, _) = searched(0.01);
+    assert!(passed.is_none() && failed.is_some());
 }

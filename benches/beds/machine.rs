@@ -59,9 +59,11 @@ pub fn prefer(tid: u32, urgency: Urgency) -> bool {
     chrt.status().is_ok_and(|status| status.success())
 }
 
-/// Nanoseconds that thread `tid` of process `pid` has had of a CPU.
-pub fn cpu_time_ns(pid: u32, tid: u32) -> Result<u64> {
+/// What thread `tid` of process `pid` has had of a CPU, and what it has waited for one, in nanoseconds.
+pub fn cpu_times_ns(pid: u32, tid: u32) -> Result<(u64, u64)> {
     let path = format!("/proc/{pid}/task/{tid}/schedstat");
     let text = std::fs::read_to_string(&path).trying(&path)?;
-    text.split_whitespace().next().unwrap_or_default().parse().trying(&path)
+    let mut words = text.split_whitespace().map(str::parse);
+    let mut next = || words.next().and_then(std::result::Result::ok).ok_or(&text).trying(&path);
+    Ok((next()?, next()?))
 }

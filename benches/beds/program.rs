@@ -105,11 +105,13 @@ impl Program {
         Ok(())
     }
 
-    /// Nanoseconds that each worker had of its CPU, on average.
-    pub fn worker_time_ns(&self) -> Result<f64> {
-        let times = self.workers.iter().map(|tid| machine::cpu_time_ns(self.child.id(), *tid));
-        let sum: u64 = times.sum::<Result<u64>>()?;
-        Ok(sum as f64 / self.workers.len() as f64)
+    /// Nanoseconds that each worker had of its CPU, on average, and that the worst off has waited for it.
+    pub fn worker_times_ns(&self) -> Result<(f64, u64)> {
+        let times = self.workers.iter().map(|tid| machine::cpu_times_ns(self.child.id(), *tid));
+        let times: Vec<(u64, u64)> = times.collect::<Result<_>>()?;
+        let ran: u64 = times.iter().map(|(ran, _)| ran).sum();
+        let waited = times.iter().map(|(_, waited)| *waited).max();
+        Ok((ran as f64 / times.len() as f64, waited.unwrap_or(0)))
     }
 
     /// Ends it, and returns all it has said.

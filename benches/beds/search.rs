@@ -1,12 +1,25 @@
 //! The search for the highest rate that loses nothing, by bisection.
 
-use super::Result;
-use super::tester::Brake;
-
 /// The burst that rates are first looked for with; DPDK's own programs use it.
 pub const BURST: u32 = 128;
-/// Reads for each packet at which nothing is fast any more.
-const READS_MAX: u32 = 1024;
+/// The step at which nothing is fast any more.
+const STEP_MAX: u32 = 1024;
+
+/// How much the tester is slowed down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Brake {
+    /// 0: not at all, it forwards and does nothing else. From 1 on: as [`Brake::reads`] tells.
+    pub step: u32,
+    /// Packets of a burst: fewer are slower.
+    pub burst: u32,
+}
+
+impl Brake {
+    /// Reads of memory for each packet, where it does more than forward.
+    pub fn reads(self) -> Option<u32> {
+        self.step.checked_sub(1)
+    }
+}
 
 /// A rate that was tried: in million packets a second, and whether nothing was lost.
 #[derive(Clone, Copy, Debug)]
@@ -17,45 +30,46 @@ pub struct Tried {
 }
 
 /// Tries brakes by `attempt` until the highest rate that passes and the lowest that fails are closer than `resolution`
-/// (a share), or nothing lies between. Returns both, where there are such.
-pub fn search(
+/// (a share), or nothing lies between that the tester can offer. Returns both, where there are such.
+pub fn search<E>(
     resolution: f64,
-    mut attempt: impl FnMut(Brake) -> Result<Tried>,
-) -> Result<(Option<Tried>, Option<Tried>)> {
-    let mut try_reads = |reads| attempt(Brake { reads, burst: BURST });
-    let mut failed = try_reads(0)?;
+    mut attempt: impl FnMut(Brake) -> Result<Tried, E>,
+) -> Result<(Option<Tried>, Option<Tried>), E> {
+    let mut try_step = |step| attempt(Brake { step, burst: BURST });
+    let mut failed = try_step(0)?;
     if failed.passed {
         return Ok((Some(failed), None));
     }
     // Slower in ever larger steps, until it passes.
-    let mut reads = 2;
+    let mut step = 1;
     let mut passed = loop {
-        let tried = try_reads(reads)?;
+        let tried = try_step(step)?;
         if tried.passed {
             break tried;
         }
         failed = tried;
-        if reads >= READS_MAX {
+        if step >= STEP_MAX {
             return Ok((None, Some(failed)));
         }
-        reads *= 2;
+        step *= 2;
     };
     let close = |passed: &Tried, failed: &Tried| failed.mpps - passed.mpps <= resolution * failed.mpps;
-    while passed.brake.reads - failed.brake.reads > 1 && !close(&passed, &failed) {
-        let tried = try_reads(u32::midpoint(passed.brake.reads, failed.brake.reads))?;
+    while passed.brake.step - failed.brake.step > 1 && !close(&passed, &failed) {
+        let tried = try_step(u32::midpoint(passed.brake.step, failed.brake.step))?;
         if tried.passed { passed = tried } else { failed = tried }
     }
-    // Between two numbers of reads, shorter bursts are slower than longer ones.
+    // Between two steps, shorter bursts are slower than longer ones. Not so without a brake: there the two ends of a
+    // ring hinder each other the more, the shorter the bursts are.
     let (mut short, mut long) = (2, BURST);
-    let reads = failed.brake.reads;
-    while long - short > 1 && !close(&passed, &failed) {
+    let step = failed.brake.step;
+    while step > 0 && long - short > 1 && !close(&passed, &failed) {
         let burst = u32::midpoint(short, long);
-        let tried = attempt(Brake { reads, burst })?;
+        let tried = attempt(Brake { step, burst })?;
         match tried.passed {
             true => short = burst,
             false => long = burst,
         }
-        // A burst so short that it is slower than another read for each packet tells nothing new.
+        // A burst so short that it is slower than the next step tells nothing new.
         if tried.passed && tried.mpps > passed.mpps {
             passed = tried;
         } else if !tried.passed && tried.mpps < failed.mpps && tried.mpps > passed.mpps {

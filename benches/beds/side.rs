@@ -79,7 +79,7 @@ impl<P: Forwarder> Side<P> {
     fn look(&self) -> Result<(u64, f64, Instant)> {
         let transmitted = self.it.telemetry().port(1)?.transmitted;
         let now = Instant::now();
-        Ok((transmitted, self.it.program().worker_time_ns()?, now))
+        Ok((transmitted, self.it.program().worker_times_ns()?.0, now))
     }
 
     /// Holds the feeder, gives the program time for what is on its way, and returns how many frames the feeder's link

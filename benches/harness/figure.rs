@@ -19,7 +19,7 @@ pub struct Round {
     pub runs: Vec<f64>,
     /// See [`calibrate`].
     pub calibration: f64,
-    /// The share of a CPU that the measuring thread had.
+    /// The share of a CPU that the measuring thread had; `NAN` where others did the work.
     pub cpu_share: f64,
 }
 
@@ -70,9 +70,13 @@ impl Figure {
         self.runs().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    /// The round that was disturbed least: the one with the lowest median.
+    /// The round that was disturbed least: the one with the lowest median; of ratios, the one with the highest.
     pub fn best(&self) -> Option<&Round> {
-        self.rounds.iter().min_by(|a, b| a.median().total_cmp(&b.median()))
+        let more_is_better = self.unit == "ratio";
+        self.rounds.iter().min_by(|a, b| {
+            let order = a.median().total_cmp(&b.median());
+            if more_is_better { order.reverse() } else { order }
+        })
     }
 
     /// One JSON object in a line: the best round, and the spread over all runs of all rounds.

@@ -49,7 +49,11 @@ pub fn measure(bench: &'static str, cases: Vec<Case>, plan: &Plan) {
             if round == 1 {
                 (case.run)();
             }
-            let measured = Round::of(case.runs, &mut case.run);
+            let mut measured = Round::of(case.runs, &mut case.run);
+            // A ratio is of other threads than this one.
+            if figure.unit == "ratio" {
+                measured.cpu_share = f64::NAN;
+            }
             let flows = if figure.flows > 0 { format!("{} flows", figure.flows) } else { String::new() };
             let (name, median, unit) = (&figure.case, measured.median(), figure.unit);
             eprintln!("{bench} {round}/{rounds}  {name:<24} {flows:>15} {median:>10.2} {unit}");

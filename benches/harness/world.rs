@@ -46,28 +46,22 @@ pub fn model() -> Model {
     }
 }
 
-/// A worker whose ring of so many frames fills from `port`, with a table for so many flows.
-pub fn worker(frames: usize, flows: usize, port: PortId) -> (Worker<ArenaQueues>, Arc<WorkerCounters>) {
+/// So many workers on one snapshot, each with a ring of so many frames that fills from `port` and a table for so many
+/// flows. They are beside one another as behind a card that keeps each flow on one queue.
+pub fn workers(count: usize, frames: usize, flows: usize, port: PortId) -> Vec<Worker<ArenaQueues>> {
     let link = |index| PortLink { mac: MacAddr([2, 0xff, 0, 0, 0, index]), filters: true, mtu: 1500 };
     let neighbours = Neighbours { synthetic: true, ..Neighbours::default() };
     let conditions = Conditions { links: vec![link(0), link(1)], neighbours };
     let world = Compiler::new(REPLAY_KEY).compile(&model(), &conditions).unwrap();
-    let (_, mut readers) = Publisher::new(world, 1);
-    let mesh = Mesh::new(1);
-    let counters: Arc<WorkerCounters> = Arc::default();
-    let me = WorkerId(0);
-    let own = |port| WorkerPort { port, keeps_flows: true, transmitter: me };
-    let table = FlowTable::new(flows).unwrap();
-    let worker = Worker::new(
-        mesh.seat(me),
-        1,
-        vec![own(OUTSIDE), own(INSIDE)],
-        ArenaQueues::new(frames, port),
-        readers.remove(0),
-        table,
-        counters.clone(),
-    );
-    (worker, counters)
+    let (_, readers) = Publisher::new(world, count);
+    let mesh = Mesh::new(count);
+    let make = |(reader, me)| {
+        let own = |port| WorkerPort { port, keeps_flows: true, transmitter: me };
+        let (queues, table) = (ArenaQueues::new(frames, port), FlowTable::new(flows).unwrap());
+        let counters = Arc::<WorkerCounters>::default();
+        Worker::new(mesh.seat(me), count, vec![own(OUTSIDE), own(INSIDE)], queues, reader, table, counters)
+    };
+    readers.into_iter().zip((0u8..).map(WorkerId)).map(make).collect()
 }
 
 /// What a packet of a flow is to be.
