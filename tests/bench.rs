@@ -1,9 +1,10 @@
 //! What stands around the benches: the script that runs them, and the report of their figures.
 #![allow(
+    dead_code,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test may fail, and shares with a bench"
+    reason = "a test may fail, and shares a part with a bench"
 )]
 
 #[path = "../benches/harness/report.rs"]
