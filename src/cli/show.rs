@@ -166,14 +166,19 @@ fn count(number: f64) -> String {
     }
 }
 
+fn bytes(number: u64) -> String {
+    let space = if number < 1000 { " " } else { "" };
+    format!("{}{space}B", count(number as f64))
+}
+
 fn traffic(t: &Traffic) -> [String; 6] {
     [
         t.flows.to_string(),
         count(t.flows_total as f64),
         count(t.packets_to_backend as f64),
         count(t.packets_to_client as f64),
-        format!("{}B", count(t.bytes_to_backend as f64)),
-        format!("{}B", count(t.bytes_to_client as f64)),
+        bytes(t.bytes_to_backend),
+        bytes(t.bytes_to_client),
     ]
 }
 

@@ -53,6 +53,8 @@ pub struct Socket {
     path: PathBuf,
     /// Device and inode: what another has put there since is not ours to remove.
     file: Option<(u64, u64)>,
+    /// The directory, where it was made for the socket.
+    made: Option<PathBuf>,
 }
 
 impl Socket {
@@ -62,7 +64,9 @@ impl Socket {
     /// When somebody listens there already, or it cannot be made.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let system = |error| SocketError::System(path.to_owned(), error);
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        let made = directory.filter(|directory| !directory.exists()).map(Path::to_owned);
+        if let Some(directory) = &made {
             fs::create_dir_all(directory).map_err(system)?;
         }
         let listener = match UnixListener::bind(path) {
@@ -73,7 +77,7 @@ impl Socket {
             other => other,
         };
         let listener = listener.map_err(system)?;
-        let socket = Self { listener, path: path.to_owned(), file: identity(path) };
+        let socket = Self { listener, path: path.to_owned(), file: identity(path), made };
         fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(system)?;
         socket.listener.set_nonblocking(true).map_err(system)?;
         Ok(socket)
@@ -94,6 +98,10 @@ impl Drop for Socket {
         if self.file.is_some() && identity(&self.path) == self.file {
             // What cannot be removed is found stale at the next start.
             let _ = fs::remove_file(&self.path);
+        }
+        if let Some(directory) = &self.made {
+            // One that others have files in stays.
+            let _ = fs::remove_dir(directory);
         }
     }
 }

@@ -66,6 +66,11 @@ contains "show neighbours: a backend's address" '10\.1\.0\.11 +[0-9a-f]{2}:.* re
 contains "show ports: the driver" 'outside +net_af_packet' "$run/shown-ports"
 contains "the log says who changed what" 'backend web/10\.1\.0\.11: state drain.* by uid [0-9]+' "$run/guideway.log"
 
+status=0
+nsenter --net=/run/netns/lb -- timeout --signal KILL 15 "$guideway" run --config "$config" >"$run/second" 2>&1 || status=$?
+equal "a second guideway on the same socket is refused" 1 "$status"
+contains "and says why" 'another guideway listens there' "$run/second"
+
 config_rule broken 90/tcp nowhere 80 >>"$config"
 if gw reload >"$run/refused" 2>&1; then fail "a broken file is refused" "it was taken"; else ok "a broken file is refused"; fi
 contains "with the reason" nowhere "$run/refused"
