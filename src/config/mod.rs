@@ -34,7 +34,7 @@ pub use problem::{
     RuleProblem, ValueProblem,
 };
 pub use text::{BadText, CPU_MAX, RANGE_LEN_MAX, SOCKET_PATH_BYTES_MAX};
-pub use validate::{BACKENDS_PER_POOL_MAX, RULE_BACKENDS_MAX, RULES_MAX, require_devices};
+pub use validate::{BACKENDS_PER_POOL_MAX, RULE_BACKENDS_MAX, RULES_MAX, SOCKET_DEFAULT, require_devices};
 
 use error::Report;
 
