@@ -11,6 +11,7 @@ use core_affinity::CoreId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::manager::Manager;
+use super::probe::Probes;
 use super::report::{counters_text, rule_names};
 use crate::config::{Findings, HashKey, Idle, Model};
 use crate::dataplane::{FlowTable, IdlePolicy, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
@@ -86,12 +87,13 @@ pub fn run(model: Model, load: Load<'_>, key: HashKey, stats: Option<Duration>) 
     let eal = start_eal(&model, &cpus, pool_frames)?;
     let pool = mempool::Mempool::new(&eal, "frames", pool_frames, POOL_CACHE).map_err(LaunchError::Dpdk)?;
     let ports = open_ports(&model, &eal, &pool, cpus.workers.len())?;
+    let mut probes = Probes::new().map_err(LaunchError::System)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (mut manager, workers) = make_workers(model, key, &ports, &pool, cpus.workers.len())?;
     let threads = start_workers(workers, &cpus, &eal, &stop);
     let served = threads.1.map(|()| {
         pin(cpus.management);
-        runtime.block_on(serve(&mut manager, &ports, &mut signals, load, stats));
+        runtime.block_on(serve(&mut manager, &mut probes, &ports, &mut signals, load, stats));
     });
     stop.store(true, Ordering::Relaxed);
     for thread in threads.0 {
@@ -308,6 +310,7 @@ fn pin(cpu: usize) {
 /// The management thread's loop.
 async fn serve(
     manager: &mut Manager,
+    probes: &mut Probes,
     ports: &[port::Port],
     signals: &mut Signals,
     load: Load<'_>,
@@ -325,7 +328,10 @@ async fn serve(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => manager.advance(start.elapsed()),
+            _ = tick.tick() => {
+                manager.advance(start.elapsed());
+                probes.advance(manager);
+            }
             _ = signals.hang_up.recv() => reload(manager, load, start.elapsed()),
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,

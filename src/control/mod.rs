@@ -6,6 +6,7 @@ mod hash_key;
 mod launch;
 mod manager;
 mod neighbours;
+mod probe;
 mod report;
 mod runtime;
 
@@ -13,5 +14,6 @@ pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, 
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, Load, run};
 pub use manager::{Manager, ReloadError};
+pub use probe::{ProbeReport, Probes, Verdict};
 pub use report::{counters_text, rule_names};
 pub use runtime::{Override, Runtime};
