@@ -284,6 +284,8 @@ pub(crate) fn address_range(text: &str) -> Result<AddressRange, BadText> {
 /// The path of an HTTP request: printable ASCII, as RFC 9112 section 3.2.1 wants it.
 pub(crate) fn url_path(text: &str) -> Result<String, BadText> {
     let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    // As the library sees it that asks.
+    let is_path = is_path && text.parse::<hyper::http::uri::PathAndQuery>().is_ok();
     if is_path { Ok(text.to_owned()) } else { Err(BadText::UrlPath) }
 }
 
@@ -498,6 +500,32 @@ mod tests {
         assert_eq!(address_range("10.0.255.0-10.1.15.0"), Err(BadText::RangeTooLong));
         assert_eq!(address_range("10.0.1.4-10.0.1.3"), Err(BadText::RangeBackwards));
         assert_eq!(address_range("10.0.1.4"), Err(BadText::AddressRange));
+    }
+
+    #[test]
+    fn statuses_are_numbers_and_ranges() {
+        assert_eq!(statuses("200"), Ok(Statuses::default()));
+        assert_eq!(statuses("200-299, 404"), Ok(Statuses(vec![(200, 299), (404, 404)])));
+        assert_eq!(statuses("204,301-303").unwrap().to_string(), "204,301-303");
+        for text in ["", "200,", "99", "600", "299-200", "200-", "+200", "200 299", "ok"] {
+            assert_eq!(statuses(text), Err(BadText::Statuses), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_and_hosts_can_be_asked_for() {
+        for text in ["/", "/healthz?deep=1", "/a%20b"] {
+            assert_eq!(url_path(text).as_deref(), Ok(text));
+        }
+        for text in ["", "healthz", "/a b", "/\u{e4}", "/a<b"] {
+            assert_eq!(url_path(text), Err(BadText::UrlPath), "{text}");
+        }
+        for text in ["www.example.org", "10.0.0.4:8080", "[2001:db8::1]"] {
+            assert_eq!(host(text).as_deref(), Ok(text));
+        }
+        for text in ["", "a b", "a/b", "a\r\nX: y"] {
+            assert_eq!(host(text), Err(BadText::Host), "{text:?}");
+        }
     }
 
     #[test]

@@ -28,7 +28,21 @@ const BODY_MAX: usize = 64 * 1024;
 const FAREWELL: Duration = Duration::from_millis(100);
 
 /// The time a good answer took, or what was wrong.
-pub(super) type Answer = Result<Duration, String>;
+pub(super) type Answer = Result<Duration, Fault>;
+
+/// Why there is no good answer.
+pub(super) enum Fault {
+    /// The endpoint's, or the way's to it.
+    Theirs(String),
+    /// This machine could not even ask, which says nothing of the endpoint.
+    Ours(String),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Theirs(why)
+    }
+}
 
 /// Asks, and waits for an answer no longer than the probe says.
 pub(super) async fn ask(target: SocketAddrV4, probe: Arc<Probe>, trust: Arc<Trust>) -> Answer {
@@ -45,7 +59,7 @@ pub(super) async fn ask(target: SocketAddrV4, probe: Arc<Probe>, trust: Arc<Trus
         Ok(Err(why)) => Err(why),
         Err(_) => {
             let what = if connected { "no answer" } else { "no connection" };
-            Err(format!("{what} in {}", humantime::format_duration(probe.timeout)))
+            Err(format!("{what} in {}", humantime::format_duration(probe.timeout)).into())
         }
     }
 }
@@ -61,8 +75,8 @@ async fn question(
     probe: &Probe,
     trust: &Trust,
     connected: &mut bool,
-) -> Result<Left, String> {
-    let stream = TcpStream::connect(target).await.map_err(|error| io_text(&error))?;
+) -> Result<Left, Fault> {
+    let stream = TcpStream::connect(target).await.map_err(|error| connect_fault(&error))?;
     *connected = true;
     match probe.kind {
         ProbeKind::Tcp => return Ok(Left::Open(stream)),
@@ -161,6 +175,15 @@ async fn read_body(mut body: Incoming, wanted: Option<&[u8]>) -> Result<bool, St
 
 fn has(text: &[u8], wanted: &[u8]) -> bool {
     text.windows(wanted.len()).any(|window| window == wanted)
+}
+
+fn connect_fault(error: &io::Error) -> Fault {
+    // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL and ENOBUFS of Linux: too few descriptors, ports or memory here.
+    const OURS: [i32; 5] = [12, 23, 24, 99, 105];
+    if error.raw_os_error().is_some_and(|number| OURS.contains(&number)) {
+        return Fault::Ours(error.to_string());
+    }
+    Fault::Theirs(io_text(error))
 }
 
 fn http_text(error: &hyper::Error) -> String {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use self::ask::{Answer, ask};
+use self::ask::{Answer, Fault, ask};
 use self::health::Health;
 pub use self::health::Verdict;
 use self::news::News;
@@ -227,7 +227,8 @@ impl Probes {
         let is_good = answer.is_ok();
         match answer {
             Ok(latency) => (entry.latency, entry.good) = (Some(latency), entry.good + 1),
-            Err(why) => (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1),
+            Err(Fault::Theirs(why)) => (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1),
+            Err(Fault::Ours(why)) => return self.news.cannot_ask(&why, now),
         }
         if entry.health.hear(is_good, now, (probe.rise, probe.fall)) {
             self.has_news = true;

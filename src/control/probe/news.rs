@@ -9,18 +9,19 @@ use super::health::{Health, Verdict};
 /// New verdicts told in one second; the others are counted.
 const LINES_MAX: usize = 50;
 
-/// Between two complaints that probes are late.
-const LAG_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two complaints that probes are late, or cannot be sent.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct News {
     second: Instant,
     lines: usize,
     lag_at: Instant,
+    cannot_ask_at: Instant,
 }
 
 impl News {
     pub(super) fn new(now: Instant) -> Self {
-        Self { second: now, lines: 0, lag_at: now }
+        Self { second: now, lines: 0, lag_at: now, cannot_ask_at: now }
     }
 
     /// Tells the number of verdicts that were too many, when their second is over.
@@ -59,10 +60,18 @@ impl News {
         }
     }
 
+    /// Complains that this machine could not ask.
+    pub(super) fn cannot_ask(&mut self, why: &str, now: Instant) {
+        if now >= self.cannot_ask_at {
+            self.cannot_ask_at = now + COMPLAINT_INTERVAL;
+            log::error!("a probe could not be sent, and the backend keeps its verdict: {why}");
+        }
+    }
+
     /// Complains of a question that is asked later than it was due, if by more than its interval.
     pub(super) fn lag(&mut self, late: Duration, interval: Duration, endpoints: usize, now: Instant) {
         if late > interval && now >= self.lag_at {
-            self.lag_at = now + LAG_INTERVAL;
+            self.lag_at = now + COMPLAINT_INTERVAL;
             log::warn!(
                 "probes are late, by {} now: {endpoints} endpoints are too many for their intervals and timeouts; \
                  ask less often, or wait less long",
