@@ -65,6 +65,9 @@ fn describe(model: &Model, world: &Snapshot) -> String {
             rule.distribution,
             humantime::format_duration(rule.idle_timeout)
         );
+        if let Some(probe) = &rule.probe {
+            text += &format!("  probe: {probe}\n");
+        }
         let shares = world.shares(rule.frontend);
         for backend in &rule.pool.backends {
             let share = shares.get(&backend.address).copied().unwrap_or(0.0) * 100.0;
@@ -129,9 +132,13 @@ fn changes(before: &Rule, after: &Rule) -> Vec<String> {
         .then(|| format!("backend port {} instead of {}", after.backend_port, before.backend_port));
     let timeout = (before.idle_timeout != after.idle_timeout)
         .then(|| format!("idle timeout {}", humantime::format_duration(after.idle_timeout)));
+    let probe = (before.probe != after.probe).then(|| match &after.probe {
+        Some(probe) => format!("probe {probe}"),
+        None => "no probe".to_owned(),
+    });
     let distribution =
         (before.distribution != after.distribution).then(|| format!("distribution {}", after.distribution));
-    gone.chain(come).chain(changed).chain(port).chain(timeout).chain(distribution).collect()
+    gone.chain(come).chain(changed).chain(port).chain(timeout).chain(distribution).chain(probe).collect()
 }
 
 /// Shares of new flows.

@@ -16,6 +16,7 @@ mod file;
 mod flags;
 mod model;
 mod overlay;
+mod probe;
 mod problem;
 mod raw;
 mod section;
@@ -29,6 +30,7 @@ pub use error::{FINDINGS_MAX, Finding, Findings, Place};
 pub use file::FILE_BYTES_MAX;
 pub use flags::ConfigFlags;
 pub use model::*;
+pub use probe::*;
 pub use problem::{
     AddressFlaw, FileProblem, FlagProblem, NameProblem, NetworkProblem, NoEffect, PoolProblem, Problem,
     RuleProblem, ValueProblem,

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::api::{Context, Load, Request, reload};
 use super::manager::Manager;
+use super::probe::Probes;
 use super::report::{counters_text, rule_names};
 use super::socket::{Socket, SocketError};
 use super::{server, views};
@@ -90,12 +91,13 @@ pub fn run(model: Model, load: Load<'_>, key: HashKey, stats: Option<Duration>) 
     let eal = start_eal(&model, &cpus, pool_frames)?;
     let pool = mempool::Mempool::new(&eal, "frames", pool_frames, POOL_CACHE).map_err(LaunchError::Dpdk)?;
     let ports = open_ports(&model, &eal, &pool, cpus.workers.len())?;
+    let mut probes = Probes::new().map_err(LaunchError::System)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (mut manager, workers) = make_workers(model, key, &ports, &pool, cpus.workers.len())?;
     let threads = start_workers(workers, &cpus, &eal, &stop);
     let served = threads.1.map(|()| {
         pin(cpus.management);
-        runtime.block_on(serve(&mut manager, &ports, &mut signals, &mut control, load, stats));
+        runtime.block_on(serve(&mut manager, &mut probes, &ports, &mut signals, &mut control, load, stats));
     });
     stop.store(true, Ordering::Relaxed);
     for thread in threads.0 {
@@ -312,6 +314,7 @@ fn pin(cpu: usize) {
 /// The management thread's loop.
 async fn serve(
     manager: &mut Manager,
+    probes: &mut Probes,
     ports: &[port::Port],
     signals: &mut Signals,
     control: &mut Control,
@@ -331,7 +334,10 @@ async fn serve(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => manager.advance(start.elapsed()),
+            _ = tick.tick() => {
+                manager.advance(start.elapsed());
+                probes.advance(manager);
+            }
             Some(request) = control.requests.recv() => {
                 let ports = || ports.iter().map(|port| link_view(port, workers)).collect();
                 request.answer(manager, &Context { load, ports: &ports, now: start.elapsed() });

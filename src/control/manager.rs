@@ -33,6 +33,8 @@ pub struct Manager {
     /// As the file has it.
     model: Model,
     runtime: Runtime,
+    /// How often the file has been changed.
+    changes: u64,
     conditions: Conditions,
     compiler: Compiler,
     publisher: Publisher,
@@ -85,6 +87,7 @@ impl Manager {
         let mut manager = Self {
             model,
             runtime: Runtime::default(),
+            changes: 0,
             conditions,
             compiler,
             publisher,
@@ -146,6 +149,7 @@ impl Manager {
         let before = self.addresses();
         self.publisher.publish(next);
         self.model = model;
+        self.changes += 1;
         self.announce(&before, now);
         self.require_neighbours(now);
         Ok(generation)
@@ -274,6 +278,11 @@ impl Manager {
     /// The number of the configuration in force.
     pub fn generation(&self) -> u64 {
         self.publisher.latest().generation
+    }
+
+    /// How often that configuration has been changed since the start.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The configuration in force.
