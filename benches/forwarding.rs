@@ -313,7 +313,7 @@ fn figures(bed: &Bed, windows: &[Vec<Window>; 4], shortfall: &Shortfall) -> Vec<
         let ratios = both.iter().map(|(ours, theirs)| ours / theirs).collect();
         let added = both.iter().map(|(ours, theirs)| 1e3 / ours - 1e3 / theirs).collect();
         let ratio = figure(&format!("guideway / {}", who(other)), "ratio", ratios);
-        let added = figure(&format!("guideway - {}", who(other)), "ns/packet", added);
+        let added = figure(&format!("guideway - {}", who(other)), "added ns/packet", added);
         eprintln!("    {:.2} of {}'s packets, {:+.1} ns each", ratio.median(), who(other), added.median());
         all.extend([ratio, added]);
     }
