@@ -207,6 +207,7 @@ fn measure(bed: &Bed, pace: Pace) -> Result<Vec<Figure>> {
         for (mode, windows) in MODES.iter().zip(&mut windows[1..]) {
             testpmd.resume()?;
             testpmd.it.forward(mode)?;
+            testpmd.pause()?;
             windows.push(testpmd.window(pace.settle, pace.window)?);
         }
     }
