@@ -207,6 +207,7 @@ fn measure(bed: &Bed, pace: Pace) -> Result<Vec<Figure>> {
         for (mode, windows) in MODES.iter().zip(&mut windows[1..]) {
             testpmd.resume()?;
             testpmd.it.forward(mode)?;
+            testpmd.pause()?;
             windows.push(testpmd.window(pace.settle, pace.window)?);
         }
     }
@@ -313,7 +314,7 @@ fn figures(bed: &Bed, windows: &[Vec<Window>; 4], shortfall: &Shortfall) -> Vec<
         let ratios = both.iter().map(|(ours, theirs)| ours / theirs).collect();
         let added = both.iter().map(|(ours, theirs)| 1e3 / ours - 1e3 / theirs).collect();
         let ratio = figure(&format!("guideway / {}", who(other)), "ratio", ratios);
-        let added = figure(&format!("guideway - {}", who(other)), "ns/packet", added);
+        let added = figure(&format!("guideway - {}", who(other)), "added ns/packet", added);
         eprintln!("    {:.2} of {}'s packets, {:+.1} ns each", ratio.median(), who(other), added.median());
         all.extend([ratio, added]);
     }

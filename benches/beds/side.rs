@@ -9,6 +9,9 @@ use super::program::Program;
 use super::telemetry::Telemetry;
 use super::testpmd::Testpmd;
 
+/// All are held for so long before each window.
+const REST: Duration = Duration::from_millis(100);
+
 /// A program that forwards from its port 0 to its port 1.
 pub trait Forwarder {
     fn program(&self) -> &Program;
@@ -63,6 +66,9 @@ impl<P: Forwarder> Side<P> {
 
     /// Lets it run, and counts for `window` once it has run for `settle`.
     pub fn window(&self, settle: Duration, window: Duration) -> Result<Window> {
+        // Whoever had to wait for a second is given 50 ms of the CPU by the kernel: let that be now, for everybody, and
+        // not in the window of the one who comes after another one.
+        sleep(REST);
         self.resume()?;
         sleep(settle);
         let (packets, cpu, start) = self.look()?;

@@ -114,8 +114,8 @@ const FIRST: u64 = {
 };
 
 impl Value {
-    #[inline(always)]
     /// Of a flow in its first line.
+    #[inline(always)]
     pub(in crate::dataplane) fn new(backend: BackendId, state: State, now: Tick) -> Self {
         let seen = u64::from(now.to_bits()) << SEEN_SHIFT;
         Self(u64::from(backend.0) & BACKEND_MASK | (state as u64) << STATE_SHIFT | seen)
