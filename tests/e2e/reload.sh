@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # what is set in one file is used in others
 # Thirty reloads while connections of all kinds go on. To be sourced, after lib.sh and traffic.sh.
 
-# `reload_pool NUMBER`: the backends after that reload. They come and go, change weight, are drained and taken down; each
-# of the four is out at some time, and one at least always takes new flows.
+# `reload_pool NUMBER`: the backends after that reload. They come and go, change weight and are drained; each of the four
+# is out at some time, and one at least always takes new flows. None is `down`: a client's repeated SYN then goes to
+# another backend, and where a busy kernel has lost the first one's answer, that backend lives and answers again too.
 reload_pool() {
     case $(($1 % 8)) in
     0) printf '%s\n' 1 2 3 4 ;;
@@ -11,7 +12,7 @@ reload_pool() {
     3) printf '%s\n' '1, state = "drain"' 2 '3, weight = 0' 4 ;;
     4) printf '%s\n' 4 ;;
     5) printf '%s\n' 4 3 '2, weight = 100' ;;
-    6) printf '%s\n' '1, weight = 0' '2, weight = 0' 3 '4, state = "down"' ;;
+    6) printf '%s\n' '1, weight = 0' '2, weight = 0' 3 '4, state = "drain"' ;;
     7) printf '%s\n' '2, state = "drain"' 1 ;;
     esac
 }
