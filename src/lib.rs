@@ -24,6 +24,7 @@ pub mod packet;
 pub mod replay;
 pub mod snapshot;
 pub mod tick;
+pub mod watch;
 pub mod wire;
 
 #[cfg(feature = "dpdk")]

@@ -15,11 +15,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("io", &[]),
     ("packet", &["wire", "drop_reason"]),
     ("config", &["wire", "io"]),
-    ("snapshot", &["wire", "maglev", "drop_reason", "tick", "io", "packet", "config"]),
-    ("dataplane", &["wire", "drop_reason", "tick", "io", "packet", "snapshot"]),
+    ("watch", &["wire", "drop_reason", "io", "config"]),
+    ("snapshot", &["wire", "maglev", "drop_reason", "tick", "io", "packet", "config", "watch"]),
+    ("dataplane", &["wire", "drop_reason", "tick", "io", "packet", "snapshot", "watch"]),
     ("dpdk", &["io"]),
     ("replay", &["wire", "tick", "io", "config", "snapshot", "dataplane"]),
-    ("control", &["wire", "io", "config", "snapshot", "dataplane", "dpdk"]),
+    ("control", &["wire", "drop_reason", "io", "config", "snapshot", "dataplane", "dpdk", "watch"]),
     ("cli", &["wire", "io", "maglev", "packet", "config", "snapshot", "dataplane", "control", "replay"]),
 ];
 

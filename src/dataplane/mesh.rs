@@ -144,9 +144,12 @@ impl<F> Seat<F> {
         self.me
     }
 
-    /// Whether there was room.
-    pub(super) fn hand_over(&self, to: WorkerId, handed: Handed<F>) -> bool {
-        self.inboxes.get(usize::from(to.0)).is_some_and(|inbox| inbox.push(handed).is_ok())
+    /// Gives `handed` back where there is no room.
+    pub(super) fn hand_over(&self, to: WorkerId, handed: Handed<F>) -> Result<(), Handed<F>> {
+        match self.inboxes.get(usize::from(to.0)) {
+            Some(inbox) => inbox.push(handed),
+            None => Err(handed),
+        }
     }
 
     #[inline]

@@ -16,6 +16,7 @@ mod look_up;
 mod mesh;
 mod nat;
 mod steer;
+mod watched;
 mod worker;
 
 pub use counters::{BackendTotals, Totals, WorkerCounters, WorkerTotals};
@@ -70,6 +71,11 @@ impl Path {
     /// Forgets flows that have ended, some lines of the table at a time.
     pub fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick) {
         self.flows.sweep(lines, world, now, &self.counters);
+    }
+
+    /// What became of the last burst.
+    fn outcomes(&self) -> &Outcomes {
+        &self.lanes.outcomes
     }
 
     /// The flows this worker holds.

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::counters::WorkerCounters;
 use super::lanes::{Outcome, Outcomes, Source, WorkerId};
 use super::mesh::{FrameKind, Handed, Seat};
+use super::watched::{Recorder, Scene};
 use super::{FlowTable, Path};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId, Queues};
-use crate::snapshot::Reader;
+use crate::snapshot::{Reader, Snapshot};
 use crate::tick::Tick;
 
 /// A port, as one worker has it.
@@ -74,7 +75,8 @@ impl<Q: Queues> Worker<Q> {
     ) -> Self {
         let path = Path::new(seat.me(), workers, flows, counters.clone());
         let buffers = ports.iter().map(|_| std::array::from_fn(|_| Vec::with_capacity(2 * BURST_MAX)));
-        let out = Outbox { buffers: buffers.collect(), ports, seat, counters };
+        let recorder = Recorder::new(seat.me().0);
+        let out = Outbox { buffers: buffers.collect(), ports, seat, counters, recorder };
         let burst = Vec::with_capacity(BURST_MAX);
         Self { path, queues, reader, burst, out, swept_at: Duration::ZERO, sweep_debt: 0 }
     }
@@ -122,10 +124,13 @@ impl<Q: Queues> Worker<Q> {
         for _ in 0..BURST_MAX {
             let Some(control) = self.out.seat.originated() else { break };
             if let Some(frame) = self.queues.new_frame(control.bytes()) {
+                if !self.reader.current().watches.is_empty() {
+                    self.out.recorder.originated(&control, wall_clock(), self.reader.current());
+                }
                 self.out.send(control.port, FrameKind::Originated, frame);
             }
         }
-        self.out.flush(&mut self.queues);
+        self.out.flush(&mut self.queues, self.reader.current());
         self.out.counters.other.polls.add(1);
         self.out.counters.other.busy_polls.add(u64::from(frames > 0));
         self.sweep(now, tick, frames > 0);
@@ -158,11 +163,29 @@ impl<Q: Queues> Worker<Q> {
     }
 
     fn process(&mut self, source: Source, tick: Tick) {
+        self.out.counters.other.bursts.add(1);
         let world = self.reader.current();
+        if !world.watches.is_empty() {
+            return self.process_watched(source, tick);
+        }
         let outcomes = self.path.process_burst(&mut self.burst, source, world, tick);
         self.out.dispatch(&mut self.burst, outcomes, source);
-        self.out.counters.other.bursts.add(1);
-        self.out.flush(&mut self.queues);
+        self.out.flush(&mut self.queues, world);
+    }
+
+    /// The same, and for those who watch it is written down.
+    #[cold]
+    fn process_watched(&mut self, source: Source, now: Tick) {
+        let Self { path, queues, reader, burst, out, .. } = self;
+        let world = reader.current();
+        let scene = Scene { world, source, now, at: wall_clock() };
+        out.recorder.begin(path, burst, scene);
+        path.process_burst(burst, source, world, now);
+        let transmitter = |port: PortId| out.ports.get(port.index()).map_or(0, |at| at.transmitter.0);
+        out.recorder.decided(path, burst, scene, transmitter);
+        out.dispatch(burst, path.outcomes(), source);
+        out.flush(queues, world);
+        out.recorder.commit(world);
     }
 
     /// A share of the table in proportion to the time that has gone by.
@@ -200,6 +223,12 @@ struct Outbox<F> {
     ports: Vec<WorkerPort>,
     seat: Seat<F>,
     counters: Arc<WorkerCounters>,
+    recorder: Recorder,
+}
+
+/// Since 1970.
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 impl<F: crate::io::Frame> Outbox<F> {
@@ -241,7 +270,7 @@ impl<F: crate::io::Frame> Outbox<F> {
     #[inline]
     fn send(&mut self, port: PortId, kind: FrameKind, frame: F) {
         let Some(at) = self.ports.get(port.index()) else {
-            self.counters.dropped(DropReason::NoRoute);
+            self.drop_frame(&frame, DropReason::NoRoute);
             return;
         };
         if at.transmitter != self.seat.me() {
@@ -251,22 +280,29 @@ impl<F: crate::io::Frame> Outbox<F> {
             if buffer.len() < buffer.capacity() {
                 buffer.push(frame);
             } else if kind != FrameKind::Originated {
-                self.counters.dropped(DropReason::TransmitFull);
+                self.drop_frame(&frame, DropReason::TransmitFull);
             }
         }
     }
 
     fn hand_over(&mut self, to: WorkerId, handed: Handed<F>) {
-        if self.seat.hand_over(to, handed) {
-            self.counters.other.handed_over.add(1);
-        } else {
-            self.counters.dropped(DropReason::HandoverFull);
+        match self.seat.hand_over(to, handed) {
+            Ok(()) => self.counters.other.handed_over.add(1),
+            Err(Handed::Process(_, frame) | Handed::Transmit(_, _, frame)) => {
+                self.drop_frame(&frame, DropReason::HandoverFull);
+            }
         }
+    }
+
+    #[cold]
+    fn drop_frame(&mut self, frame: &F, reason: DropReason) {
+        self.counters.dropped(reason);
+        self.recorder.lost(frame, reason);
     }
 
     /// Transmits what is buffered. What a queue does not take is dropped: to wait for it would hold up
     /// everything else.
-    fn flush<Q: Queues<Frame = F>>(&mut self, queues: &mut Q) {
+    fn flush<Q: Queues<Frame = F>>(&mut self, queues: &mut Q, world: &Snapshot) {
         for (buffers, at) in self.buffers.iter_mut().zip(&self.ports) {
             for (kind, buffer) in buffers.iter_mut().enumerate() {
                 if buffer.is_empty() {
@@ -284,6 +320,9 @@ impl<F: crate::io::Frame> Outbox<F> {
                     // Frames of our own are in no sum of received frames.
                     if kind < 2 {
                         self.counters.dropped_many(DropReason::TransmitFull, buffer.len() as u64);
+                        if !world.watches.is_empty() {
+                            self.recorder.refused(buffer, at.port, wall_clock(), world);
+                        }
                     }
                     buffer.clear();
                 }

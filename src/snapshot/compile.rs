@@ -106,6 +106,7 @@ impl Compiler {
             routes,
             ports: conditions.links.clone().into(),
             patterns: conditions.links.iter().map(PortLink::pattern).collect(),
+            watches: Box::default(),
         })
     }
 

@@ -24,10 +24,12 @@ pub use word_map::WordMap;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::config::Endpoint;
 use crate::io::PortId;
 use crate::packet::{EndpointKey, FlowKey, FrontendWord, SipHash};
+use crate::watch::Watch;
 use crate::wire::plain::Pattern;
 
 /// The position of a frontend's record. Stable while any flow refers to it.
@@ -86,6 +88,8 @@ pub struct Snapshot {
     pub(crate) ports: Box<[PortLink]>,
     /// By `PortId`: how plain packets to a port begin.
     pub(crate) patterns: Box<[Pattern]>,
+    /// What operators watch just now. Set when it is published.
+    pub(crate) watches: Box<[Arc<Watch>]>,
 }
 
 /// The value in [`Snapshot::locals`] of an address that is ours on all ports: a frontend's.

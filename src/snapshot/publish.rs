@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use crossbeam::utils::CachePadded;
 
 use super::Snapshot;
+use crate::watch::Watch;
 
 struct Shared {
     latest: CachePadded<AtomicU64>,
@@ -23,6 +24,7 @@ pub struct Publisher {
     shared: Arc<Shared>,
     /// The published ones that some reader may still hold, the latest included, oldest first.
     held: Vec<Arc<Snapshot>>,
+    watches: Vec<Arc<Watch>>,
 }
 
 /// A worker's end.
@@ -42,17 +44,23 @@ impl Publisher {
         let shared = Arc::new(Shared { latest, slot: Mutex::new(first.clone()), reached });
         let reader = |seat| Reader { shared: shared.clone(), seat, current: first.clone() };
         let readers = (0..readers).map(reader).collect();
-        (Self { shared, held: vec![first] }, readers)
+        (Self { shared, held: vec![first], watches: Vec::new() }, readers)
     }
 
     /// Makes `next` the one that readers take from now on. Its generation must be the highest so far.
-    pub fn publish(&mut self, next: Snapshot) {
+    pub fn publish(&mut self, mut next: Snapshot) {
+        next.watches = self.watches.as_slice().into();
         let next = Arc::new(next);
         let generation = next.generation;
         self.held.push(next.clone());
         *self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner) = next;
         self.shared.latest.store(generation, Ordering::Release);
         self.free_passed();
+    }
+
+    /// What is watched from the next snapshot on.
+    pub fn set_watches(&mut self, watches: Vec<Arc<Watch>>) {
+        self.watches = watches;
     }
 
     /// Frees the snapshots that all readers are past.

@@ -127,7 +127,7 @@ impl Value {
     }
 
     #[inline]
-    pub(super) fn state(self) -> State {
+    pub(in crate::dataplane) fn state(self) -> State {
         State::from_bits(self.0 >> STATE_SHIFT)
     }
 
@@ -184,7 +184,7 @@ impl Value {
     }
 
     #[inline]
-    pub(super) fn is_over(self, idle_ticks: u32, now: Tick) -> bool {
+    pub(in crate::dataplane) fn is_over(self, idle_ticks: u32, now: Tick) -> bool {
         now.since(self.seen()) > self.state().timeout(idle_ticks)
     }
 

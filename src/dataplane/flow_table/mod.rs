@@ -184,6 +184,12 @@ impl Lines<'_> {
         !(is_in(first) || has_displaced && is_in(self.second_line(hash)))
     }
 
+    /// The flow's entry as it stands. Changes nothing.
+    pub(super) fn peek(&self, key: FlowKey, hash: u64) -> Option<Value> {
+        let at = |index: usize| self.lines.get(index).and_then(|line| Some(line.entry(line.way_of(key)?).1));
+        at(self.first_line(hash)).or_else(|| at(self.second_line(hash)))
+    }
+
     /// Looks into both lines.
     pub(super) fn find(&mut self, query: &Query<'_>) -> Found {
         let find = |line: &mut Line| line.find(query);
