@@ -1,16 +1,18 @@
 //! Talks to the running program over its control socket.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueHint;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use crate::config::SOCKET_DEFAULT;
@@ -24,6 +26,25 @@ pub(super) struct Target {
     /// Unix socket of the running guideway's control API.
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = SOCKET_DEFAULT)]
     control_socket: PathBuf,
+}
+
+/// Why a stream came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamEnd {
+    /// There was no more to tell, or enough.
+    Complete,
+    /// By a signal to us.
+    Interrupted,
+    /// The running program has ended.
+    CutOff,
+}
+
+/// A refusal as the command line tells it.
+fn refused(status: StatusCode, answer: &Value) -> Failure {
+    let error = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+    let is_of_the_moment =
+        [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    if status.is_client_error() && !is_of_the_moment { Failure::Usage(error) } else { Failure::Runtime(error) }
 }
 
 impl Target {
@@ -40,12 +61,18 @@ impl Target {
         if status.is_success() {
             return Ok(value);
         }
-        let error = value.get("error").and_then(Value::as_str).unwrap_or("no reason given");
-        let is_usage = status.is_client_error() && status != StatusCode::UNPROCESSABLE_ENTITY;
-        Err(if is_usage { Failure::Usage(error.to_owned()) } else { Failure::Runtime(error.to_owned()) })
+        Err(refused(status, &value))
     }
 
     async fn talk(&self, method: &Method, path: &str, body: &str) -> Result<(StatusCode, Bytes), Failure> {
+        let answer = self.send(method, path, body).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(|error| self.failure(&error))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    /// Sends a request, and waits for the head of its answer.
+    async fn send(&self, method: &Method, path: &str, body: &str) -> Result<Response<Incoming>, Failure> {
         let stream = UnixStream::connect(&self.control_socket).await.map_err(|error| {
             self.failure(&format!(
                 "{error}; is guideway running, may this user talk to it, and is its socket another \
@@ -61,10 +88,57 @@ impl Target {
         let request = request
             .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
             .map_err(|error| self.failure(&error))?;
-        let answer = sender.send_request(request).await.map_err(|error| self.failure(&error))?;
+        sender.send_request(request).await.map_err(|error| self.failure(&error))
+    }
+
+    /// Asks for a stream, and gives `part` each part of it until it has enough, the stream ends, or a signal does.
+    pub(super) fn stream(
+        &self,
+        path: &str,
+        body: &str,
+        part: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<StreamEnd, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| self.failure(&error))?;
+        runtime.block_on(self.listen(path, body, part))
+    }
+
+    async fn listen(
+        &self,
+        path: &str,
+        body: &str,
+        mut part: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<StreamEnd, Failure> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| self.failure(&error))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| self.failure(&error))?;
+        let answer = tokio::time::timeout(TIME_MAX, self.send(&Method::POST, path, body)).await;
+        let answer =
+            answer.map_err(|_| self.failure(&format!("no answer within {} s", TIME_MAX.as_secs())))??;
         let status = answer.status();
-        let body = answer.into_body().collect().await.map_err(|error| self.failure(&error))?;
-        Ok((status, body.to_bytes()))
+        let mut body = answer.into_body();
+        if !status.is_success() {
+            let body = body.collect().await.map_err(|error| self.failure(&error))?;
+            return Err(refused(status, &serde_json::from_slice(&body.to_bytes()).unwrap_or_default()));
+        }
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                _ = terminate.recv() => return Ok(StreamEnd::Interrupted),
+                _ = interrupt.recv() => return Ok(StreamEnd::Interrupted),
+            };
+            match frame {
+                None => return Ok(StreamEnd::Complete),
+                // Only a process that ends closes in the middle.
+                Some(Err(_)) => return Ok(StreamEnd::CutOff),
+                Some(Ok(frame)) => {
+                    if let Some(bytes) = frame.data_ref()
+                        && part(bytes)?.is_break()
+                    {
+                        return Ok(StreamEnd::Complete);
+                    }
+                }
+            }
+        }
     }
 
     fn failure(&self, error: &dyn std::fmt::Display) -> Failure {

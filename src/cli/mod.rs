@@ -1,12 +1,14 @@
 //! The command line: one file a subcommand.
 
 mod backend;
+mod capture;
 mod check;
 mod client;
 mod explain;
 mod replay;
 mod run;
 mod show;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,10 @@ enum Command {
     Backend(backend::Args),
     /// Have the running guideway read its configuration anew.
     Reload(backend::ReloadArgs),
+    /// Write what the running guideway receives, sends and drops to a pcapng file.
+    Capture(capture::Args),
+    /// Follow the next packets of one flow through the running guideway, step by step.
+    Trace(trace::Args),
 }
 
 /// Why a command ends without having done its work.
@@ -75,6 +81,8 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(&args),
         Command::Backend(args) => backend::run(&args),
         Command::Reload(args) => backend::reload(&args),
+        Command::Capture(args) => capture::run(&args),
+        Command::Trace(args) => trace::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ use hyper::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::capture::{CaptureAsk, Stream, TraceAsk};
 use super::manager::Manager;
 use super::runtime::Override;
 use super::views;
@@ -62,13 +63,22 @@ enum Ask {
     Reload,
     Change { pool: String, address: Ipv4Addr, change: Change },
     Forget { pool: String, address: Ipv4Addr },
+    Capture(CaptureAsk),
+    Trace(TraceAsk),
+}
+
+/// What is answered to what is done.
+pub(super) enum Answer {
+    Json(String),
+    /// For as long as it goes on.
+    Stream(Stream),
 }
 
 /// A request that has been understood, and waits for its answer.
 pub struct Request {
     pub(super) ask: Understood,
     pub(super) peer: Peer,
-    pub(super) reply: oneshot::Sender<Result<String, Refusal>>,
+    pub(super) reply: oneshot::Sender<Result<Answer, Refusal>>,
 }
 
 /// What is asked, and can be asked.
@@ -113,6 +123,12 @@ pub const ROUTES: &[Route] = &[
     Route { method: Method::POST, path: "/v1/reload", ask: |_, _| Ok(Ask::Reload) },
     Route { method: Method::POST, path: BACKEND, ask: ask_change },
     Route { method: Method::DELETE, path: BACKEND, ask: ask_forget },
+    Route {
+        method: Method::POST,
+        path: "/v1/capture",
+        ask: |_, body| CaptureAsk::parse(body).map(Ask::Capture),
+    },
+    Route { method: Method::POST, path: "/v1/trace", ask: |_, body| TraceAsk::parse(body).map(Ask::Trace) },
 ];
 
 const BACKEND: &str = "/v1/backends/{pool}/{address}";
@@ -209,10 +225,24 @@ impl Request {
             Ask::Forget { pool, address } => {
                 adjust(manager, &pool, address, peer, |said| *said = Override::default())
             }
+            Ask::Capture(ask) => return stream(reply, manager.capture(&ask), "capture", peer),
+            Ask::Trace(ask) => return stream(reply, manager.trace(&ask), "trace", peer),
         };
         // Who has left needs no answer.
-        let _ = reply.send(answer);
+        let _ = reply.send(answer.map(Answer::Json));
     }
+}
+
+fn stream(
+    reply: oneshot::Sender<Result<Answer, Refusal>>,
+    started: Result<Stream, Refusal>,
+    what: &str,
+    peer: Peer,
+) {
+    if started.is_ok() {
+        log::info!("{what} started, by {peer}");
+    }
+    let _ = reply.send(started.map(Answer::Stream));
 }
 
 fn json(value: &impl Serialize) -> Result<String, Refusal> {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
+use super::api::Refusal;
+use super::capture::{CaptureAsk, Captures, Stream, TraceAsk};
 use super::neighbours::{Ask, NeighbourTable};
 use super::runtime::Runtime;
 use crate::config::{HashKey, Model};
@@ -47,6 +49,7 @@ pub struct Manager {
     announcements: Vec<(Duration, PortId, Ipv4Addr)>,
     /// Not before then is a change of neighbours published.
     publish_at: Duration,
+    captures: Captures,
 }
 
 /// A reload that changed nothing.
@@ -84,6 +87,7 @@ impl Manager {
         let mut compiler = Compiler::new(key);
         let first = compiler.compile(&model, &conditions)?;
         let (publisher, readers) = Publisher::new(first, counters.len());
+        let captures = Captures::new(&model);
         let mut manager = Self {
             model,
             runtime: Runtime::default(),
@@ -98,6 +102,7 @@ impl Manager {
             originated,
             announcements: Vec::new(),
             publish_at: Duration::ZERO,
+            captures,
         };
         manager.announce(&BTreeSet::new(), Duration::ZERO);
         manager.require_neighbours(Duration::ZERO);
@@ -127,8 +132,42 @@ impl Manager {
                 self.publisher.publish(next);
             }
         }
+        if self.captures.forget_ended() {
+            // What does not fit now did before; the next tick tries again.
+            let _ = self.publish_watches();
+        }
         self.release();
         self.publisher.free_passed();
+    }
+
+    /// Has the workers know what is watched, by a generation that is the same otherwise.
+    fn publish_watches(&mut self) -> Result<(), TooMany> {
+        self.publisher.set_watches(self.captures.watches());
+        let next = self.compiler.compile(&self.runtime.apply(&self.model), &self.conditions)?;
+        self.publisher.publish(next);
+        Ok(())
+    }
+
+    /// Starts a capture; it goes on until its stream ends.
+    pub(super) fn capture(&mut self, ask: &CaptureAsk) -> Result<Stream, Refusal> {
+        let stream = self.captures.capture(ask, &self.model)?;
+        self.begin_to_watch(stream)
+    }
+
+    /// Starts a trace; it goes on until its stream ends.
+    pub(super) fn trace(&mut self, ask: &TraceAsk) -> Result<Stream, Refusal> {
+        let stream = self.captures.trace(ask, &self.model)?;
+        self.begin_to_watch(stream)
+    }
+
+    fn begin_to_watch(&mut self, stream: Stream) -> Result<Stream, Refusal> {
+        match self.publish_watches() {
+            Ok(()) => Ok(stream),
+            Err(error) => {
+                self.captures.take_back();
+                Err(Refusal::new(hyper::StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
+            }
+        }
     }
 
     /// Goes over to `model`, and returns the number of the new generation. What is fixed from start to stop
@@ -148,6 +187,7 @@ impl Manager {
         }
         let before = self.addresses();
         self.publisher.publish(next);
+        self.captures.rename(&model);
         self.model = model;
         self.changes += 1;
         self.announce(&before, now);

@@ -2,6 +2,7 @@
 //! statistics; and the start and the stop of it all.
 
 mod api;
+mod capture;
 mod hash_key;
 #[cfg(feature = "dpdk")]
 mod launch;
@@ -14,6 +15,7 @@ mod server;
 mod socket;
 pub mod views;
 
+pub use capture::{Chosen as TracedChoice, TracedPacket};
 pub use api::{Context, Load, Peer, ROUTES, Refusal, Request, Route, reload};
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]

@@ -2,21 +2,23 @@
 //! a client can make us hold: bytes, connections, time.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::Poll;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::api::{Peer, Refusal, Request, understand};
+use super::api::{Answer, Peer, Refusal, Request, understand};
 use super::socket::Socket;
 
 /// Connections served at once; others wait in the kernel.
@@ -71,9 +73,11 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>) {
         Ok(credentials) => Peer { uid: credentials.uid(), pid: credentials.pid() },
         Err(error) => return log::warn!("control socket: who connects is not known: {error}"),
     };
+    // Whether the answer is a stream, which has a time of its own.
+    let (streams, mut is_stream) = watch::channel(false);
     let service = service_fn(move |request| {
-        let requests = requests.clone();
-        async move { Ok::<_, Infallible>(respond(request, peer, &requests).await) }
+        let (requests, streams) = (requests.clone(), streams.clone());
+        async move { Ok::<_, Infallible>(respond(request, peer, &requests, &streams).await) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -81,20 +85,51 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>) {
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIME_MAX, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::debug!("control socket, {peer}: {error}"),
-        Err(_) => log::debug!("control socket, {peer}: too slow"),
+    let too_late = async {
+        tokio::time::sleep(CONNECTION_TIME_MAX).await;
+        if *is_stream.borrow_and_update() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            log::debug!("control socket, {peer}: {error}");
+        },
+        () = too_late => log::debug!("control socket, {peer}: too slow"),
     }
 }
+
+/// The parts of a stream. Who gives it up, or leaves, lets its sender know by dropping it.
+struct Chunks(mpsc::Receiver<Bytes>);
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.get_mut().0.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+type Reply = Response<Either<Full<Bytes>, Chunks>>;
 
 async fn respond(
     request: hyper::Request<Incoming>,
     peer: Peer,
     requests: &mpsc::Sender<Request>,
-) -> Response<Full<Bytes>> {
+    streams: &watch::Sender<bool>,
+) -> Reply {
     match answer(request, peer, requests).await {
-        Ok(body) => response(StatusCode::OK, body),
+        Ok(Answer::Json(body)) => response(StatusCode::OK, body),
+        Ok(Answer::Stream(stream)) => {
+            streams.send_replace(true);
+            let mut response = Response::new(Either::Right(Chunks(stream.chunks)));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(stream.content_type));
+            response
+        }
         Err(refusal) => {
             let mut told = response(refusal.status, refusal.body());
             if let Ok(value) = HeaderValue::from_str(&refusal.allow)
@@ -111,7 +146,7 @@ async fn answer(
     request: hyper::Request<Incoming>,
     peer: Peer,
     requests: &mpsc::Sender<Request>,
-) -> Result<String, Refusal> {
+) -> Result<Answer, Refusal> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
@@ -128,8 +163,8 @@ async fn answer(
     answer.await.map_err(|_| gone())?
 }
 
-fn response(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn response(status: StatusCode, body: String) -> Reply {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

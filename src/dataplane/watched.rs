@@ -103,11 +103,12 @@ impl Recorder {
         scene: Scene<'_>,
         transmitter: impl Fn(PortId) -> u8,
     ) {
+        let mut outcomes = [Outcome::Control; BURST_MAX];
+        outcomes.iter_mut().zip(path.lanes.outcomes.by_lane()).for_each(|(to, outcome)| *to = outcome);
         let mut notes = self.notes.iter_mut().peekable();
         for (lane, frame) in burst.iter().enumerate() {
             while let Some(note) = notes.next_if(|note| note.lane == lane) {
-                let (Some(watch), Some(outcome)) =
-                    (scene.world.watches.get(note.watch), path.lanes.outcomes.by_lane().nth(lane))
+                let (Some(watch), Some(outcome)) = (scene.world.watches.get(note.watch), outcomes.get(lane))
                 else {
                     continue;
                 };
@@ -118,7 +119,7 @@ impl Recorder {
                     flow.map(|flow| flow.frontend),
                     flow.and_then(|flow| flow.backend).map(|backend| (*backend.ip(), backend.port())),
                 );
-                note.about.end = match outcome {
+                note.about.end = match *outcome {
                     Outcome::Forward(port) => End::Forwarded(port, transmitter(port)),
                     Outcome::Answer(port) => End::Answered(port, transmitter(port)),
                     Outcome::Control => End::Controlled,

@@ -93,7 +93,7 @@ pub struct Entry {
 }
 
 /// How far a flow has come. `docs/ARCHITECTURE.md` says what leads to each.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[allow(missing_docs, reason = "the states of the flow table")]
 pub enum FlowState {
     HalfOpen,

@@ -1,0 +1,119 @@
+//! Captures and traces: watches that the control API starts, and the streams of what they see.
+
+mod ask;
+mod pcapng;
+mod stream;
+mod told;
+mod trace;
+
+pub(super) use ask::{CaptureAsk, TraceAsk};
+pub use trace::{Chosen, TracedPacket};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::api::Refusal;
+use crate::config::{Endpoint, Model};
+use crate::watch::{Filter, WATCHES_MAX, Watch};
+use stream::{Encoder, Limits, pump};
+
+/// The names by which operators know ports and rules.
+#[derive(Default)]
+struct Names {
+    ports: Vec<String>,
+    rules: BTreeMap<Endpoint, String>,
+}
+
+impl Names {
+    fn of(model: &Model) -> Arc<Self> {
+        Arc::new(Self {
+            ports: model.ports.iter().map(|port| port.name.clone()).collect(),
+            rules: super::rule_names(model),
+        })
+    }
+}
+
+/// The watches that are on, and what the streams need to know of the configuration.
+pub(super) struct Captures {
+    running: Vec<Arc<Watch>>,
+    names: watch::Sender<Arc<Names>>,
+}
+
+/// The body of an answer that goes on for as long as there is something to tell.
+pub(super) struct Stream {
+    pub(super) content_type: &'static str,
+    pub(super) chunks: mpsc::Receiver<Bytes>,
+}
+
+impl Captures {
+    pub(super) fn new(model: &Model) -> Self {
+        Self { running: Vec::new(), names: watch::Sender::new(Names::of(model)) }
+    }
+
+    /// The configuration has changed.
+    pub(super) fn rename(&self, model: &Model) {
+        self.names.send_replace(Names::of(model));
+    }
+
+    /// What is to be published.
+    pub(super) fn watches(&self) -> Vec<Arc<Watch>> {
+        self.running.clone()
+    }
+
+    /// Forgets those that have ended. Whether there were any.
+    pub(super) fn forget_ended(&mut self) -> bool {
+        let before = self.running.len();
+        self.running.retain(|watch| !watch.has_ended());
+        self.running.len() < before
+    }
+
+    /// Takes back the one that was started last.
+    pub(super) fn take_back(&mut self) {
+        if let Some(watch) = self.running.pop() {
+            watch.end();
+        }
+    }
+
+    /// A capture, as pcapng.
+    pub(super) fn capture(&mut self, ask: &CaptureAsk, model: &Model) -> Result<Stream, Refusal> {
+        let filter = ask.filter(model)?;
+        let encoder = pcapng::Encoder::new(ask.snaplen() as u32, &self.names.borrow())
+            .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+        let watch = self.start(filter, ask.snaplen(), true)?;
+        Ok(self.stream(watch, Encoder::Pcapng(encoder), ask.limits(), "application/x-pcapng"))
+    }
+
+    /// A trace, as a line of JSON for each packet.
+    pub(super) fn trace(&mut self, ask: &TraceAsk, model: &Model) -> Result<Stream, Refusal> {
+        let (filter, rule) = ask.filter(model)?;
+        let watch = self.start(filter, trace::SNAPLEN, false)?;
+        let encoder = Encoder::Trace(trace::Encoder::new(rule));
+        Ok(self.stream(watch, encoder, ask.limits(), "application/x-ndjson"))
+    }
+
+    fn start(&mut self, filter: Filter, snaplen: usize, wants_sent: bool) -> Result<Arc<Watch>, Refusal> {
+        if self.running.len() >= WATCHES_MAX {
+            let error = format!("{WATCHES_MAX} captures and traces are running, which is the most; end one first");
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, error));
+        }
+        let watch = Arc::new(Watch::new(filter, snaplen, wants_sent));
+        self.running.push(watch.clone());
+        Ok(watch)
+    }
+
+    fn stream(
+        &self,
+        watch: Arc<Watch>,
+        encoder: Encoder,
+        limits: Limits,
+        content_type: &'static str,
+    ) -> Stream {
+        let (sender, chunks) = mpsc::channel(stream::CHUNKS_MAX);
+        tokio::spawn(pump(watch, encoder, limits, self.names.subscribe(), sender));
+        Stream { content_type, chunks }
+    }
+}

@@ -1,0 +1,66 @@
+//! What became of a frame, in words.
+
+use std::fmt::Write;
+
+use super::Names;
+use crate::config::Endpoint;
+use crate::io::PortId;
+use crate::watch::{About, Direction, End, FlowStory};
+use crate::wire::ethernet;
+
+/// One line: the end first, then by what and by whom.
+pub(super) fn comment(about: &About, frame: &[u8], names: &Names) -> String {
+    let verb = |done: &str| match about.direction {
+        Direction::Received => done.to_owned(),
+        Direction::Sent => format!("sent: {done}"),
+    };
+    let mut text = match about.end {
+        End::Forwarded(..) => verb("forwarded"),
+        End::Answered(..) => format!("{} ({})", verb("answered"), kind(frame)),
+        End::Controlled => format!("taken note of ({})", kind(frame)),
+        End::HandedOver => "handed over to another worker".into(),
+        End::Dropped(reason) => format!("dropped: {}", reason.label()),
+        End::Originated => format!("originated ({})", kind(frame)),
+    };
+    if let Some(flow) = &about.flow {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{} by rule {}", whither(about, flow), rule(flow.frontend, names));
+    }
+    if let End::Forwarded(port, _) | End::Answered(port, _) = about.end
+        && about.direction == Direction::Received
+    {
+        let _ = write!(text, ", on {}", self::port(port, names));
+    }
+    let _ = write!(text, ", worker {}", about.worker);
+    text
+}
+
+/// " to 10.0.0.4:8080", or " from" there to the client.
+fn whither(about: &About, flow: &FlowStory) -> String {
+    let client = about.rewritten.filter(|_| flow.is_response).map(|rewritten| rewritten.destination);
+    match (flow.backend, flow.is_response) {
+        (Some(backend), false) => format!(" to {backend}"),
+        (Some(backend), true) => {
+            format!(" from {backend}{}", client.map(|client| format!(" to {client}")).unwrap_or_default())
+        }
+        (None, _) => String::new(),
+    }
+}
+
+/// The name of a rule, or its frontend where a reload has taken the name.
+pub(super) fn rule(frontend: Endpoint, names: &Names) -> String {
+    names.rules.get(&frontend).cloned().unwrap_or_else(|| frontend.to_string())
+}
+
+/// The name of a port.
+pub(super) fn port(port: PortId, names: &Names) -> String {
+    names.ports.get(port.index()).cloned().unwrap_or_else(|| port.0.to_string())
+}
+
+fn kind(frame: &[u8]) -> &'static str {
+    match frame.first_chunk().map(ethernet::ether_type) {
+        Some(ethernet::TYPE_ARP) => "ARP",
+        Some(ethernet::TYPE_IPV4) => "echo",
+        _ => "unknown",
+    }
+}
