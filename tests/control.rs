@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ struct Running {
     directory: tempfile::TempDir,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    /// Frames that arrive outside.
+    arrivals: mpsc::Sender<Vec<u8>>,
 }
 
 fn config() -> String {
@@ -62,9 +64,11 @@ impl Running {
         let mut worker = Worker::new(mesh.seat(me), 1, ports, queues, readers.remove(0), flows, counters);
         worker.queues_mut().push(OUTSIDE, Spec::tcp("S").frame());
         let stopped = stop.clone();
+        let (arrivals, arriving) = mpsc::channel();
         let work = move || {
             let start = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
+                arriving.try_iter().for_each(|frame| worker.queues_mut().push(OUTSIDE, frame));
                 worker.poll(start.elapsed());
                 thread::sleep(Duration::from_micros(200));
             }
@@ -72,7 +76,7 @@ impl Running {
         let (stopped, bound) = (stop.clone(), Socket::bind(&socket).unwrap());
         let manage = move || manage(manager, &bound, &file, &stopped);
         let threads = vec![thread::spawn(work), thread::spawn(manage)];
-        Self { directory, stop, threads }
+        Self { directory, stop, threads, arrivals }
     }
 
     fn socket(&self) -> PathBuf {
@@ -398,6 +402,12 @@ fn the_openapi_file_is_the_server() {
     assert_eq!(written, served);
     let running = Running::new();
     for (method, path) in &written {
+        if STREAMS.contains(&path.as_str()) {
+            let (status, answer) = running.ask(method, path, "nonsense");
+            assert_eq!(status, 400);
+            assert_is(&document, path, method, status, &answer);
+            continue;
+        }
         let body = if method == "POST" { r#"{"state": "drain", "weight": 3}"# } else { "" };
         let at = |pool: &str| path.replace("{pool}", pool).replace("{address}", "10.0.0.5");
         let answer = running.good(method, &at("web"), body);
@@ -484,4 +494,184 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
     let output = command.args(["show", "status", "--control-socket"]).arg(socket).output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && err.contains("is guideway running"), "{err}");
+}
+
+/// Their answers go on, and have tests of their own.
+const STREAMS: [&str; 2] = ["/v1/capture", "/v1/trace"];
+
+/// Asks for a stream, and gives the connection once its head is there and the workers know of it.
+fn begin(running: &Running, path: &str, body: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(running.socket()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: g\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    until(|| {
+        let status = running.good("GET", "/v1/status", "");
+        status["generation"] == status["generation_reached"]
+    });
+    stream
+}
+
+fn until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it does not come to pass");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The body of a chunked answer that has come to its end.
+fn chunks(mut stream: UnixStream) -> Vec<u8> {
+    let (mut all, mut body) = (Vec::new(), Vec::new());
+    stream.read_to_end(&mut all).unwrap();
+    let mut rest = &all[..];
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").expect("the length of a chunk");
+        let len = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if len == 0 {
+            return body;
+        }
+        body.extend_from_slice(&rest[end + 2..end + 2 + len]);
+        rest = &rest[end + 4 + len..];
+    }
+}
+
+#[test]
+fn a_trace_is_as_the_openapi_file_says_and_tells_what_became_of_each_packet() {
+    let document: Value = serde_json::from_str(include_str!("../docs/openapi.json")).unwrap();
+    let running = Running::new();
+    let ask = r#"{"client": "192.0.2.7:40001", "frontend": "https", "count": 3}"#;
+    let stream = begin(&running, "/v1/trace", ask);
+    // Whatever neighbours are missing: a packet that is dropped for that is a packet of the flow too.
+    let ours = |flags, ttl| Spec { from: (CLIENT, 40_001), ttl, ..Spec::tcp(flags) }.frame();
+    for frame in [Spec::tcp("S").frame(), ours("S", 64), ours("A", 1), ours("A", 64)] {
+        running.arrivals.send(frame).unwrap();
+    }
+    let body = String::from_utf8(chunks(stream)).unwrap();
+    let packets: Vec<Value> = body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(packets.len(), 3);
+    let mut schema = document["components"]["schemas"]["TracedPacket"].clone();
+    schema["components"] = document["components"].clone();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for packet in &packets {
+        let flaws: Vec<String> = validator.iter_errors(packet).map(|flaw| flaw.to_string()).collect();
+        assert!(flaws.is_empty(), "{flaws:?}\n{packet:#}");
+        assert_eq!(packet["backend"], packets[0]["backend"]);
+        assert_eq!((&packet["source"], &packet["rule"]), (&json!("192.0.2.7:40001"), &json!("https")));
+    }
+    assert!(!validator.is_valid(&json!({})));
+    assert_eq!((&packets[0]["flow"], &packets[0]["tcp_flags"]), (&json!("new"), &json!("SYN")));
+    assert_eq!(packets[0]["choice"]["backend"], packets[0]["backend"]);
+    assert_eq!(packets[1]["verdict"], "dropped: ttl-exceeded");
+}
+
+#[test]
+fn captures_have_their_places_and_leave_nothing_behind() {
+    let running = Running::new();
+    let streams: Vec<_> = (0..4).map(|_| begin(&running, "/v1/capture", "")).collect();
+    let (status, told) = running.ask("POST", "/v1/capture", "{}");
+    assert!(status == 429 && told["error"].as_str().unwrap().contains("4 captures"), "{status} {told}");
+    // Nobody reads, and everybody else is served; the worker goes on.
+    for i in 0..2000u16 {
+        running.arrivals.send(Spec { from: (CLIENT, i + 1), ..Spec::udp() }.frame()).unwrap();
+    }
+    let received = |running: &Running| running.good("GET", "/v1/counters", "")["frames"]["received"].as_u64();
+    until(|| received(&running) == Some(2001));
+    drop(streams);
+    // Each that hangs up makes room at once.
+    until(|| running.ask("POST", "/v1/capture", r#"{"seconds": 0.01}"#).0 != 429);
+    until(|| {
+        let status = running.good("GET", "/v1/status", "");
+        status["snapshots"] == 1 && status["generation"] == status["generation_reached"]
+    });
+}
+
+#[test]
+fn bad_captures_and_traces_get_a_reason() {
+    let running = Running::new();
+    for (path, body, status, reason) in [
+        ("/v1/capture", r#"{"cleint": "192.0.2.7"}"#, 400, "cleint"),
+        ("/v1/capture", r#"{"client": "192.0.2.700"}"#, 400, "not an IPv4 address"),
+        ("/v1/capture", r#"{"client": "192.0.2.7:70000"}"#, 400, "not an IPv4 address"),
+        ("/v1/capture", r#"{"backend": "web/10.0.0.99"}"#, 404, "no backend 10.0.0.99"),
+        ("/v1/capture", r#"{"backend": "wbe/10.0.0.4"}"#, 404, "no pool wbe"),
+        ("/v1/capture", r#"{"backend": "web/10.0.0.4:1"}"#, 404, "no rule sends"),
+        ("/v1/capture", r#"{"rule": "htpps"}"#, 404, "no rule or frontend htpps"),
+        ("/v1/capture", r#"{"dropped": ["wrong-mac", "bad-mood"]}"#, 400, "bad-mood: no such reason"),
+        ("/v1/capture", r#"{"dropped": true}"#, 400, "the body"),
+        ("/v1/capture", r#"{"count": 0}"#, 400, "count 0"),
+        ("/v1/capture", r#"{"count": -1}"#, 400, "the body"),
+        ("/v1/capture", r#"{"snaplen": 0}"#, 400, "1 to 9728"),
+        ("/v1/capture", r#"{"snaplen": 1000000000000}"#, 400, "1 to 9728"),
+        ("/v1/capture", r#"{"seconds": 0}"#, 400, "above 0"),
+        ("/v1/capture", r#"{"seconds": -1e300}"#, 400, "above 0"),
+        ("/v1/capture", r#"{"seconds": 1e300}"#, 400, "above 0"),
+        ("/v1/trace", "{}", 400, "missing field"),
+        ("/v1/trace", r#"{"client": "192.0.2.7", "frontend": "https"}"#, 400, "address and port"),
+        ("/v1/trace", r#"{"client": "192.0.2.7:1", "frontend": "10.9.9.9:1/tcp"}"#, 404, "no rule or frontend"),
+        ("/v1/trace", r#"{"client": "192.0.2.7:1", "frontend": "https", "count": 0}"#, 400, "count 0"),
+    ] {
+        let (got, told) = running.ask("POST", path, body);
+        assert_eq!(got, status, "{path} {body}: {told}");
+        assert!(told["error"].as_str().unwrap().contains(reason), "{path} {body}: {told}");
+    }
+    assert_eq!(running.good("GET", "/v1/status", "")["generation"], 1);
+}
+
+#[test]
+fn the_command_line_captures_and_traces() {
+    use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
+    use pcap_file::pcapng::{Block, PcapNgReader};
+    let running = Running::new();
+    let file = running.directory.path().join("out.pcapng");
+    fs::write(&file, "old").unwrap();
+    let write = format!("-w {}", file.display());
+    let (code, out, err) = running.guideway(&format!("capture --rule nowhere {write}"));
+    assert!(code == Some(2) && err.contains("no rule or frontend nowhere") && out.is_empty(), "{code:?} {err}");
+    assert_eq!(fs::read(&file).unwrap(), b"old", "what was asked wrong overwrites nothing");
+    // The manager asks for its neighbours each second.
+    let (code, out, err) = running.guideway(&format!("capture --count 3 --duration 10s {write}"));
+    assert!(code == Some(0) && err.contains("3 frames written, 0 lost") && out.is_empty(), "{code:?} {err}");
+    let mut reader = PcapNgReader::new(fs::File::open(&file).unwrap()).unwrap();
+    let mut frames = 0;
+    while let Some(block) = reader.next_block() {
+        let Block::EnhancedPacket(packet) = block.unwrap() else { continue };
+        let options = &packet.options;
+        assert!(options.contains(&EnhancedPacketOption::Comment("originated (ARP), worker 0".into())), "{options:?}");
+        assert!(options.contains(&EnhancedPacketOption::Flags(2)), "{options:?}");
+        assert_eq!((packet.original_len as usize, packet.data.len()), (42, 42));
+        frames += 1;
+    }
+    assert_eq!((frames, reader.interfaces().len()), (3, 2));
+    let (code, out, _) = running.guideway("capture --dropped --duration 200ms -w -");
+    assert!(code == Some(0) && out.starts_with("\n\r\r\n"), "a section header and no frame");
+    let (code, _, err) = running.guideway("capture --dropped=bad-mood -w /dev/null");
+    assert!(code == Some(2) && err.contains("no such reason"), "{err}");
+    let (code, _, err) = running.guideway("capture --count 3 -w /dev/full");
+    assert!(code == Some(1) && err.contains("/dev/full"), "{err}");
+    let (code, _, err) = running.guideway("trace 192.0.2.7:1 https --timeout 200ms");
+    assert!(code == Some(1) && err.contains("no packet of 192.0.2.7:1"), "{err}");
+    let arrivals = running.arrivals.clone();
+    let knock = thread::spawn(move || {
+        for _ in 0..100 {
+            if arrivals.send(Spec { from: (CLIENT, 7), ttl: 1, ..Spec::tcp("S") }.frame()).is_err() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let (code, out, err) = running.guideway("trace 192.0.2.7:7 203.0.113.10:443/tcp --count 2");
+    knock.join().unwrap();
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    for part in ["TCP SYN, seq 1000000", "on outside by worker 0", "https, 203.0.113.10:443/tcp", "dropped: ttl-exceeded", "no hop left"] {
+        assert!(out.contains(part), "{out}\nlacks: {part}");
+    }
 }

@@ -95,3 +95,113 @@ impl Encoder {
         self.take(out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pcap_file::pcapng::{Block, PcapNgReader};
+
+    use super::*;
+    use crate::config::Endpoint;
+    use crate::drop_reason::DropReason;
+    use crate::io::PortId;
+    use crate::watch::{About, End, Filter, FlowStory, Watch};
+    use crate::wire::Protocol;
+
+    const FRONTEND: Endpoint = Endpoint {
+        address: std::net::Ipv4Addr::new(203, 0, 113, 10),
+        port: 443,
+        protocol: Protocol::Tcp,
+    };
+
+    fn names() -> Names {
+        let rules = [(FRONTEND, "wéb".to_owned())].into();
+        Names { ports: vec!["outside".into(), "inside".into()], rules }
+    }
+
+    fn about(end: End, direction: Direction) -> About {
+        let flow = FlowStory {
+            frontend: FRONTEND,
+            backend: Some("10.0.0.4:8443".parse().unwrap()),
+            is_response: false,
+            before: None,
+            after: None,
+            choice: None,
+            next_hop: None,
+        };
+        About {
+            at: Duration::new(1_700_000_000, 123_456_789),
+            port: PortId(1),
+            direction,
+            worker: 3,
+            was_handed_over: false,
+            len: 1500,
+            end,
+            flow: Some(flow),
+            rewritten: None,
+        }
+    }
+
+    /// All that is written, read back by the crate's reader, which the tests hold against tshark end to end.
+    #[test]
+    fn names_times_directions_and_ends_are_read_back() {
+        let watch = Watch::new(Filter::default(), 61, true);
+        let mut encoder = Encoder::new(61, &names()).unwrap();
+        let mut out = Vec::new();
+        encoder.take(&mut out);
+        let cases = [
+            (End::Forwarded(PortId(0), 3), Direction::Received),
+            (End::Forwarded(PortId(1), 3), Direction::Sent),
+            (End::Dropped(DropReason::TtlExceeded), Direction::Received),
+        ];
+        for (end, direction) in cases {
+            let mut record = watch.take().unwrap();
+            record.about = about(end, direction);
+            record.keep(&[7; 1500]);
+            encoder.record(&record, &names(), &mut out);
+        }
+        encoder.losses(&[0, 0], false, &mut out);
+        let before = out.len();
+        encoder.losses(&[0, 5], false, &mut out);
+        // Block type, length, interface, and the time: its upper half first.
+        let nanos = 1_700_000_000_123_456_789u64;
+        let time = [((nanos >> 32) as u32).to_le_bytes(), (nanos as u32).to_le_bytes()].concat();
+        assert_eq!(out[before + 12..before + 20], time);
+        let mut reader = PcapNgReader::new(&out[..]).unwrap();
+        let (mut comments, mut flags, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(block) = reader.next_block() {
+            match block.unwrap() {
+                Block::EnhancedPacket(packet) => {
+                    assert_eq!((packet.interface_id, packet.original_len, packet.data.len()), (1, 1500, 61));
+                    assert_eq!(packet.timestamp, Duration::new(1_700_000_000, 123_456_789));
+                    for option in &packet.options {
+                        match option {
+                            EnhancedPacketOption::Comment(text) => comments.push(text.to_string()),
+                            EnhancedPacketOption::Flags(bits) => flags.push(*bits),
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                }
+                Block::InterfaceStatistics(block) => {
+                    assert_eq!(block.interface_id, 1);
+                    lost.extend(block.options);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(
+            comments,
+            [
+                "forwarded to 10.0.0.4:8443 by rule wéb, on outside, worker 3",
+                "sent: forwarded to 10.0.0.4:8443 by rule wéb, worker 3",
+                "dropped: ttl-exceeded to 10.0.0.4:8443 by rule wéb, worker 3",
+            ]
+        );
+        assert_eq!(flags, [INBOUND, OUTBOUND, INBOUND]);
+        assert_eq!(lost, [InterfaceStatisticsOption::IsbOsDrop(5)]);
+        let name = InterfaceDescriptionOption::IfName("inside".into());
+        let resolution = InterfaceDescriptionOption::IfTsResol(9);
+        assert_eq!(reader.interfaces()[1].options, [name, resolution]);
+    }
+}
