@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use common::*;
 use guideway::control::REPLAY_KEY;
-use guideway::dataplane::{ControlFrame, FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort, WorkerTotals};
+use guideway::dataplane::{
+    ControlFrame, FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort, WorkerTotals,
+};
 use guideway::drop_reason::DropReason;
 use guideway::io::memory::{HeapFrame, MemoryQueues};
 use guideway::io::{PortId, Queues};
@@ -61,7 +63,8 @@ type Sent = Vec<(PortId, Vec<u8>)>;
 
 impl Bed {
     fn new(workers: usize) -> Self {
-        let links = [OUTSIDE_MAC, INSIDE_MAC].map(|mac| PortLink { mac: MacAddr(mac), filters: true, mtu: 1500 });
+        let links =
+            [OUTSIDE_MAC, INSIDE_MAC].map(|mac| PortLink { mac: MacAddr(mac), filters: true, mtu: 1500 });
         let neighbours = Neighbours { synthetic: true, ..Neighbours::default() };
         let conditions = Conditions { links: links.to_vec(), neighbours };
         let mut compiler = Compiler::new(REPLAY_KEY);
@@ -70,7 +73,11 @@ impl Bed {
         let mesh = Mesh::new(workers);
         let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
         let made = readers.into_iter().zip(0u8..).map(|(reader, id)| {
-            let own = |port, transmitter| WorkerPort { port, keeps_flows: false, transmitter: WorkerId(transmitter) };
+            let own = |port, transmitter| WorkerPort {
+                port,
+                keeps_flows: false,
+                transmitter: WorkerId(transmitter),
+            };
             let ports = vec![own(OUTSIDE, id), own(INSIDE, 0)];
             let queues = Bounded { queues: MemoryQueues::new(2), room: usize::MAX };
             let counters = counters[usize::from(id)].clone();
@@ -239,7 +246,10 @@ fn backend_rule_and_reason_narrow_it_down() {
     let to_five = sent.iter().filter(|(_, frame)| frame[33] == 5).count();
     assert!(to_five > 0 && to_five < 59);
     let filters = [
-        (Filter { backends: Some(vec![([10, 0, 0, 5].into(), Some(8443))]), ..Filter::default() }, 2 * to_five),
+        (
+            Filter { backends: Some(vec![([10, 0, 0, 5].into(), Some(8443))]), ..Filter::default() },
+            2 * to_five,
+        ),
         (Filter { backends: Some(vec![([10, 0, 0, 5].into(), Some(1))]), ..Filter::default() }, 0),
         (Filter { frontend: Some(model(&config()).rules[1].frontend), ..Filter::default() }, 2),
         (Filter { drops: Some(DropSet::ALL), ..Filter::default() }, 2),
@@ -286,7 +296,8 @@ fn what_a_queue_does_not_take_is_told_as_dropped() {
 fn frames_of_our_own_are_seen_leaving() {
     let mut bed = Bed::new(1);
     let watch = bed.watch(Filter::default(), 2048);
-    let request = arp(etherparse::ArpOperation::REQUEST, (INSIDE_MAC, [10, 0, 0, 1]), ([0; 6], BACKEND), [0xff; 6]);
+    let request =
+        arp(etherparse::ArpOperation::REQUEST, (INSIDE_MAC, [10, 0, 0, 1]), ([0; 6], BACKEND), [0xff; 6]);
     bed.mesh.originated().push(ControlFrame::new(INSIDE, &request).unwrap()).ok().unwrap();
     let sent = bed.burst(0, OUTSIDE, &[]);
     let all = records(&watch);

@@ -76,7 +76,8 @@ impl Args {
         say("rule", self.rule.as_ref().map(|rule| json!(rule)));
         say("client", self.client.as_ref().map(|client| json!(client)));
         say("backend", self.backend.as_ref().map(|backend| json!(backend)));
-        let reasons = |all: &Vec<String>| json!(all.iter().filter(|name| !name.is_empty()).collect::<Vec<_>>());
+        let reasons =
+            |all: &Vec<String>| json!(all.iter().filter(|name| !name.is_empty()).collect::<Vec<_>>());
         say("dropped", self.dropped.as_ref().map(reasons));
         say("count", self.count.map(|count| json!(count)));
         say("seconds", self.duration.map(|duration| json!(duration.as_secs_f64())));
@@ -123,7 +124,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     eprintln!("guideway: {} frames written, {} lost", written.frames, written.lost());
     if written.lost() > 0 {
-        eprintln!("guideway: what was lost came faster than it could be written: a narrower filter or a smaller --snaplen helps");
+        eprintln!(
+            "guideway: what was lost came faster than it could be written: a narrower filter or a smaller --snaplen helps"
+        );
     }
     Ok(())
 }

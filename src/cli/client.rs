@@ -44,7 +44,11 @@ fn refused(status: StatusCode, answer: &Value) -> Failure {
     let error = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
     let is_of_the_moment =
         [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-    if status.is_client_error() && !is_of_the_moment { Failure::Usage(error) } else { Failure::Runtime(error) }
+    if status.is_client_error() && !is_of_the_moment {
+        Failure::Usage(error)
+    } else {
+        Failure::Runtime(error)
+    }
 }
 
 impl Target {

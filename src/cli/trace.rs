@@ -54,14 +54,20 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut packets = 0;
     let end = args.target.stream("/v1/trace", &body.to_string(), |bytes| {
         rest.extend_from_slice(bytes);
-        let Some(last) = rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(ControlFlow::Continue(())) };
+        let Some(last) = rest.iter().rposition(|byte| *byte == b'\n') else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let lines: Vec<u8> = rest.drain(..=last).collect();
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let packet: TracedPacket = serde_json::from_slice(line).map_err(|error| {
                 Failure::Runtime(format!("the running guideway is of another version: {error}"))
             })?;
             packets += 1;
-            super::print(&if args.json { format!("{}\n", String::from_utf8_lossy(line)) } else { text(&packet) })?;
+            super::print(&if args.json {
+                format!("{}\n", String::from_utf8_lossy(line))
+            } else {
+                text(&packet)
+            })?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -134,7 +140,9 @@ fn text(packet: &TracedPacket) -> String {
 }
 
 fn tcp(packet: &TracedPacket) -> String {
-    let (Some(flags), Some(sequence)) = (&packet.tcp_flags, packet.tcp_sequence) else { return String::new() };
+    let (Some(flags), Some(sequence)) = (&packet.tcp_flags, packet.tcp_sequence) else {
+        return String::new();
+    };
     let acknowledgement = packet.tcp_acknowledgement.filter(|_| flags.contains("ACK"));
     let acknowledgement = acknowledgement.map(|number| format!(" ack {number}")).unwrap_or_default();
     format!(" {flags}, seq {sequence}{acknowledgement}")

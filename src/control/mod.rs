@@ -15,8 +15,8 @@ mod server;
 mod socket;
 pub mod views;
 
-pub use capture::{Chosen as TracedChoice, TracedPacket};
 pub use api::{Context, Load, Peer, ROUTES, Refusal, Request, Route, reload};
+pub use capture::{Chosen as TracedChoice, TracedPacket};
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, run};

@@ -2,10 +2,10 @@
 //! a client can make us hold: bytes, connections, time.
 
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::Poll;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};

@@ -14,7 +14,7 @@ use crate::packet::{EndpointKey, FlowKey};
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 use crate::tick::Tick;
 use crate::watch::{
-    About, Chosen, Direction, Ends, End, Entry, FlowState, FlowStory, Record, Rewritten, WATCHES_MAX, Watch,
+    About, Chosen, Direction, End, Ends, Entry, FlowState, FlowStory, Record, Rewritten, WATCHES_MAX, Watch,
 };
 use crate::wire::{ethernet, ipv4};
 
@@ -75,7 +75,16 @@ impl Recorder {
                     record.keep(frame.bytes());
                 }
                 let frame = address_of(frame);
-                self.notes.push(Note { watch, lane, frame, ends, is_wanted: false, about, received, sent: None });
+                self.notes.push(Note {
+                    watch,
+                    lane,
+                    frame,
+                    ends,
+                    is_wanted: false,
+                    about,
+                    received,
+                    sent: None,
+                });
             }
         }
     }
@@ -207,7 +216,8 @@ impl Note {
         }
         self.about.rewritten = rewritten(frame.bytes());
         if let (Some(flow), Some(rewritten)) = (&mut self.about.flow, &self.about.rewritten) {
-            flow.next_hop = world.routes.neighbour_for(*rewritten.destination.ip()).map(|(_, address)| address);
+            flow.next_hop =
+                world.routes.neighbour_for(*rewritten.destination.ip()).map(|(_, address)| address);
         }
         if watch.wants_sent() {
             let mut record = watch.take();

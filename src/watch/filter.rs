@@ -96,7 +96,8 @@ impl Ends {
     }
 
     fn has(&self, (address, port): (Ipv4Addr, Option<u16>)) -> bool {
-        let fits = |own: Ipv4Addr, own_port: Option<u16>| own == address && (port.is_none() || port == own_port);
+        let fits =
+            |own: Ipv4Addr, own_port: Option<u16>| own == address && (port.is_none() || port == own_port);
         fits(self.source, self.ports.map(|(port, ..)| port))
             || fits(self.destination, self.ports.map(|(_, port, _)| port))
     }
@@ -226,7 +227,9 @@ mod tests {
     fn drops_are_told_apart() {
         let some = DropSet::default().with(DropReason::WrongMac).with(DropReason::HandoverFull);
         let filter = Filter { drops: Some(some), ..Filter::default() };
-        assert!(filter.takes_end(Some(DropReason::WrongMac)) && filter.takes_end(Some(DropReason::HandoverFull)));
+        assert!(
+            filter.takes_end(Some(DropReason::WrongMac)) && filter.takes_end(Some(DropReason::HandoverFull))
+        );
         assert!(!filter.takes_end(Some(DropReason::NoRule)) && !filter.takes_end(None));
         assert!(DropReason::ALL.iter().all(|reason| DropSet::ALL.has(*reason)));
         assert!(Filter::default().takes_end(None));

@@ -22,7 +22,8 @@ fields() {
 capture() {
     local name=$1
     shift
-    gw capture "$@" -w "$run/$name.pcapng" 2>"$run/$name.err" &
+    # Not by `gw`: the signal is for the program, not for a shell around it.
+    "$guideway" capture "$@" -w "$run/$name.pcapng" --control-socket "$run/control.sock" 2>"$run/$name.err" &
     capture_pid=$!
     within 5 grep -q 'capturing to' "$run/$name.err" || fail "the capture $name starts" "$(cat "$run/$name.err")"
     within 5 reached || fail "the workers know of the capture $name" "$(gw show status)"
@@ -58,7 +59,7 @@ check_hostile() {
         counted=$(join "$run/drops-before" "$run/drops-after" | awk -v r="$reason" '$1 == r { print $3 - $2 }')
         equal "7 frames are dropped as $reason: tshark, counter" "7 7" "$told $counted"
     done < <(LC_ALL=C sort "$run/reasons")
-    check "16 kinds of them" test "$(wc -l <"$run/reasons")" = 16
+    equal "15 kinds of them" 15 "$(wc -l <"$run/reasons")"
     equal "and no others" "$(awk '{ s += $2 } END { print s }' "$run/drops-after")" \
         "$(($(awk '{ s += $2 } END { print s }' "$run/drops-before") + $(wc -l <"$run/hostile")))"
     capture two --dropped=no-rule,ttl-exceeded

@@ -97,7 +97,8 @@ impl Captures {
 
     fn start(&mut self, filter: Filter, snaplen: usize, wants_sent: bool) -> Result<Arc<Watch>, Refusal> {
         if self.running.len() >= WATCHES_MAX {
-            let error = format!("{WATCHES_MAX} captures and traces are running, which is the most; end one first");
+            let error =
+                format!("{WATCHES_MAX} captures and traces are running, which is the most; end one first");
             return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, error));
         }
         let watch = Arc::new(Watch::new(filter, snaplen, wants_sent));

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
-use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
 use pcap_file::pcapng::blocks::interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption};
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
@@ -109,11 +111,8 @@ mod tests {
     use crate::watch::{About, End, Filter, FlowStory, Watch};
     use crate::wire::Protocol;
 
-    const FRONTEND: Endpoint = Endpoint {
-        address: std::net::Ipv4Addr::new(203, 0, 113, 10),
-        port: 443,
-        protocol: Protocol::Tcp,
-    };
+    const FRONTEND: Endpoint =
+        Endpoint { address: std::net::Ipv4Addr::new(203, 0, 113, 10), port: 443, protocol: Protocol::Tcp };
 
     fn names() -> Names {
         let rules = [(FRONTEND, "wéb".to_owned())].into();
@@ -185,7 +184,7 @@ mod tests {
                 }
                 Block::InterfaceStatistics(block) => {
                     assert_eq!(block.interface_id, 1);
-                    lost.extend(block.options);
+                    lost.extend(block.into_owned().options);
                 }
                 _ => {}
             }
@@ -195,7 +194,7 @@ mod tests {
             [
                 "forwarded to 10.0.0.4:8443 by rule wéb, on outside, worker 3",
                 "sent: forwarded to 10.0.0.4:8443 by rule wéb, worker 3",
-                "dropped: ttl-exceeded to 10.0.0.4:8443 by rule wéb, worker 3",
+                "dropped: ttl-exceeded, on its way to 10.0.0.4:8443 for rule wéb, worker 3",
             ]
         );
         assert_eq!(flags, [INBOUND, OUTBOUND, INBOUND]);

@@ -23,8 +23,13 @@ pub(super) fn comment(about: &About, frame: &[u8], names: &Names) -> String {
         End::Originated => format!("originated ({})", kind(frame)),
     };
     if let Some(flow) = &about.flow {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{} by rule {}", whither(about, flow), rule(flow.frontend, names));
+        let (whither, rule) = (whither(about, flow), rule(flow.frontend, names));
+        // Writing to a string does not fail. What drops a frame is not the rule.
+        let _ = match about.end {
+            End::Dropped(_) if whither.is_empty() => write!(text, ", for rule {rule}"),
+            End::Dropped(_) => write!(text, ", on its way{whither} for rule {rule}"),
+            _ => write!(text, "{whither} by rule {rule}"),
+        };
     }
     if let End::Forwarded(port, _) | End::Answered(port, _) = about.end
         && about.direction == Direction::Received

@@ -198,7 +198,10 @@ impl Header {
 
     fn destination(&self) -> Option<String> {
         let ends = self.ends?;
-        Some(ends.ports.map_or(ends.destination.to_string(), |(_, port, _)| format!("{}:{port}", ends.destination)))
+        Some(
+            ends.ports
+                .map_or(ends.destination.to_string(), |(_, port, _)| format!("{}:{port}", ends.destination)),
+        )
     }
 }
 
