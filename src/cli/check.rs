@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut text = describe(&model, &world);
     if let Some(path) = &args.against {
         if path.as_os_str() == "RUNNING" && !path.exists() {
-            let message = "--against RUNNING: this version has no control socket to ask by; \
+            let message = "--against RUNNING: this version cannot ask what runs; \
                            name the file that the running instance was started with";
             return Err(Failure::Usage(message.into()));
         }
@@ -65,7 +65,10 @@ fn describe(model: &Model, world: &Snapshot) -> String {
             rule.distribution,
             humantime::format_duration(rule.idle_timeout)
         );
-        let shares = shares(world, rule);
+        if let Some(probe) = &rule.probe {
+            text += &format!("  probe: {probe}\n");
+        }
+        let shares = world.shares(rule.frontend);
         for backend in &rule.pool.backends {
             let share = shares.get(&backend.address).copied().unwrap_or(0.0) * 100.0;
             let config::Backend { address, weight, state } = backend;
@@ -73,15 +76,6 @@ fn describe(model: &Model, world: &Snapshot) -> String {
         }
     }
     text
-}
-
-/// Which share of new flows each address gets.
-fn shares(world: &Snapshot, rule: &Rule) -> BTreeMap<Ipv4Addr, f64> {
-    let Endpoint { address, port, protocol } = rule.frontend;
-    let id = world.frontend_at(EndpointKey::new(address, port, protocol));
-    let Some(frontend) = id.and_then(|id| world.frontend(id)) else { return BTreeMap::new() };
-    let shares = explain::shares(frontend).into_iter();
-    shares.filter_map(|(id, share)| Some((world.backend(id)?.address, share))).collect()
 }
 
 /// Hashes tried for each rule: moves of a thousandth of a per cent show.
@@ -138,9 +132,13 @@ fn changes(before: &Rule, after: &Rule) -> Vec<String> {
         .then(|| format!("backend port {} instead of {}", after.backend_port, before.backend_port));
     let timeout = (before.idle_timeout != after.idle_timeout)
         .then(|| format!("idle timeout {}", humantime::format_duration(after.idle_timeout)));
+    let probe = (before.probe != after.probe).then(|| match &after.probe {
+        Some(probe) => format!("probe {probe}"),
+        None => "no probe".to_owned(),
+    });
     let distribution =
         (before.distribution != after.distribution).then(|| format!("distribution {}", after.distribution));
-    gone.chain(come).chain(changed).chain(port).chain(timeout).chain(distribution).collect()
+    gone.chain(come).chain(changed).chain(port).chain(timeout).chain(distribution).chain(probe).collect()
 }
 
 /// Shares of new flows.
@@ -152,7 +150,7 @@ struct Moved {
 }
 
 fn moved(old: (&Rule, &Snapshot), new: (&Rule, &Snapshot), same_key: bool) -> Moved {
-    let (old_shares, new_shares) = (shares(old.1, old.0), shares(new.1, new.0));
+    let (old_shares, new_shares) = (old.1.shares(old.0.frontend), new.1.shares(new.0.frontend));
     let new_share = |address: &Ipv4Addr| new_shares.get(address).copied().unwrap_or(0.0);
     // A perfect hash moves what a backend loses, and what had no backend and now has.
     let lost: f64 = old_shares.iter().map(|(a, share)| (share - new_share(a)).max(0.0)).sum();

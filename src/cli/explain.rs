@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Failure;
 use crate::config::{ConfigFlags, Distribution, Endpoint, Model, Rule};
 use crate::packet::{FlowKey, flaw_of_source};
-use crate::snapshot::{BackendId, Compiler, Conditions, Frontend, Neighbours, Snapshot};
+use crate::snapshot::{BackendId, Compiler, Conditions, Neighbours, Snapshot};
 
 /// Says where a new flow goes. An established one stays where it is, whatever this says.
 #[derive(clap::Args)]
@@ -91,22 +91,9 @@ fn explain(world: &Snapshot, rule: &Rule, client: SocketAddrV4) -> Option<Explai
         slot: choice.slot,
         table_len: frontend.selector.table().len(),
         backend: address(choice.backend)?,
-        shares: shares(frontend).into_iter().filter_map(|(id, share)| Some((address(id)?, share))).collect(),
+        shares: frontend.shares().into_iter().filter_map(|(id, share)| Some((address(id)?, share))).collect(),
         otherwise,
     })
-}
-
-/// The part of the table that each backend holds.
-pub(super) fn shares(frontend: &Frontend) -> Vec<(BackendId, f64)> {
-    let table = frontend.selector.table();
-    let mut slots = vec![0usize; frontend.selector.backends().len()];
-    for position in table {
-        if let Some(count) = slots.get_mut(usize::from(*position)) {
-            *count += 1;
-        }
-    }
-    let share = |count| count as f64 / table.len().max(1) as f64;
-    frontend.selector.backends().iter().copied().zip(slots.into_iter().map(share)).collect()
 }
 
 /// Where the flow would go without `gone`.

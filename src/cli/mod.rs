@@ -1,9 +1,12 @@
 //! The command line: one file a subcommand.
 
+mod backend;
 mod check;
+mod client;
 mod explain;
 mod replay;
 mod run;
+mod show;
 
 use std::process::ExitCode;
 
@@ -37,6 +40,12 @@ enum Command {
     Replay(replay::Args),
     /// Say which backend a client's new flow goes to, and why.
     Explain(explain::Args),
+    /// Show what the running guideway does: status, rules, backends, counters, neighbours, ports.
+    Show(show::Args),
+    /// Take a backend of the running guideway up or down, drain it, or change its weight.
+    Backend(backend::Args),
+    /// Have the running guideway read its configuration anew.
+    Reload(backend::ReloadArgs),
 }
 
 /// Why a command ends without having done its work.
@@ -63,6 +72,9 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Backend(args) => backend::run(&args),
+        Command::Reload(args) => backend::reload(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,7 @@ mod file;
 mod flags;
 mod model;
 mod overlay;
+mod probe;
 mod problem;
 mod raw;
 mod section;
@@ -29,12 +30,13 @@ pub use error::{FINDINGS_MAX, Finding, Findings, Place};
 pub use file::FILE_BYTES_MAX;
 pub use flags::ConfigFlags;
 pub use model::*;
+pub use probe::*;
 pub use problem::{
     AddressFlaw, FileProblem, FlagProblem, NameProblem, NetworkProblem, NoEffect, PoolProblem, Problem,
     RuleProblem, ValueProblem,
 };
 pub use text::{BadText, CPU_MAX, RANGE_LEN_MAX, SOCKET_PATH_BYTES_MAX};
-pub use validate::{BACKENDS_PER_POOL_MAX, RULE_BACKENDS_MAX, RULES_MAX, require_devices};
+pub use validate::{BACKENDS_PER_POOL_MAX, RULE_BACKENDS_MAX, RULES_MAX, SOCKET_DEFAULT, require_devices};
 
 use error::Report;
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::probe::Probe;
 use crate::wire::{MacAddr, Protocol};
 
 /// A whole configuration, ready to be compiled into a snapshot.
@@ -220,6 +221,8 @@ pub struct Rule {
     pub distribution: Distribution,
     /// An established flow without packets for so long is forgotten. 1 s to 24 h.
     pub idle_timeout: Duration,
+    /// What tells whether its `auto` backends are up; without it they are.
+    pub probe: Option<Arc<Probe>>,
     /// What happens to new flows while no backend is available.
     pub no_healthy_backends: NoHealthyBackends,
 }

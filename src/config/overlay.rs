@@ -1,13 +1,13 @@
 //! Flags laid over what the file says. A flag's value is read by the same parsers as the file's.
 
+mod probe;
+
 use std::collections::{BTreeMap, HashSet};
 
 use super::error::{Place, Report};
 use super::flags::ConfigFlags;
 use super::problem::{FlagProblem, NameProblem, ValueProblem};
-use super::raw::{
-    At, Field, RawBackend, RawConfig, RawNeighbour, RawPool, RawPort, RawProbe, RawRule, RuleProbe,
-};
+use super::raw::{At, Field, RawBackend, RawConfig, RawNeighbour, RawPool, RawPort, RawRule};
 use super::section::{Keys, bad_value, nearest};
 use super::subject_of;
 use super::text::{self, BadText, Versioned};
@@ -374,56 +374,6 @@ impl Overlay<'_> {
             && let Some(rule) = find(&mut self.raw.rules, name, |rule| &rule.name)
         {
             put(slot(rule), field, subject, flag, self.report);
-        }
-    }
-
-    /// `NAME=KIND:PORT[/PATH][,interval=..]`.
-    fn probe(&mut self, text: &str) {
-        let Some((name, value)) = self.split(text, &PROBE) else { return };
-        let mut parts = value.split(',');
-        let Some((kind, target)) = parts.next().and_then(|target| target.split_once(':')) else {
-            return self.malformed(text, &PROBE);
-        };
-        let (port, path) = target.find('/').map_or((target, ""), |slash| target.split_at(slash));
-        let subject = format!("probe of {}", subject_of("rule", name));
-        let mut probe = RawProbe::new(PROBE.place());
-        probe.kind = parsed(&subject, kind, "kind", &PROBE, text::probe_kind, self.report);
-        probe.port = parsed(&subject, port, "port", &PROBE, text::integer, self.report);
-        if !path.is_empty() {
-            probe.path = parsed(&subject, path, "path", &PROBE, text::url_path, self.report);
-        }
-        for option in parts {
-            self.probe_option(&subject, option, &mut probe);
-        }
-        let own = Field::at(RuleProbe::Own(Box::new(probe)), PROBE.place());
-        if self.has_rule(name, &PROBE)
-            && let Some(rule) = find(&mut self.raw.rules, name, |rule| &rule.name)
-        {
-            put(&mut rule.probe, own, subject, &PROBE, self.report);
-        }
-    }
-
-    fn probe_option(&mut self, subject: &str, option: &str, probe: &mut RawProbe) {
-        const OPTIONS: Keys = &["interval", "timeout", "rise", "fall", "via"];
-        let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        let Some(key) = OPTIONS.iter().copied().find(|known| *known == key && !value.is_empty()) else {
-            return self.unknown_option(subject, option, OPTIONS, &PROBE);
-        };
-        let twice = format!("{key} of {subject}");
-        match key {
-            "interval" | "timeout" => {
-                let field = parsed(subject, value, key, &PROBE, text::duration, self.report);
-                let slot = if key == "interval" { &mut probe.interval } else { &mut probe.timeout };
-                put(slot, field, twice, &PROBE, self.report);
-            }
-            "rise" | "fall" => {
-                let field = parsed(subject, value, key, &PROBE, text::integer, self.report);
-                let slot = if key == "rise" { &mut probe.rise } else { &mut probe.fall };
-                put(slot, field, twice, &PROBE, self.report);
-            }
-            _ => {
-                parsed(subject, value, key, &PROBE, text::probe_via, self.report);
-            }
         }
     }
 }

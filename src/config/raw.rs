@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::error::Place;
 use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
-use super::text::{AddressRange, ProbeKind, Versioned};
+use super::probe::{ProbeKind, Statuses};
+use super::text::{AddressRange, Versioned, Via};
 use crate::wire::MacAddr;
 
 /// A value and where it was said.
@@ -159,6 +160,11 @@ pub(crate) struct RawProbe {
     pub(crate) kind: Field<ProbeKind>,
     pub(crate) port: Field<i128>,
     pub(crate) path: Field<String>,
+    pub(crate) host: Field<String>,
+    pub(crate) status: Field<Statuses>,
+    pub(crate) body: Field<String>,
+    pub(crate) verify: Field<bool>,
+    pub(crate) via: Field<Via>,
     pub(crate) interval: Field<Duration>,
     pub(crate) timeout: Field<Duration>,
     pub(crate) rise: Field<i128>,
@@ -173,6 +179,11 @@ impl RawProbe {
             kind: Field::Absent,
             port: Field::Absent,
             path: Field::Absent,
+            host: Field::Absent,
+            status: Field::Absent,
+            body: Field::Absent,
+            verify: Field::Absent,
+            via: Field::Absent,
             interval: Field::Absent,
             timeout: Field::Absent,
             rise: Field::Absent,

@@ -22,8 +22,10 @@ pub(crate) const PORT_KEYS: Keys = &["name", "device", "addresses", "gateway", "
 pub(crate) const NEIGHBOUR_KEYS: Keys = &["address", "mac"];
 pub(crate) const POOL_KEYS: Keys = &["name", "backends", "addresses", "instances"];
 pub(crate) const BACKEND_KEYS: Keys = &["address", "weight", "state"];
-pub(crate) const PROBE_KEYS: Keys =
-    &["name", "kind", "port", "path", "interval", "timeout", "rise", "fall", "via"];
+pub(crate) const PROBE_KEYS: Keys = &[
+    "name", "kind", "port", "path", "host", "status", "body", "verify", "interval", "timeout", "rise",
+    "fall", "via",
+];
 pub(crate) const RULE_KEYS: Keys = &[
     "name",
     "frontend",
@@ -196,13 +198,17 @@ fn backends(source: &Source<'_>, items: &DeArray<'_>, report: &mut Report) -> Ve
 }
 
 fn probe(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawProbe {
-    section.parsed("via", text::probe_via, report);
     RawProbe {
         place: section.place,
         name: section.parsed("name", text::any, report),
         kind: section.parsed("kind", text::probe_kind, report),
         port: section.integer("port", report),
         path: section.parsed("path", text::url_path, report),
+        host: section.parsed("host", text::host, report),
+        status: section.parsed("status", text::statuses, report),
+        body: section.parsed("body", text::line, report),
+        verify: section.boolean("verify", report),
+        via: section.parsed("via", text::probe_via, report),
         interval: section.parsed("interval", text::duration, report),
         timeout: section.parsed("timeout", text::duration, report),
         rise: section.integer("rise", report),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
+use super::probe::{ProbeKind, Statuses};
 use crate::wire::{MacAddr, Protocol};
 
 /// What is wrong with a text. Displays as the end of a sentence that quotes the text.
@@ -60,6 +61,10 @@ pub enum BadText {
     RangeTooLong,
     /// No path of a URL.
     UrlPath,
+    /// No host of a URL.
+    Host,
+    /// No statuses of HTTP.
+    Statuses,
     /// Nothing, or control characters.
     Blank,
     /// Longer than the kernel's name of a Unix socket.
@@ -97,6 +102,8 @@ impl fmt::Display for BadText {
             Self::RangeBackwards => "which ends before it begins; swap the two addresses",
             Self::RangeTooLong => "which is too long; stay within one /16, or below 4097 addresses",
             Self::UrlPath => "which is not a path; begin it with / and leave out spaces",
+            Self::Host => "which is not a host; write a name or an address, with a port or without",
+            Self::Statuses => "which is not a list of statuses; write it as 200 or 200,204 or 200-299",
             Self::Blank => "which is empty or has control characters",
             Self::SocketPath => "which is empty, has control characters, or is longer than 107 bytes",
             Self::SocketAddress => "which is not an address with a port; write it as 127.0.0.1:9464",
@@ -277,6 +284,8 @@ pub(crate) fn address_range(text: &str) -> Result<AddressRange, BadText> {
 /// The path of an HTTP request: printable ASCII, as RFC 9112 section 3.2.1 wants it.
 pub(crate) fn url_path(text: &str) -> Result<String, BadText> {
     let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    // As the library sees it that asks.
+    let is_path = is_path && text.parse::<hyper::http::uri::PathAndQuery>().is_ok();
     if is_path { Ok(text.to_owned()) } else { Err(BadText::UrlPath) }
 }
 
@@ -358,27 +367,55 @@ pub(crate) fn forward(text: &str) -> Result<Forward, BadText> {
     nat.or_else(later).ok_or(BadText::Choice("nat"))
 }
 
-/// What a probe asks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ProbeKind {
-    /// Whether a connection opens.
-    Tcp,
-    /// Whether a GET is answered, in clear text or by TLS.
-    Http,
-}
-
 /// `tcp`, `http`, `https`.
 pub(crate) fn probe_kind(text: &str) -> Result<ProbeKind, BadText> {
     match text {
         "tcp" => Ok(ProbeKind::Tcp),
-        "http" | "https" => Ok(ProbeKind::Http),
+        "http" => Ok(ProbeKind::Http),
+        "https" => Ok(ProbeKind::Https),
         _ => Err(BadText::Choice("tcp, http or https")),
     }
 }
 
-/// `host`, `port`: by which network a probe goes.
-pub(crate) fn probe_via(text: &str) -> Result<(), BadText> {
-    if matches!(text, "host" | "port") { Ok(()) } else { Err(BadText::Choice("host or port")) }
+/// By which network a probe goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Via {
+    /// The machine's own.
+    Host,
+    /// One of guideway's ports, in a later version.
+    Port,
+}
+
+/// `host`, `port`.
+pub(crate) fn probe_via(text: &str) -> Result<Via, BadText> {
+    match text {
+        "host" => Ok(Via::Host),
+        "port" => Ok(Via::Port),
+        _ => Err(BadText::Choice("host or port")),
+    }
+}
+
+/// What a `Host` header says: a name or an address, with a port or without.
+pub(crate) fn host(text: &str) -> Result<String, BadText> {
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    let is_sound = !text.is_empty() && text.len() <= 255 && text.bytes().all(is_host);
+    if is_sound { Ok(text.to_owned()) } else { Err(BadText::Host) }
+}
+
+/// `true`, `false`, as the file has them.
+pub(crate) fn yes_or_no(text: &str) -> Result<bool, BadText> {
+    text.parse().map_err(|_| BadText::Choice("true or false"))
+}
+
+/// Statuses of HTTP: numbers and ranges, as in `200,204` or `200-299`.
+pub(crate) fn statuses(text: &str) -> Result<Statuses, BadText> {
+    let status = |text: &str| digits::<u16>(text.trim()).filter(|status| (100..=599).contains(status));
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let range = (status(first)?, status(last)?);
+        (range.0 <= range.1).then_some(range)
+    };
+    text.split(',').map(range).collect::<Option<Vec<_>>>().map(Statuses).ok_or(BadText::Statuses)
 }
 
 /// Digits only: `parse` alone would take a plus sign.
@@ -463,6 +500,32 @@ mod tests {
         assert_eq!(address_range("10.0.255.0-10.1.15.0"), Err(BadText::RangeTooLong));
         assert_eq!(address_range("10.0.1.4-10.0.1.3"), Err(BadText::RangeBackwards));
         assert_eq!(address_range("10.0.1.4"), Err(BadText::AddressRange));
+    }
+
+    #[test]
+    fn statuses_are_numbers_and_ranges() {
+        assert_eq!(statuses("200"), Ok(Statuses::default()));
+        assert_eq!(statuses("200-299, 404"), Ok(Statuses(vec![(200, 299), (404, 404)])));
+        assert_eq!(statuses("204,301-303").unwrap().to_string(), "204,301-303");
+        for text in ["", "200,", "99", "600", "299-200", "200-", "+200", "200 299", "ok"] {
+            assert_eq!(statuses(text), Err(BadText::Statuses), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_and_hosts_can_be_asked_for() {
+        for text in ["/", "/healthz?deep=1", "/a%20b"] {
+            assert_eq!(url_path(text).as_deref(), Ok(text));
+        }
+        for text in ["", "healthz", "/a b", "/\u{e4}", "/a<b"] {
+            assert_eq!(url_path(text), Err(BadText::UrlPath), "{text}");
+        }
+        for text in ["www.example.org", "10.0.0.4:8080", "[2001:db8::1]"] {
+            assert_eq!(host(text).as_deref(), Ok(text));
+        }
+        for text in ["", "a b", "a/b", "a\r\nX: y"] {
+            assert_eq!(host(text), Err(BadText::Host), "{text:?}");
+        }
     }
 
     #[test]

@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::api::{Context, Load, Request, reload};
 use super::manager::Manager;
+use super::probe::Probes;
 use super::report::{counters_text, rule_names};
-use crate::config::{Findings, HashKey, Idle, Model};
+use super::socket::{Socket, SocketError};
+use super::{server, views};
+use crate::config::{HashKey, Idle, Model, SOCKET_DEFAULT};
 use crate::dataplane::{FlowTable, IdlePolicy, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
 use crate::dpdk::{eal, mempool, port, queue};
 use crate::io::Queues;
@@ -43,6 +47,8 @@ pub enum LaunchError {
     TooMany(TooMany),
     /// The CPUs asked for are not there.
     Cpus(String),
+    /// The control socket.
+    Control(SocketError),
     /// A thread or a signal handler could not be made.
     System(std::io::Error),
 }
@@ -56,6 +62,7 @@ impl fmt::Display for LaunchError {
             }
             Self::TooMany(error) => write!(f, "{error}"),
             Self::Cpus(what) => write!(f, "{what}"),
+            Self::Control(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "cannot start a thread or watch for signals: {error}"),
         }
     }
@@ -68,9 +75,6 @@ struct Cpus {
     idle: IdlePolicy,
 }
 
-/// Reads the configuration anew, and tells what is wrong with it.
-pub type Load<'a> = &'a dyn Fn() -> Result<Model, Findings>;
-
 /// Runs until SIGTERM or SIGINT. Prints the counters at the end, and every `stats` if that is given. `load`
 /// is called for a reload.
 ///
@@ -82,16 +86,18 @@ pub fn run(model: Model, load: Load<'_>, key: HashKey, stats: Option<Duration>) 
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LaunchError::System)?;
     let mut signals = runtime.block_on(async { Signals::watch() }).map_err(LaunchError::System)?;
     let cpus = choose_cpus(&model)?;
+    let mut control = runtime.block_on(async { Control::open(&model) })?;
     let pool_frames = pool_frames(&model, cpus.workers.len());
     let eal = start_eal(&model, &cpus, pool_frames)?;
     let pool = mempool::Mempool::new(&eal, "frames", pool_frames, POOL_CACHE).map_err(LaunchError::Dpdk)?;
     let ports = open_ports(&model, &eal, &pool, cpus.workers.len())?;
+    let mut probes = Probes::new().map_err(LaunchError::System)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (mut manager, workers) = make_workers(model, key, &ports, &pool, cpus.workers.len())?;
     let threads = start_workers(workers, &cpus, &eal, &stop);
     let served = threads.1.map(|()| {
         pin(cpus.management);
-        runtime.block_on(serve(&mut manager, &ports, &mut signals, load, stats));
+        runtime.block_on(serve(&mut manager, &mut probes, &ports, &mut signals, &mut control, load, stats));
     });
     stop.store(true, Ordering::Relaxed);
     for thread in threads.0 {
@@ -308,8 +314,10 @@ fn pin(cpu: usize) {
 /// The management thread's loop.
 async fn serve(
     manager: &mut Manager,
+    probes: &mut Probes,
     ports: &[port::Port],
     signals: &mut Signals,
+    control: &mut Control,
     load: Load<'_>,
     stats: Option<Duration>,
 ) {
@@ -320,13 +328,24 @@ async fn serve(
         manager.model().rules.len(),
         manager.generation()
     );
+    let workers = manager.workers().len();
     let mut next_stats = stats.map(|every| start + every);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => manager.advance(start.elapsed()),
-            _ = signals.hang_up.recv() => reload(manager, load, start.elapsed()),
+            _ = tick.tick() => {
+                manager.advance(start.elapsed());
+                probes.advance(manager);
+            }
+            Some(request) = control.requests.recv() => {
+                let ports = || ports.iter().map(|port| link_view(port, workers)).collect();
+                request.answer(manager, &Context { load, ports: &ports, now: start.elapsed() });
+            }
+            _ = signals.hang_up.recv() => {
+                // It tells the log how it went.
+                let _ = reload(manager, load, start.elapsed(), "SIGHUP");
+            }
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }
@@ -338,6 +357,50 @@ async fn serve(
         }
     }
     log::info!("stopping");
+}
+
+/// What the control socket asks for.
+struct Control {
+    requests: tokio::sync::mpsc::Receiver<Request>,
+    /// Removed at the end.
+    _socket: Option<Socket>,
+}
+
+impl Control {
+    /// The default socket is done without where it cannot be made, so that a trial needs no rights to /run.
+    fn open(model: &Model) -> Result<Self, LaunchError> {
+        let path = &model.control.socket;
+        let socket = match Socket::bind(path) {
+            Ok(socket) => socket,
+            Err(error @ SocketError::System(..)) if path.as_os_str() == SOCKET_DEFAULT => {
+                log::warn!("{error}; running without");
+                return Ok(Self { requests: tokio::sync::mpsc::channel(1).1, _socket: None });
+            }
+            Err(error) => return Err(LaunchError::Control(error)),
+        };
+        let requests = server::start(&socket).map_err(LaunchError::System)?;
+        log::info!("control socket: {}", path.display());
+        Ok(Self { requests, _socket: Some(socket) })
+    }
+}
+
+fn link_view(port: &port::Port, workers: usize) -> views::Link {
+    let (link, stats) = (port.link(), port.stats());
+    views::Link {
+        driver: port.driver().to_owned(),
+        mac: MacAddr(port.mac()).to_string(),
+        is_up: link.up,
+        speed_mbps: link.speed_mbps,
+        receive_queues: port.rx_queues(),
+        transmit_queues: port.tx_queues(),
+        flows_spread_by: if keeps_flows(port, workers) { "device".into() } else { "software".into() },
+        received: stats.ipackets,
+        transmitted: stats.opackets,
+        missed: stats.imissed,
+        receive_errors: stats.ierrors,
+        transmit_errors: stats.oerrors,
+        out_of_memory: stats.rx_nombuf,
+    }
 }
 
 struct Signals {
@@ -354,20 +417,6 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
-    }
-}
-
-fn reload(manager: &mut Manager, load: Load<'_>, now: Duration) {
-    let changed = load().map_err(|findings| findings.to_string());
-    match changed.and_then(|model| manager.change(model, now).map_err(|error| error.to_string())) {
-        Ok(generation) => {
-            let rules = manager.model().rules.len();
-            log::info!("reloaded: {rules} rules, generation {generation}");
-        }
-        Err(errors) => {
-            errors.lines().for_each(|line| log::error!("{line}"));
-            log::error!("not reloaded; generation {} goes on", manager.generation());
-        }
     }
 }
 

@@ -14,7 +14,8 @@ use crate::config::{HashKey, Model};
 use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Totals, WorkerCounters, WorkerTotals};
 use crate::io::PortId;
 use crate::snapshot::{
-    BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, Reader, TooMany,
+    BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, Reader, Snapshot,
+    TooMany,
 };
 use crate::wire::MacAddr;
 use crate::wire::arp;
@@ -32,6 +33,8 @@ pub struct Manager {
     /// As the file has it.
     model: Model,
     runtime: Runtime,
+    /// How often the file has been changed.
+    changes: u64,
     conditions: Conditions,
     compiler: Compiler,
     publisher: Publisher,
@@ -84,6 +87,7 @@ impl Manager {
         let mut manager = Self {
             model,
             runtime: Runtime::default(),
+            changes: 0,
             conditions,
             compiler,
             publisher,
@@ -145,6 +149,7 @@ impl Manager {
         let before = self.addresses();
         self.publisher.publish(next);
         self.model = model;
+        self.changes += 1;
         self.announce(&before, now);
         self.require_neighbours(now);
         Ok(generation)
@@ -275,6 +280,11 @@ impl Manager {
         self.publisher.latest().generation
     }
 
+    /// How often that configuration has been changed since the start.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The configuration in force.
     pub fn model(&self) -> &Model {
         &self.model
@@ -283,6 +293,27 @@ impl Manager {
     /// Backends and gateways whose Ethernet address is not known yet.
     pub fn neighbours_missing(&self) -> usize {
         self.neighbours.missing()
+    }
+
+    /// Every neighbour that was asked for or has shown itself: whom, where it is if that is known, and whether the
+    /// configuration needs it.
+    pub fn neighbours(&self) -> Vec<((PortId, Ipv4Addr), Option<MacAddr>, bool)> {
+        self.neighbours.all()
+    }
+
+    /// What was published last.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.publisher.latest()
+    }
+
+    /// The generation that all workers have reached, and how many snapshots are not freed yet.
+    pub fn progress(&self) -> (u64, usize) {
+        (self.publisher.reached().min(self.generation()), self.publisher.held())
+    }
+
+    /// Each worker's counters.
+    pub fn workers(&self) -> Vec<WorkerTotals> {
+        self.counters.iter().map(|worker| worker.totals()).collect()
     }
 
     /// The sum of all workers' counters.

@@ -1,17 +1,26 @@
 //! The management thread: everything that is not done for each packet. Neighbours, reloads, signals,
 //! statistics; and the start and the stop of it all.
 
+mod api;
 mod hash_key;
 #[cfg(feature = "dpdk")]
 mod launch;
 mod manager;
 mod neighbours;
+mod probe;
 mod report;
 mod runtime;
+mod server;
+mod socket;
+pub mod views;
 
+pub use api::{Context, Load, Peer, ROUTES, Refusal, Request, Route, reload};
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]
-pub use launch::{LaunchError, Load, run};
+pub use launch::{LaunchError, run};
 pub use manager::{Manager, ReloadError};
+pub use probe::{ProbeReport, Probes, Verdict};
 pub use report::{counters_text, rule_names};
 pub use runtime::{Override, Runtime};
+pub use server::start as start_server;
+pub use socket::{Socket, SocketError};

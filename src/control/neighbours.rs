@@ -144,6 +144,14 @@ impl NeighbourTable {
         self.entries.iter().filter_map(|(neighbour, entry)| Some((*neighbour, entry.mac?))).collect()
     }
 
+    /// All entries in their order: whom, where it is if that is known, and whether the configuration needs it.
+    pub(super) fn all(&self) -> Vec<(Neighbour, Option<MacAddr>, bool)> {
+        let mut all: Vec<_> =
+            self.entries.iter().map(|(neighbour, e)| (*neighbour, e.mac, e.is_required)).collect();
+        all.sort_unstable_by_key(|(neighbour, ..)| *neighbour);
+        all
+    }
+
     /// The required ones that are not known.
     pub(super) fn missing(&self) -> usize {
         self.entries.values().filter(|entry| entry.is_required && entry.mac.is_none()).count()

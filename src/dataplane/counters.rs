@@ -67,6 +67,8 @@ pub(super) struct OtherCounters {
     pub(super) bursts: Counter,
     /// Times all receive queues were asked.
     pub(super) polls: Counter,
+    /// Those of them that found frames.
+    pub(super) busy_polls: Counter,
 }
 
 /// What happened in the flow table.
@@ -190,6 +192,7 @@ impl WorkerCounters {
             untracked: self.flow.untracked.get(),
             bursts: self.other.bursts.get(),
             polls: self.other.polls.get(),
+            busy_polls: self.other.busy_polls.get(),
         }
     }
 }
@@ -212,6 +215,7 @@ pub struct WorkerTotals {
     pub untracked: u64,
     pub bursts: u64,
     pub polls: u64,
+    pub busy_polls: u64,
 }
 
 /// What one backend of one rule got and gave.
@@ -246,6 +250,7 @@ impl WorkerTotals {
         self.untracked += other.untracked;
         self.bursts += other.bursts;
         self.polls += other.polls;
+        self.busy_polls += other.busy_polls;
         if self.drops.is_empty() {
             self.drops = DropReason::ALL.iter().map(|reason| (*reason, 0)).collect();
         }

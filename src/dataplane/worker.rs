@@ -127,6 +127,7 @@ impl<Q: Queues> Worker<Q> {
         }
         self.out.flush(&mut self.queues);
         self.out.counters.other.polls.add(1);
+        self.out.counters.other.busy_polls.add(u64::from(frames > 0));
         self.sweep(now, tick, frames > 0);
         frames
     }

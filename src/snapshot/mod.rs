@@ -22,6 +22,7 @@ pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
 pub use word_map::WordMap;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::config::Endpoint;
@@ -107,6 +108,19 @@ impl Frontend {
     pub fn flow_hash(&self, hasher: &SipHash, key: FlowKey) -> u64 {
         hasher.word(key.client() ^ self.flow_seed)
     }
+
+    /// The part of the Maglev table, and so of new flows, that each backend in it holds: 0 to 1.
+    pub fn shares(&self) -> Vec<(BackendId, f64)> {
+        let table = self.selector.table();
+        let mut slots = vec![0usize; self.selector.backends().len()];
+        for position in table {
+            if let Some(count) = slots.get_mut(usize::from(*position)) {
+                *count += 1;
+            }
+        }
+        let share = |count| count as f64 / table.len().max(1) as f64;
+        self.selector.backends().iter().copied().zip(slots.into_iter().map(share)).collect()
+    }
 }
 
 /// Of what kind an address of ours is, if it is one.
@@ -123,6 +137,14 @@ impl Snapshot {
     #[inline]
     pub fn frontend_at(&self, key: EndpointKey) -> Option<FrontendId> {
         self.by_frontend.get(key.0).map(|word| FrontendId(FrontendWord(word).frontend()))
+    }
+
+    /// Which share of new flows to `frontend` each address gets; those that get none are left out.
+    pub fn shares(&self, frontend: Endpoint) -> BTreeMap<Ipv4Addr, f64> {
+        let key = EndpointKey::new(frontend.address, frontend.port, frontend.protocol);
+        let frontend = self.frontend_at(key).and_then(|id| self.frontend(id));
+        let shares = frontend.map(Frontend::shares).unwrap_or_default().into_iter();
+        shares.filter_map(|(id, share)| Some((self.backend(id)?.address, share))).collect()
     }
 
     /// The backend whose responses come from `key`.

@@ -192,11 +192,6 @@ pub enum NoEffect {
         /// As written.
         text: String,
     },
-    /// A probe, or its use.
-    Probe {
-        /// Whose.
-        subject: String,
-    },
     /// `metrics`.
     Metrics,
 }
@@ -206,9 +201,6 @@ impl fmt::Display for NoEffect {
         match self {
             Self::Ipv6 { subject, text } => {
                 write!(f, "{subject} has {text}, which has no effect: this version forwards IPv4 only")
-            }
-            Self::Probe { subject } => {
-                write!(f, "{subject}: probes are not run by this version: every backend counts as up")
             }
             Self::Metrics => write!(f, "metrics has no effect: this version does not serve metrics"),
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Quoted;
+use crate::config::probe::ProbeKind;
 use crate::config::text::BadText;
 
 /// The file cannot be read, or is not TOML.
@@ -137,10 +138,16 @@ pub enum ValueProblem {
         /// Its interval.
         interval: Duration,
     },
-    /// A TCP probe asks for no path.
-    PathOfTcpProbe {
+    /// A TCP probe asks for no path; only https has certificates.
+    KeyOfOtherProbe {
         /// Which probe.
         subject: String,
+        /// Its kind.
+        kind: ProbeKind,
+        /// What it has.
+        key: &'static str,
+        /// The kind that has that.
+        other: ProbeKind,
     },
 }
 
@@ -184,8 +191,11 @@ impl fmt::Display for ValueProblem {
                 humantime::format_duration(*timeout),
                 humantime::format_duration(*interval)
             ),
-            Self::PathOfTcpProbe { subject } => {
-                write!(f, "{subject} is of kind tcp and has a path; delete the path, or use kind http")
+            Self::KeyOfOtherProbe { subject, kind, key, other } => {
+                write!(
+                    f,
+                    "{subject} is of kind {kind} and has a {key}; delete the {key}, or use kind {other}"
+                )
             }
         }
     }

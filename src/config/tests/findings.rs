@@ -163,12 +163,30 @@ const ADDED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "[[probe]]\nname = \"p\"\nkind = \"tcp\"\npath = \"/x\"\ninterval = \"1s\"\nrise = 0\nvia = \"moon\"",
+        "[[probe]]\nname = \"p\"\nkind = \"tcp\"\npath = \"/x\"\ninterval = \"1s\"\ntimeout = \"2s\"\nrise = 0\nvia = \"moon\"",
         &[
             "g.toml:12: probe p is of kind tcp and has a path; delete the path, or use kind http",
-            "g.toml:13: probe p has timeout 2s, which is longer than its interval 1s; shorten it, or ask less often",
-            "g.toml:14: probe p has rise 0; allowed are 1 to 100",
-            "g.toml:15: probe p has via \"moon\", which is unknown; choose host or port",
+            "g.toml:14: probe p has timeout 2s, which is longer than its interval 1s; shorten it, or ask less often",
+            "g.toml:15: probe p has rise 0; allowed are 1 to 100",
+            "g.toml:16: probe p has via \"moon\", which is unknown; choose host or port",
+        ],
+    ),
+    (
+        "[[probe]]\nname = \"p\"\nkind = \"tcp\"\nstatus = \"200\"\nbody = \"x\"\nverify = true\nhost = \"a b\"",
+        &[
+            "g.toml:12: probe p is of kind tcp and has a status; delete the status, or use kind http",
+            "g.toml:13: probe p is of kind tcp and has a body; delete the body, or use kind http",
+            "g.toml:14: probe p is of kind tcp and has a verify; delete the verify, or use kind https",
+            "g.toml:15: probe p has host \"a b\", which is not a host; write a name or an address, with a port or without",
+        ],
+    ),
+    (
+        "[[probe]]\nname = \"p\"\nkind = \"http\"\nverify = true\nstatus = \"200-\"\nvia = \"port\"",
+        &[
+            "g.toml:12: probe p is of kind http and has a verify; delete the verify, or use kind https",
+            "g.toml:13: probe p has status \"200-\", which is not a list of statuses; write it as 200 or 200,204 or 200-299",
+            "g.toml:14: probe p has via = \"port\", which this version does not support; use \"host\", and give this \
+             machine a route of its own to the backends",
         ],
     ),
     (
@@ -259,9 +277,6 @@ fn oddities_are_warnings() {
          [control]\nmetrics = \"[::1]:9464\"\n[dataplane]\nworkers = \"0,2-5\"\nmanagement_cpu = 4\n"
     );
     let expected = [
-        "g.toml:9: rule web: probes are not run by this version: every backend counts as up",
-        "g.toml:11: probe p: probes are not run by this version: every backend counts as up",
-        "g.toml:14: probe q: probes are not run by this version: every backend counts as up",
         "g.toml:14: nothing uses probe q; name it in a rule, or delete it",
         "g.toml:17: nothing uses pool spare; name it in a rule, or delete it",
         "g.toml:25: rule off has no backend to choose: all of pool off are down, drained or of weight 0, or it is empty",

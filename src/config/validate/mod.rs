@@ -31,7 +31,8 @@ const FLOWS_PER_WORKER_DEFAULT: usize = 1 << 20;
 /// Bounds of `frames`: 10 MiB to 40 GiB of packet memory. Fewer would not fill the queues of one port.
 const FRAMES: (i128, i128) = ((1 << 12) - 1, (1 << 24) - 1);
 
-const SOCKET_DEFAULT: &str = "/run/guideway/control.sock";
+/// Where the control API listens unless told otherwise.
+pub const SOCKET_DEFAULT: &str = "/run/guideway/control.sock";
 const STATE_DIRECTORY_DEFAULT: &str = "/var/lib/guideway";
 
 /// The model of `raw`. To be used only where `report` has no errors in the end.

@@ -10,7 +10,8 @@ use super::probes::{self, Probes};
 use super::{Names, duration_in_range, in_range, required};
 use crate::config::error::{Place, Report};
 use crate::config::model::{AdminState, Backend, Distribution, Endpoint, NoHealthyBackends, Rule};
-use crate::config::problem::{NameProblem, NetworkProblem, NoEffect, RuleProblem, ValueProblem};
+use crate::config::probe::Probe;
+use crate::config::problem::{NameProblem, NetworkProblem, RuleProblem, ValueProblem};
 use crate::config::raw::{At, RawConfig, RawRule, RuleProbe};
 use crate::config::subject_of;
 
@@ -65,7 +66,7 @@ impl Checker<'_> {
         let subject = subject_of("rule", name.as_deref().unwrap_or_default());
         let frontend = required(&subject, "frontend", &raw.frontend, raw.place, report);
         let pool = required(&subject, "pool", &raw.pool, raw.place, report);
-        self.check_probe(raw, &subject, report);
+        let probe = self.probe(raw, &subject, report);
         let backend_port = in_range(&subject, "backend_port", &raw.backend_port, PORT, report);
         let idle_timeout =
             duration_in_range(&subject, "idle_timeout", &raw.idle_timeout, IDLE_TIMEOUT, report);
@@ -100,22 +101,23 @@ impl Checker<'_> {
             backend_port: backend_port.unwrap_or(frontend.port),
             distribution: raw.distribution.value().copied().unwrap_or(Distribution::FiveTuple),
             idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT),
+            probe,
             no_healthy_backends: raw.no_healthy_backends.value().copied().unwrap_or(NoHealthyBackends::Drop),
         };
         Some(At { value: rule, place: pool.place })
     }
 
-    fn check_probe(&mut self, raw: &RawRule, subject: &str, report: &mut Report) {
-        let Some(At { value, place }) = raw.probe.given() else { return };
+    fn probe(&mut self, raw: &RawRule, subject: &str, report: &mut Report) -> Option<Arc<Probe>> {
+        let At { value, place } = raw.probe.given()?;
         match value {
             RuleProbe::Named(name) => {
                 self.used.insert(("probe", name.clone()));
                 let wanted = At { value: name.clone(), place: *place };
                 self.probes.names.require(&wanted, subject, "add a [[probe]] of that name", report);
+                self.probes.find(name)
             }
             RuleProbe::Own(probe) => probes::check_one(probe, &format!("probe of {subject}"), report),
         }
-        report.warn(*place, NoEffect::Probe { subject: subject.to_owned() });
     }
 }
 
@@ -134,7 +136,7 @@ fn warn_of_unused(
         let remedy = "name it in a rule, or delete it";
         report.warn(pool.place, NameProblem::Unused { kind: "pool", name: pool.pool.name.clone(), remedy });
     }
-    for (name, place) in probes.list.iter().filter(|(name, _)| unused("probe", name)) {
+    for (name, place, _) in probes.list.iter().filter(|(name, ..)| unused("probe", name)) {
         let remedy = "name it in a rule, or delete it";
         report.warn(*place, NameProblem::Unused { kind: "probe", name: name.clone(), remedy });
     }

@@ -1,0 +1,300 @@
+//! `guideway show`: the running program's state, as tables or as the control API's JSON.
+
+use std::thread;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use hyper::Method;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Failure;
+use super::client::Target;
+use crate::control::views::{self, Backends, Counters, Neighbours, Ports, Rules, Status, Traffic};
+
+/// Shows what the running guideway does.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    what: What,
+
+    /// Print the control API's JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// With `counters`: drop reasons that have not occurred too.
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Generation, uptime, frames, flows, and the workers' load.
+    Status,
+    /// Rules, and what went through them.
+    Rules,
+    /// Backends: state and why, weight and share, flows and traffic.
+    Backends,
+    /// Frames and flows by their ends, and every drop by reason.
+    Counters,
+    /// Next hops: known, asked for, and fixed.
+    Neighbours,
+    /// Ports: device, driver, link, queues and errors.
+    Ports,
+}
+
+/// Between the two looks by which a worker's load is told.
+const LOAD_TIME: Duration = Duration::from_millis(500);
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let path = match args.what {
+        What::Status => "/v1/status",
+        What::Rules => "/v1/rules",
+        What::Backends => "/v1/backends",
+        What::Counters => "/v1/counters",
+        What::Neighbours => "/v1/neighbours",
+        What::Ports => "/v1/ports",
+    };
+    let ask = || args.target.ask(&Method::GET, path, "");
+    let answer = ask()?;
+    if args.json {
+        return super::print(&format!("{answer:#}\n"));
+    }
+    let text = match args.what {
+        What::Status => {
+            thread::sleep(LOAD_TIME);
+            status(&read(answer)?, &read(ask()?)?)
+        }
+        What::Rules => rules(&read(answer)?),
+        What::Backends => backends(&read(answer)?),
+        What::Counters => counters(&read(answer)?, args.all),
+        What::Neighbours => neighbours(&read(answer)?),
+        What::Ports => ports(&read(answer)?),
+    };
+    super::print(&text)
+}
+
+fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    serde_json::from_value(answer).map_err(|error| {
+        Failure::Runtime(format!(
+            "the running guideway is of another version: {error}; --json shows what it says"
+        ))
+    })
+}
+
+/// Columns whose name begins with `>` are numbers and stand to the right.
+fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|name| name.trim_start_matches('>')));
+    table.add_rows(rows);
+    for (index, name) in columns.iter().enumerate() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_padding((0, 2));
+            if name.starts_with('>') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn status(before: &Status, now: &Status) -> String {
+    let f = &now.frames;
+    let uptime = Duration::from_secs(now.uptime_seconds as u64);
+    let passed = (now.uptime_seconds - before.uptime_seconds).max(0.001);
+    let mut text = format!(
+        "guideway    {}, pid {}, up {}\n\
+         generation  {}, reached by all workers: {}\n\
+         serving     {} rules, {} backends, {} flows; next hops missing: {}\n\
+         frames      received {}, transmitted {}, answered {}, dropped {}\n\n",
+        now.version,
+        now.pid,
+        humantime::format_duration(uptime),
+        now.generation,
+        if now.generation_reached == now.generation {
+            "yes".into()
+        } else {
+            now.generation_reached.to_string()
+        },
+        now.rules,
+        now.backends,
+        now.flows,
+        now.neighbours_missing,
+        f.received,
+        f.transmitted,
+        f.answered,
+        f.dropped,
+    );
+    let rows = now.workers.iter().zip(&before.workers).map(|(now, before)| {
+        let per_second = |now: u64, before: u64| count(now.saturating_sub(before) as f64 / passed);
+        let (polls, busy) = (now.polls - before.polls, now.busy_polls - before.busy_polls);
+        let taken = now.received + now.taken_over - before.received - before.taken_over;
+        vec![
+            now.worker.to_string(),
+            percent(ratio(busy, polls)),
+            format!("{:.1}", ratio(taken, now.bursts - before.bursts)),
+            per_second(now.received, before.received),
+            per_second(now.transmitted, before.transmitted),
+            per_second(now.dropped, before.dropped),
+        ]
+    });
+    text += &table(
+        &["worker", ">busy polls", ">packets/burst", ">received/s", ">transmitted/s", ">dropped/s"],
+        rows,
+    );
+    text
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
+}
+
+/// Three digits and a unit: 1000, not 1024.
+fn count(number: f64) -> String {
+    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match units.iter().find(|(size, _)| number >= *size) {
+        Some((size, unit)) => format!("{:.2} {unit}", number / size),
+        None => format!("{number:.0}"),
+    }
+}
+
+fn bytes(number: u64) -> String {
+    let space = if number < 1000 { " " } else { "" };
+    format!("{}{space}B", count(number as f64))
+}
+
+fn traffic(t: &Traffic) -> [String; 6] {
+    [
+        t.flows.to_string(),
+        count(t.flows_total as f64),
+        count(t.packets_to_backend as f64),
+        count(t.packets_to_client as f64),
+        bytes(t.bytes_to_backend),
+        bytes(t.bytes_to_client),
+    ]
+}
+
+const TRAFFIC: [&str; 6] = [">flows", ">in total", ">packets in", ">packets out", ">in", ">out"];
+
+fn rules(view: &Rules) -> String {
+    let row = |rule: &views::Rule| {
+        let mut row = vec![
+            rule.rule.clone(),
+            rule.frontend.clone(),
+            format!("{}:{}", rule.pool, rule.backend_port),
+            rule.distribution.clone(),
+            humantime::format_duration(Duration::from_secs_f64(rule.idle_timeout_seconds)).to_string(),
+            format!("{} of {}", rule.backends_taking_flows, rule.backends),
+        ];
+        row.extend(traffic(&rule.traffic));
+        row
+    };
+    let columns = ["rule", "frontend", "pool:port", "distribution", ">idle", ">taking flows"];
+    table(&[&columns[..], &TRAFFIC].concat(), view.rules.iter().map(row))
+}
+
+fn backends(view: &Backends) -> String {
+    let row = |b: &views::Backend| {
+        let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".into());
+        let weight = if b.weight_because == "operator" { " (operator)" } else { "" };
+        let mut row = vec![
+            name(&b.pool),
+            format!("{}:{}", b.address, b.port),
+            b.rule.clone().unwrap_or_else(|| b.frontend.clone()),
+            if b.because == "default" { b.state.clone() } else { format!("{} ({})", b.state, b.because) },
+            format!("{}{weight}", b.weight),
+            percent(b.share),
+            percent(b.share_by_weight),
+        ];
+        row.extend(traffic(&b.traffic));
+        row
+    };
+    let columns = ["pool", "backend", "rule", "state", "weight", ">share", ">by weight"];
+    table(&[&columns[..], &TRAFFIC].concat(), view.backends.iter().map(row))
+}
+
+fn counters(view: &Counters, all: bool) -> String {
+    let (frames, flows) = (&view.frames, &view.flows);
+    let ends = [
+        ("received", frames.received),
+        ("transmitted", frames.transmitted),
+        ("answered", frames.answered),
+        ("controlled", frames.controlled),
+        ("dropped", frames.dropped),
+        ("originated", frames.originated),
+    ];
+    let events = [
+        ("created", flows.created),
+        ("expired", flows.expired),
+        ("reclaimed", flows.reclaimed),
+        ("untracked", flows.untracked),
+        ("handed over", flows.handed_over),
+    ];
+    let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
+    let mut text = table(&["frames", ">"], ends.iter().map(row));
+    text += "\n";
+    text += &table(&["flows", ">"], events.iter().map(row));
+    text += "\n";
+    let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);
+    let drops: Vec<_> =
+        drops.map(|d| vec![d.reason.clone(), d.frames.to_string(), d.meaning.clone()]).collect();
+    if drops.is_empty() {
+        return text + "no frame was dropped\n";
+    }
+    text + &table(&["dropped because", ">frames", "meaning"], drops)
+}
+
+fn neighbours(view: &Neighbours) -> String {
+    let row = |n: &views::Neighbour| {
+        let port = n.port.clone().unwrap_or_else(|| "-".into());
+        let mac = n.mac.clone().unwrap_or_else(|| "not known; asked for".into());
+        vec![port, n.address.clone(), mac, n.kind.clone()]
+    };
+    table(&["port", "address", "mac", "kind"], view.neighbours.iter().map(row))
+}
+
+fn ports(view: &Ports) -> String {
+    let row = |p: &views::Port| {
+        let l = &p.link;
+        let speed = l.speed_mbps.map(|speed| format!(", {speed} Mbit/s")).unwrap_or_default();
+        let link = format!("{}{speed}", if l.is_up { "up" } else { "down" });
+        let errors = [l.missed, l.receive_errors, l.transmit_errors, l.out_of_memory];
+        let mut row = vec![
+            p.port.clone(),
+            l.driver.clone(),
+            l.mac.clone(),
+            link,
+            format!("{}/{}", l.receive_queues, l.transmit_queues),
+            l.flows_spread_by.clone(),
+            p.mtu.to_string(),
+            count(l.received as f64),
+            count(l.transmitted as f64),
+        ];
+        row.extend(errors.iter().map(ToString::to_string));
+        row
+    };
+    let columns = [
+        "port",
+        "driver",
+        "mac",
+        "link",
+        ">queues rx/tx",
+        "flows spread by",
+        ">mtu",
+        ">received",
+        ">transmitted",
+        ">missed",
+        ">rx errors",
+        ">tx errors",
+        ">no memory",
+    ];
+    table(&columns, view.ports.iter().map(row))
+}

@@ -1,0 +1,214 @@
+//! One question over the host's network, and its answer.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddrV4;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, header};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::tls::Trust;
+use crate::config::{Probe, ProbeKind};
+
+/// As much of a body is looked at for what it must have in it.
+const BODY_MAX: usize = 64 * 1024;
+
+/// How long a connection is waited for to end well, when all has been said.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// The time a good answer took, or what was wrong.
+pub(super) type Answer = Result<Duration, Fault>;
+
+/// Why there is no good answer.
+pub(super) enum Fault {
+    /// The endpoint's, or the way's to it.
+    Theirs(String),
+    /// This machine could not even ask, which says nothing of the endpoint.
+    Ours(String),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Theirs(why)
+    }
+}
+
+/// Asks, and waits for an answer no longer than the probe says.
+pub(super) async fn ask(target: SocketAddrV4, probe: Arc<Probe>, trust: Arc<Trust>) -> Answer {
+    let began = Instant::now();
+    let mut connected = false;
+    let answer = timeout(probe.timeout, question(target, &probe, &trust, &mut connected)).await;
+    let took = began.elapsed();
+    match answer {
+        Ok(Ok(Left::Nothing)) => Ok(took),
+        Ok(Ok(Left::Open(stream))) => {
+            let _ = timeout(FAREWELL, close(stream)).await;
+            Ok(took)
+        }
+        Ok(Err(why)) => Err(why),
+        Err(_) => {
+            let what = if connected { "no answer" } else { "no connection" };
+            Err(format!("{what} in {}", humantime::format_duration(probe.timeout)).into())
+        }
+    }
+}
+
+/// What is to be done with the connection after a good answer.
+enum Left {
+    Nothing,
+    Open(TcpStream),
+}
+
+async fn question(
+    target: SocketAddrV4,
+    probe: &Probe,
+    trust: &Trust,
+    connected: &mut bool,
+) -> Result<Left, Fault> {
+    let stream = TcpStream::connect(target).await.map_err(|error| connect_fault(&error))?;
+    *connected = true;
+    match probe.kind {
+        ProbeKind::Tcp => return Ok(Left::Open(stream)),
+        ProbeKind::Http => get(stream, target, probe).await?,
+        ProbeKind::Https => {
+            let config = if probe.verify { &trust.known } else { &trust.anyone };
+            let connector = TlsConnector::from(config.clone());
+            let name = server_name(target, probe);
+            let tls = connector.connect(name, stream).await;
+            get(tls.map_err(|error| format!("TLS: {}", io_text(&error)))?, target, probe).await?;
+        }
+    }
+    Ok(Left::Nothing)
+}
+
+/// The end of ours, and all of theirs: what is left unread would make the kernel reset the connection.
+async fn close(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut rest = [0; 1024];
+    for _ in 0..BODY_MAX / rest.len() {
+        if !matches!(stream.read(&mut rest).await, Ok(1..)) {
+            break;
+        }
+    }
+}
+
+fn server_name(target: SocketAddrV4, probe: &Probe) -> ServerName<'static> {
+    let name = probe.host.as_deref().map(|host| host.split(':').next().unwrap_or(host).to_owned());
+    let name = name.and_then(|name| ServerName::try_from(name).ok());
+    name.unwrap_or_else(|| ServerName::IpAddress(std::net::IpAddr::V4(*target.ip()).into()))
+}
+
+/// A GET that goes well.
+async fn get<S>(stream: S, target: SocketAddrV4, probe: &Probe) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| http_text(&error))?;
+    let host = probe.host.clone().unwrap_or_else(|| match (probe.kind, target.port()) {
+        (ProbeKind::Http, 80) | (ProbeKind::Https, 443) => target.ip().to_string(),
+        _ => target.to_string(),
+    });
+    let request = Request::get(&probe.path)
+        .header(header::HOST, host)
+        .header(header::USER_AGENT, concat!("guideway/", env!("CARGO_PKG_VERSION")))
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let mut connection = pin!(connection);
+    let mut answer = pin!(async move {
+        let response = sender.send_request(request).await.map_err(|error| http_text(&error))?;
+        judge(response, probe).await
+    });
+    let (answer, is_over) = tokio::select! {
+        biased;
+        answer = &mut answer => (answer, false),
+        _ = &mut connection => (answer.await, true),
+    };
+    if !is_over {
+        let _ = timeout(FAREWELL, connection).await;
+    }
+    answer
+}
+
+async fn judge(response: hyper::Response<Incoming>, probe: &Probe) -> Result<(), String> {
+    let status = response.status().as_u16();
+    if !probe.status.contains(status) {
+        return Err(format!("status {status}, expected {}", probe.status));
+    }
+    let Some(wanted) = &probe.body else {
+        let _ = timeout(FAREWELL, read_body(response.into_body(), None)).await;
+        return Ok(());
+    };
+    if read_body(response.into_body(), Some(wanted.as_bytes())).await? {
+        return Ok(());
+    }
+    Err(format!("status {status}, but no {wanted:?} in the body"))
+}
+
+/// Whether `wanted` is in the body's beginning.
+async fn read_body(mut body: Incoming, wanted: Option<&[u8]>) -> Result<bool, String> {
+    let mut seen = Vec::new();
+    while seen.len() < BODY_MAX {
+        let Some(frame) = body.frame().await else { break };
+        let Ok(data) = frame.map_err(|error| http_text(&error))?.into_data() else { continue };
+        // What has been searched is not searched again, but for an end that may go on.
+        let searched = seen.len().saturating_sub(wanted.map_or(0, <[u8]>::len));
+        seen.extend_from_slice(&data);
+        if wanted.is_some_and(|wanted| has(seen.get(searched..).unwrap_or_default(), wanted)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn has(text: &[u8], wanted: &[u8]) -> bool {
+    text.windows(wanted.len()).any(|window| window == wanted)
+}
+
+fn connect_fault(error: &io::Error) -> Fault {
+    // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL and ENOBUFS of Linux: too few descriptors, ports or memory here.
+    const OURS: [i32; 5] = [12, 23, 24, 99, 105];
+    if error.raw_os_error().is_some_and(|number| OURS.contains(&number)) {
+        return Fault::Ours(error.to_string());
+    }
+    Fault::Theirs(io_text(error))
+}
+
+fn http_text(error: &hyper::Error) -> String {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause {
+        Some(cause) => io_text(cause),
+        None if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => {
+            "connection closed without an answer".to_owned()
+        }
+        None if error.is_parse() => format!("not HTTP: {error}"),
+        None => error.to_string(),
+    }
+}
+
+/// In the words operators know, without the numbers.
+fn io_text(error: &io::Error) -> String {
+    use io::ErrorKind::{
+        ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, UnexpectedEof,
+    };
+    match error.kind() {
+        ConnectionRefused => "connection refused".to_owned(),
+        ConnectionReset => "connection reset".to_owned(),
+        HostUnreachable => "no route to host".to_owned(),
+        NetworkUnreachable => "network unreachable".to_owned(),
+        UnexpectedEof => "connection closed".to_owned(),
+        _ => error.to_string(),
+    }
+}

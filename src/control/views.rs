@@ -1,0 +1,398 @@
+//! What the control API tells, as it is written and as the command line reads it.
+#![allow(missing_docs, reason = "docs/openapi.json says what each field means, and in which unit")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::manager::Manager;
+use crate::config::{AdminState, Backend as Configured, NoHealthyBackends, Rule as RuleModel};
+use crate::dataplane::{BackendTotals, Totals};
+use crate::snapshot::BackendIdentity;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub uptime_seconds: f64,
+    pub generation: u64,
+    pub generation_reached: u64,
+    pub snapshots: usize,
+    pub rules: usize,
+    pub backends: usize,
+    pub neighbours_missing: usize,
+    pub flows: u64,
+    pub frames: Frames,
+    pub workers: Vec<Worker>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Frames {
+    pub received: u64,
+    pub transmitted: u64,
+    pub answered: u64,
+    pub controlled: u64,
+    pub dropped: u64,
+    pub originated: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Worker {
+    pub worker: usize,
+    pub received: u64,
+    pub transmitted: u64,
+    pub dropped: u64,
+    pub handed_over: u64,
+    pub taken_over: u64,
+    pub polls: u64,
+    pub busy_polls: u64,
+    pub bursts: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rules {
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rule {
+    pub rule: String,
+    pub frontend: String,
+    pub pool: String,
+    pub backend_port: u16,
+    pub distribution: String,
+    pub idle_timeout_seconds: f64,
+    pub no_healthy_backends: String,
+    pub backends: usize,
+    pub backends_taking_flows: usize,
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+#[derive(Clone, Copy, Default, Debug, Serialize, Deserialize)]
+pub struct Traffic {
+    pub flows: u64,
+    pub flows_total: u64,
+    pub packets_to_backend: u64,
+    pub bytes_to_backend: u64,
+    pub packets_to_client: u64,
+    pub bytes_to_client: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Backends {
+    pub backends: Vec<Backend>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Backend {
+    pub pool: Option<String>,
+    pub rule: Option<String>,
+    pub frontend: String,
+    pub address: String,
+    pub port: u16,
+    pub state: String,
+    pub because: String,
+    pub weight: u8,
+    pub weight_because: String,
+    pub share: f64,
+    pub share_by_weight: f64,
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Counters {
+    pub frames: Frames,
+    pub flows: FlowCounters,
+    pub drops: Vec<Drop>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FlowCounters {
+    pub created: u64,
+    pub expired: u64,
+    pub reclaimed: u64,
+    pub untracked: u64,
+    pub handed_over: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Drop {
+    pub reason: String,
+    pub frames: u64,
+    pub meaning: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Neighbours {
+    pub neighbours: Vec<Neighbour>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Neighbour {
+    pub port: Option<String>,
+    pub address: String,
+    pub mac: Option<String>,
+    pub kind: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ports {
+    pub ports: Vec<Port>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Port {
+    pub port: String,
+    pub device: Option<String>,
+    pub addresses: Vec<String>,
+    pub gateway: Option<String>,
+    pub mtu: u16,
+    #[serde(flatten)]
+    pub link: Link,
+}
+
+/// What the driver says of a port.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+pub struct Link {
+    pub driver: String,
+    pub mac: String,
+    pub is_up: bool,
+    pub speed_mbps: Option<u32>,
+    pub receive_queues: u16,
+    pub transmit_queues: u16,
+    pub flows_spread_by: String,
+    pub received: u64,
+    pub transmitted: u64,
+    pub missed: u64,
+    pub receive_errors: u64,
+    pub transmit_errors: u64,
+    pub out_of_memory: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Changed {
+    pub generation: u64,
+}
+
+pub(super) fn status(manager: &Manager, uptime: Duration) -> Status {
+    let (generation_reached, snapshots) = manager.progress();
+    let workers = manager.workers().into_iter().enumerate().map(|(worker, t)| Worker {
+        worker,
+        received: t.received,
+        transmitted: t.transmitted,
+        dropped: t.dropped(),
+        handed_over: t.handed_over,
+        taken_over: t.taken_over,
+        polls: t.polls,
+        busy_polls: t.busy_polls,
+        bursts: t.bursts,
+    });
+    let backends = manager.backends();
+    Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        uptime_seconds: uptime.as_secs_f64(),
+        generation: manager.generation(),
+        generation_reached,
+        snapshots,
+        rules: manager.model().rules.len(),
+        backends: backends.len(),
+        neighbours_missing: manager.neighbours_missing(),
+        flows: backends.iter().map(|(_, totals)| totals.flows).sum(),
+        frames: frames(&manager.totals()),
+        workers: workers.collect(),
+    }
+}
+
+fn frames(t: &Totals) -> Frames {
+    Frames {
+        received: t.received,
+        transmitted: t.transmitted,
+        answered: t.answered,
+        controlled: t.controlled,
+        dropped: t.dropped(),
+        originated: t.originated,
+    }
+}
+
+impl Traffic {
+    fn add(&mut self, totals: &BackendTotals) {
+        self.flows += totals.flows;
+        self.flows_total += totals.flows_total;
+        self.packets_to_backend += totals.packets_in;
+        self.bytes_to_backend += totals.bytes_in;
+        self.packets_to_client += totals.packets_out;
+        self.bytes_to_client += totals.bytes_out;
+    }
+}
+
+pub(super) fn rules(manager: &Manager) -> Rules {
+    let mut traffic: BTreeMap<_, Traffic> = BTreeMap::new();
+    for (identity, totals) in manager.backends() {
+        traffic.entry(identity.frontend).or_default().add(&totals);
+    }
+    let snapshot = manager.snapshot();
+    let view = |rule: &RuleModel| Rule {
+        rule: rule.name.clone(),
+        frontend: rule.frontend.to_string(),
+        pool: rule.pool.name.clone(),
+        backend_port: rule.backend_port,
+        distribution: rule.distribution.to_string(),
+        idle_timeout_seconds: rule.idle_timeout.as_secs_f64(),
+        no_healthy_backends: match rule.no_healthy_backends {
+            NoHealthyBackends::Drop => "drop".into(),
+            NoHealthyBackends::All => "all".into(),
+        },
+        backends: rule.pool.backends.len(),
+        backends_taking_flows: snapshot.shares(rule.frontend).values().filter(|share| **share > 0.0).count(),
+        traffic: traffic.get(&rule.frontend).copied().unwrap_or_default(),
+    };
+    Rules { rules: manager.model().rules.iter().map(view).collect() }
+}
+
+pub(super) fn backends(manager: &Manager) -> Backends {
+    let totals: BTreeMap<BackendIdentity, BackendTotals> = manager.backends().into_iter().collect();
+    let mut seen = BTreeSet::new();
+    let mut backends = Vec::new();
+    let snapshot = manager.snapshot();
+    for rule in &manager.model().rules {
+        let shares = snapshot.shares(rule.frontend);
+        let weight = |backend: &Configured| f64::from(weight_of(manager, rule, backend).0);
+        let takes = |backend: &&Configured| shares.get(&backend.address).is_some_and(|share| *share > 0.0);
+        let sum: f64 = rule.pool.backends.iter().filter(takes).map(weight).sum();
+        for backend in &rule.pool.backends {
+            let identity = identity(rule, backend.address);
+            seen.insert(identity);
+            let share = shares.get(&backend.address).copied().unwrap_or(0.0);
+            let by_weight = if share > 0.0 && sum > 0.0 { weight(backend) / sum } else { 0.0 };
+            let mut view = backend_view(manager, rule, backend);
+            view.share = share;
+            view.share_by_weight = by_weight;
+            view.traffic.add(&totals.get(&identity).copied().unwrap_or_default());
+            backends.push(view);
+        }
+    }
+    let lingering = totals.iter().filter(|(identity, _)| !seen.contains(identity));
+    backends.extend(lingering.map(|(identity, totals)| removed(identity, totals)));
+    Backends { backends }
+}
+
+fn identity(rule: &RuleModel, address: Ipv4Addr) -> BackendIdentity {
+    BackendIdentity { frontend: rule.frontend, address, port: rule.backend_port }
+}
+
+/// The weight in force, and who says so.
+fn weight_of(manager: &Manager, rule: &RuleModel, backend: &Configured) -> (u8, &'static str) {
+    let said = manager.runtime().overrides.get(&(rule.pool.name.clone(), backend.address));
+    said.and_then(|said| said.weight).map_or((backend.weight, "file"), |weight| (weight, "operator"))
+}
+
+fn backend_view(manager: &Manager, rule: &RuleModel, backend: &Configured) -> Backend {
+    let runtime = manager.runtime();
+    let said = runtime.overrides.get(&(rule.pool.name.clone(), backend.address)).and_then(|said| said.state);
+    let state = runtime.state_of(rule, backend);
+    let admin = said.unwrap_or(backend.state);
+    let because = match (said, admin) {
+        (_, AdminState::Auto) if state != AdminState::Auto => "probe",
+        (Some(_), _) => "operator",
+        (None, AdminState::Auto) => "default",
+        (None, _) => "file",
+    };
+    let (weight, weight_because) = weight_of(manager, rule, backend);
+    // Nothing speaks against one whose state is `auto`.
+    let state = if state == AdminState::Auto { AdminState::Up } else { state };
+    Backend {
+        pool: Some(rule.pool.name.clone()),
+        rule: Some(rule.name.clone()),
+        frontend: rule.frontend.to_string(),
+        address: backend.address.to_string(),
+        port: rule.backend_port,
+        state: state.to_string(),
+        because: because.into(),
+        weight,
+        weight_because: weight_because.into(),
+        share: 0.0,
+        share_by_weight: 0.0,
+        traffic: Traffic::default(),
+    }
+}
+
+/// One that no rule has any more, and that has flows still.
+fn removed(identity: &BackendIdentity, totals: &BackendTotals) -> Backend {
+    let mut traffic = Traffic::default();
+    traffic.add(totals);
+    Backend {
+        pool: None,
+        rule: None,
+        frontend: identity.frontend.to_string(),
+        address: identity.address.to_string(),
+        port: identity.port,
+        state: "removed".into(),
+        because: "file".into(),
+        weight: 0,
+        weight_because: "file".into(),
+        share: 0.0,
+        share_by_weight: 0.0,
+        traffic,
+    }
+}
+
+pub(super) fn counters(manager: &Manager) -> Counters {
+    let totals = manager.totals();
+    Counters {
+        frames: frames(&totals),
+        flows: FlowCounters {
+            created: totals.flows_created,
+            expired: totals.flows_expired,
+            reclaimed: totals.flows_reclaimed,
+            untracked: totals.untracked,
+            handed_over: totals.handed_over,
+        },
+        drops: totals
+            .drops
+            .iter()
+            .map(|(reason, frames)| Drop {
+                reason: reason.label().into(),
+                frames: *frames,
+                meaning: reason.meaning().into(),
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn neighbours(manager: &Manager) -> Neighbours {
+    let model = manager.model();
+    let fixed = model.neighbours.iter().map(|neighbour| Neighbour {
+        port: model
+            .ports
+            .iter()
+            .find(|port| port.addresses.iter().any(|own| own.contains(neighbour.address)))
+            .map(|port| port.name.clone()),
+        address: neighbour.address.to_string(),
+        mac: Some(neighbour.mac.to_string()),
+        kind: "static".into(),
+    });
+    let others = manager.neighbours().into_iter().map(|((port, address), mac, is_required)| Neighbour {
+        port: model.ports.get(port.index()).map(|port| port.name.clone()),
+        address: address.to_string(),
+        mac: mac.map(|mac| mac.to_string()),
+        kind: if is_required { "required".into() } else { "learnt".into() },
+    });
+    Neighbours { neighbours: fixed.chain(others).collect() }
+}
+
+pub(super) fn ports(manager: &Manager, links: Vec<Link>) -> Ports {
+    let ports = manager.model().ports.iter().zip(links).map(|(port, link)| Port {
+        port: port.name.clone(),
+        device: port.device.clone(),
+        addresses: port.addresses.iter().map(ToString::to_string).collect(),
+        gateway: port.gateway.map(|gateway| gateway.to_string()),
+        mtu: port.mtu,
+        link,
+    });
+    Ports { ports: ports.collect() }
+}

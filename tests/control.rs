@@ -1,0 +1,487 @@
+//! The control API over a real socket: what it tells, what it changes, and that nothing a client sends can hurt.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use common::*;
+use guideway::config::{ConfigFlags, Findings, Model, load_text};
+use guideway::control::{Context, Manager, REPLAY_KEY, ROUTES, Socket, SocketError, start_server, views};
+use guideway::dataplane::{FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
+use guideway::io::PortId;
+use guideway::io::memory::{HeapFrame, MemoryQueues};
+use guideway::snapshot::PortLink;
+use guideway::wire::MacAddr;
+use serde_json::{Value, json};
+
+/// A running load balancer on memory: one worker, one management thread, one control socket.
+struct Running {
+    directory: tempfile::TempDir,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+fn config() -> String {
+    with_backends(&numbered(4..7, ""), "")
+        + "[[neighbour]]\naddress = \"10.0.0.4\"\nmac = \"02:00:00:00:00:04\"\n"
+}
+
+impl Running {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("gw.toml"), config()).unwrap();
+        let (socket, file) = (directory.path().join("sub/control.sock"), directory.path().join("gw.toml"));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mesh: Mesh<HeapFrame> = Mesh::new(1);
+        let counters: Arc<WorkerCounters> = Arc::default();
+        let link = |i| PortLink { mac: MacAddr([2, 0xff, 0, 0, 0, i]), filters: true, mtu: 1500 };
+        let (manager, mut readers) = Manager::new(
+            model(&config()),
+            REPLAY_KEY,
+            vec![link(0), link(1)],
+            vec![counters.clone()],
+            mesh.events(),
+            mesh.originated(),
+        )
+        .unwrap();
+        let me = WorkerId(0);
+        let own = |port| WorkerPort { port: PortId(port), keeps_flows: true, transmitter: me };
+        let (queues, flows) = (MemoryQueues::new(2), FlowTable::new(1024).unwrap());
+        let ports = vec![own(0), own(1)];
+        let mut worker = Worker::new(mesh.seat(me), 1, ports, queues, readers.remove(0), flows, counters);
+        worker.queues_mut().push(OUTSIDE, Spec::tcp("S").frame());
+        let stopped = stop.clone();
+        let work = move || {
+            let start = Instant::now();
+            while !stopped.load(Ordering::Relaxed) {
+                worker.poll(start.elapsed());
+                thread::sleep(Duration::from_micros(200));
+            }
+        };
+        let (stopped, bound) = (stop.clone(), Socket::bind(&socket).unwrap());
+        let manage = move || manage(manager, &bound, &file, &stopped);
+        let threads = vec![thread::spawn(work), thread::spawn(manage)];
+        Self { directory, stop, threads }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("sub/control.sock")
+    }
+
+    /// Status and body of the answer.
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        ask(&self.socket(), method, path, body)
+    }
+
+    fn good(&self, method: &str, path: &str, body: &str) -> Value {
+        let (status, value) = self.ask(method, path, body);
+        assert_eq!(status, 200, "{method} {path} {body}: {value}");
+        value
+    }
+
+    fn guideway(&self, line: &str) -> (Option<i32>, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guideway"));
+        command.args(line.split_whitespace()).arg("--control-socket").arg(self.socket());
+        let output = command.env_remove("RUST_LOG").output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let ended = thread.join();
+            assert!(thread::panicking() || ended.is_ok(), "a thread has crashed");
+        }
+    }
+}
+
+fn manage(mut manager: Manager, socket: &Socket, file: &Path, stop: &AtomicBool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let load = || -> Result<Model, Findings> {
+        let text = fs::read_to_string(file).unwrap();
+        load_text("gw.toml", &text, &ConfigFlags::default()).map(|loaded| loaded.model)
+    };
+    let ports = || vec![views::Link { driver: "memory".into(), ..views::Link::default() }; 2];
+    runtime.block_on(async {
+        let start = Instant::now();
+        let mut requests = start_server(socket).unwrap();
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        while !stop.load(Ordering::Relaxed) {
+            tokio::select! {
+                _ = tick.tick() => manager.advance(start.elapsed()),
+                Some(request) = requests.recv() => {
+                    let context = Context { load: &load, ports: &ports, now: start.elapsed() };
+                    request.answer(&mut manager, &context);
+                }
+            }
+        }
+    });
+}
+
+fn ask(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let text =
+        format!("{method} {path} HTTP/1.1\r\nhost: guideway\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let (status, body) = send(socket, text.as_bytes()).expect("an answer");
+    (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{method} {path}: {error}: {body}")))
+}
+
+/// Sends these bytes as they are; `None` where the server only closes.
+fn send(socket: &Path, bytes: &[u8]) -> Option<(u16, String)> {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // The server may have seen enough before it has seen all.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().unwrap(), body.to_owned()))
+}
+
+fn backend<'v>(view: &'v Value, rule: &str, address: &str) -> &'v Value {
+    let all = view["backends"].as_array().unwrap();
+    all.iter().find(|b| b["rule"] == rule && b["address"] == address).unwrap()
+}
+
+#[test]
+fn state_and_weight_are_changed_and_told_and_shares_follow() {
+    let running = Running::new();
+    let path = "/v1/backends/web/10.0.0.5";
+    assert_eq!(running.good("GET", "/v1/status", "")["generation"], 1);
+    assert_eq!(running.good("POST", path, r#"{"state": "drain"}"#)["generation"], 2);
+    let view = running.good("GET", "/v1/backends", "");
+    for rule in ["https", "dns"] {
+        let drained = backend(&view, rule, "10.0.0.5");
+        assert_eq!((&drained["state"], &drained["because"]), (&json!("drain"), &json!("operator")));
+        assert_eq!(drained["share"], 0.0);
+        let share = backend(&view, rule, "10.0.0.4")["share"].as_f64().unwrap();
+        assert!((share - 0.5).abs() < 0.01, "{share}");
+    }
+    running.good("POST", path, r#"{"state": "up", "weight": 2}"#);
+    let view = running.good("GET", "/v1/backends", "");
+    let heavy = backend(&view, "https", "10.0.0.5");
+    assert_eq!((&heavy["weight"], &heavy["weight_because"]), (&json!(2), &json!("operator")));
+    assert_eq!(heavy["share_by_weight"], 2.0 / 4.0);
+    assert!((heavy["share"].as_f64().unwrap() - 0.5).abs() < 0.01, "{heavy}");
+    // What changes nothing makes no generation; what is forgotten is the file's again.
+    assert_eq!(running.good("POST", path, r#"{"weight": 2}"#)["generation"], 3);
+    assert_eq!(running.good("DELETE", path, "")["generation"], 4);
+    let view = running.good("GET", "/v1/backends", "");
+    let plain = backend(&view, "https", "10.0.0.5");
+    assert_eq!(
+        (&plain["state"], &plain["because"], &plain["weight"]),
+        (&json!("up"), &json!("default"), &json!(1))
+    );
+}
+
+#[test]
+fn a_reload_takes_a_good_file_refuses_a_bad_one_with_reasons_and_keeps_what_was_said() {
+    let running = Running::new();
+    let file = running.directory.path().join("gw.toml");
+    running.good("POST", "/v1/backends/web/10.0.0.4", r#"{"state": "down"}"#);
+    fs::write(&file, "[[rule]]\nnaem = 1\n").unwrap();
+    let (status, refused) = running.ask("POST", "/v1/reload", "");
+    assert_eq!(status, 422);
+    assert!(refused["error"].as_str().unwrap().contains("naem"), "{refused}");
+    assert_eq!(running.good("GET", "/v1/status", "")["generation"], 2);
+    fs::write(&file, config().replace("443", "444")).unwrap();
+    assert_eq!(running.good("POST", "/v1/reload", "")["generation"], 3);
+    assert_eq!(running.good("GET", "/v1/rules", "")["rules"][0]["frontend"], "203.0.113.10:444/tcp");
+    let view = running.good("GET", "/v1/backends", "");
+    assert_eq!(backend(&view, "https", "10.0.0.4")["state"], "down");
+    // The flow that is there since the start keeps its backend, of a rule that is no more; the backends without flows
+    // are gone with the next tick.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let removed = loop {
+        let view = running.good("GET", "/v1/backends", "");
+        let all = view["backends"].as_array().unwrap();
+        let removed: Vec<_> = all.iter().filter(|b| b["state"] == "removed").cloned().collect();
+        if removed.len() == 1 {
+            break removed;
+        }
+        assert!(Instant::now() < deadline, "{view:#}");
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!((&removed[0]["flows"], &removed[0]["rule"]), (&json!(1), &Value::Null));
+}
+
+#[test]
+fn bad_requests_get_a_reason_and_change_nothing() {
+    let running = Running::new();
+    let path = "/v1/backends/web/10.0.0.5";
+    let deep = "[".repeat(10_000);
+    for (method, path, body, status, reason) in [
+        ("GET", "/", "", 404, "no such path"),
+        ("GET", "/v1/status/", "", 404, "no such path"),
+        ("GET", "/v1/flows", "", 404, "no such path"),
+        ("GET", "/v1/status?verbose", "", 400, "query"),
+        ("PUT", path, "{}", 405, "POST, DELETE"),
+        ("BREW", "/v1/reload", "", 405, "POST"),
+        ("HEAD", "/v1/reload", "", 405, ""),
+        ("POST", path, "", 400, "the body"),
+        ("POST", path, "{}", 400, "neither state nor weight"),
+        ("POST", path, "{\"state\": null}", 400, "neither state nor weight"),
+        ("POST", path, "{\"state\": \"sideways\"}", 400, "sideways"),
+        ("POST", path, "{\"weight\": 101}", 400, "not in 0 to 100"),
+        ("POST", path, "{\"weight\": -1}", 400, "the body"),
+        ("POST", path, "{\"weight\": 1e99}", 400, "the body"),
+        ("POST", path, "{\"wieght\": 1}", 400, "wieght"),
+        ("POST", path, "{\"weight\": 1, \"weight\": 2}", 400, "duplicate"),
+        ("POST", path, "{\"weight\": 1} more", 400, "trailing"),
+        ("POST", path, "\u{0}\u{1}", 400, "the body"),
+        ("POST", path, &deep, 400, "the body"),
+        ("POST", "/v1/backends/wbe/10.0.0.5", "{\"weight\": 1}", 404, "no pool wbe"),
+        ("POST", "/v1/backends/web/10.0.0.9", "{\"weight\": 1}", 404, "no backend 10.0.0.9"),
+        ("POST", "/v1/backends/web/10.0.0.555", "{\"weight\": 1}", 400, "not an IPv4 address"),
+        ("POST", "/v1/backends//", "{\"weight\": 1}", 400, "not an IPv4 address"),
+        ("DELETE", "/v1/backends/wbe/10.0.0.5", "", 404, "no pool wbe"),
+    ] {
+        if method == "HEAD" {
+            let head = send(&running.socket(), b"HEAD /v1/reload HTTP/1.1\r\nhost: g\r\n\r\n");
+            assert_eq!(head.map(|(status, _)| status), Some(status));
+            continue;
+        }
+        let (got, told) = running.ask(method, path, body);
+        assert_eq!(got, status, "{method} {path} {body}: {told}");
+        assert!(told["error"].as_str().unwrap().contains(reason), "{method} {path} {body}: {told}");
+    }
+    let allow = "PUT /v1/reload HTTP/1.1\r\nhost: g\r\n\r\n";
+    let mut stream = UnixStream::connect(running.socket()).unwrap();
+    stream.write_all(allow.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("allow: POST\r\n"), "{answer}");
+    assert_eq!(running.good("GET", "/v1/status", "")["generation"], 1);
+}
+
+#[test]
+fn what_is_not_http_or_too_large_or_too_slow_hurts_nobody() {
+    let running = Running::new();
+    let socket = running.socket();
+    // More that are slow than are served at once; they are cut off in time.
+    let slow: Vec<UnixStream> = (0..40)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.write_all(b"POST /v1/backends/web/10.0.0.5 HTTP/1.1\r\nhost: g\r\ncontent-le").unwrap();
+            stream
+        })
+        .collect();
+    let status = |bytes: &[u8]| send(&socket, bytes).map(|(status, _)| status);
+    let body = vec![b'x'; 10 << 20];
+    let head = format!("POST /v1/reload HTTP/1.1\r\nhost: g\r\ncontent-length: {}\r\n\r\n", body.len());
+    assert_eq!(status(&[head.as_bytes(), &body].concat()), Some(413));
+    let chunked =
+        b"POST /v1/reload HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n";
+    assert_eq!(status(chunked), Some(400));
+    assert_eq!(status(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"), Some(400));
+    let long = format!("GET /v1/{} HTTP/1.1\r\nhost: g\r\n\r\n", "a".repeat(1 << 20));
+    assert!(matches!(status(long.as_bytes()), Some(400..=499) | None));
+    let many: String = (0..10_000).map(|i| format!("h{i}: x\r\n")).collect();
+    let many = format!("GET /v1/status HTTP/1.1\r\n{many}\r\n");
+    assert!(matches!(status(many.as_bytes()), Some(400..=499) | None));
+    // One that sends and never reads, one that leaves in the middle.
+    let mut rude = UnixStream::connect(&socket).unwrap();
+    rude.write_all(b"GET /v1/counters HTTP/1.1\r\nhost: g\r\n\r\n").unwrap();
+    drop(UnixStream::connect(&socket).unwrap());
+    let began = Instant::now();
+    assert_eq!(running.good("GET", "/v1/status", "")["generation"], 1);
+    assert!(began.elapsed() < Duration::from_secs(2), "others wait for the slow: {:?}", began.elapsed());
+    let mut first = slow.first().unwrap();
+    first.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answer = Vec::new();
+    first.read_to_end(&mut answer).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(15), "the slow are cut off");
+}
+
+#[test]
+fn more_slow_clients_than_places_delay_others_and_no_more() {
+    let running = Running::new();
+    let silent: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(running.socket()).unwrap()).collect();
+    let began = Instant::now();
+    assert_eq!(running.good("GET", "/v1/status", "")["generation"], 1);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    drop(silent);
+}
+
+/// Two operators at once: each change has a generation of its own, and no snapshot stays behind.
+#[test]
+fn a_thousand_changes_from_two_clients_are_a_thousand_generations() {
+    let running = Running::new();
+    let socket = running.socket();
+    let client = |address: &'static str| {
+        let socket = socket.clone();
+        thread::spawn(move || -> Vec<u64> {
+            let path = format!("/v1/backends/web/{address}");
+            let change = |i: u8| {
+                let body = format!("{{\"weight\": {}}}", i % 2 + 2);
+                let (status, told) = ask(&socket, "POST", &path, &body);
+                assert_eq!(status, 200, "{told}");
+                told["generation"].as_u64().unwrap()
+            };
+            (0..500).map(|i| change((i % 100) as u8)).collect()
+        })
+    };
+    let clients = [client("10.0.0.4"), client("10.0.0.5")];
+    let told: Vec<Vec<u64>> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    assert!(told.iter().all(|generations| generations.is_sorted()));
+    let all: BTreeSet<u64> = told.into_iter().flatten().collect();
+    assert_eq!(all, (2..=1001).collect());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let status = running.good("GET", "/v1/status", "");
+        assert_eq!(status["generation"], 1001);
+        if status["generation_reached"] == 1001 && status["snapshots"] == 1 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "snapshots stay behind: {status}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_socket_is_for_its_group_replaces_a_dead_one_refuses_a_live_one_and_goes_at_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("made/control.sock");
+    let socket = Socket::bind(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    let error = Socket::bind(&path).unwrap_err();
+    assert!(
+        matches!(error, SocketError::Live(_)) && error.to_string().contains("another guideway"),
+        "{error}"
+    );
+    drop(socket);
+    assert!(!path.exists() && !path.parent().unwrap().exists());
+    // As a crash leaves it.
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let socket = Socket::bind(&path).unwrap();
+    // What somebody else has put in its place stays.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "another's").unwrap();
+    drop(socket);
+    assert!(matches!(Socket::bind(&path).unwrap_err(), SocketError::NotASocket(_)));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
+    let error = Socket::bind(Path::new("/proc/guideway/control.sock")).unwrap_err();
+    assert!(error.to_string().contains("--control-socket"), "{error}");
+}
+
+/// Every path and method of the file is served and every one served is in the file; answers are as it says.
+#[test]
+fn the_openapi_file_is_the_server() {
+    let document: Value = serde_json::from_str(include_str!("../docs/openapi.json")).unwrap();
+    let written: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
+            methods.map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let served: BTreeSet<(String, String)> =
+        ROUTES.iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
+    assert_eq!(written, served);
+    let running = Running::new();
+    for (method, path) in &written {
+        let body = if method == "POST" { r#"{"state": "drain", "weight": 3}"# } else { "" };
+        let at = |pool: &str| path.replace("{pool}", pool).replace("{address}", "10.0.0.5");
+        let answer = running.good(method, &at("web"), body);
+        assert_is(&document, path, method, 200, &answer);
+        if path.contains("{pool}") {
+            let (status, answer) = running.ask(method, &at("nowhere"), body);
+            assert_is(&document, path, method, status, &answer);
+        }
+        if method == "POST" && path.contains("{pool}") {
+            let (status, answer) = running.ask(method, &at("web"), "nonsense");
+            assert_eq!(status, 400);
+            assert_is(&document, path, method, status, &answer);
+        }
+    }
+}
+
+/// Holds an answer against the file's schema of it.
+fn assert_is(document: &Value, path: &str, method: &str, status: u16, answer: &Value) {
+    let responses = &document["paths"][path][method.to_lowercase()]["responses"];
+    let response = &responses[status.to_string()];
+    assert!(response.is_object(), "{method} {path}: {status} is not in the file: {answer}");
+    let response = match response["$ref"].as_str() {
+        Some(place) => document.pointer(place.trim_start_matches('#')).unwrap(),
+        None => response,
+    };
+    let mut schema = response["content"]["application/json"]["schema"].clone();
+    schema["components"] = document["components"].clone();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let flaws: Vec<String> =
+        validator.iter_errors(answer).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(flaws.is_empty(), "{method} {path}: {flaws:?}\n{answer:#}");
+    // A schema that takes anything would hold nothing.
+    assert!(!validator.is_valid(&json!({ "unknown": 1 })), "{method} {path} {status}");
+}
+
+#[test]
+fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
+    let running = Running::new();
+    for (line, parts) in [
+        ("backend web/10.0.0.5 drain", vec!["done: generation 2"]),
+        ("backend web/10.0.0.6 weight 3", vec!["done: generation 3"]),
+        ("show backends", vec!["drain (operator)", "3 (operator)", "75.0", "10.0.0.4:8443", "by weight"]),
+        ("backend web/10.0.0.5 reset", vec!["done: generation 4"]),
+        ("reload", vec!["reloaded: generation 5"]),
+        (
+            "show status",
+            vec!["generation  5, reached by all workers: yes", "2 rules, 6 backends, 1 flows", "busy polls"],
+        ),
+        ("show rules", vec!["203.0.113.10:443/tcp", "web:8443", "3 of 3", "5-tuple"]),
+        ("show counters", vec!["received"]),
+        ("show counters --all", vec!["no-rule", "handover-full"]),
+        ("show neighbours", vec!["198.51.100.1", "not known; asked for", "02:00:00:00:00:04", "static"]),
+        ("show ports", vec!["outside", "inside", "memory", "1500"]),
+    ] {
+        let (code, out, err) = running.guideway(line);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{line}");
+        for part in parts {
+            assert!(out.contains(part), "{line}\n{out}\nlacks: {part}");
+        }
+    }
+    for what in ["rules", "backends", "counters", "neighbours", "ports"] {
+        let (code, out, _) = running.guideway(&format!("show {what} --json"));
+        let told: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, told), (Some(0), running.good("GET", &format!("/v1/{what}"), "")), "{what}");
+    }
+    for (line, code, part) in [
+        ("backend web/10.0.0.9 up", 2, "pool web has no backend 10.0.0.9"),
+        ("backend wbe/10.0.0.5 up", 2, "there is no pool wbe"),
+        ("backend web up", 2, "not POOL/ADDRESS"),
+        ("backend web/10.0.0.5?x up", 2, "not POOL/ADDRESS"),
+        ("backend web/10.0.0.5 weight 101", 2, "101 is not in 0..=100"),
+        ("backend web/10.0.0.5 sideways", 2, "sideways"),
+        ("show flows", 2, "possible values: status, rules"),
+    ] {
+        let (got, out, err) = running.guideway(line);
+        assert!(got == Some(code) && err.contains(part) && out.is_empty(), "{line}: {got:?}\n{out}{err}");
+    }
+    fs::write(running.directory.path().join("gw.toml"), "no = toml = at all").unwrap();
+    let (code, _, err) = running.guideway("reload");
+    assert!(code == Some(1) && err.contains("gw.toml:1"), "{err}");
+    let socket = running.socket();
+    drop(running);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_guideway"));
+    let output = command.args(["show", "status", "--control-socket"]).arg(socket).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && err.contains("is guideway running"), "{err}");
+}
