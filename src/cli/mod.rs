@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod against;
 mod backend;
 mod check;
 mod client;

@@ -9,7 +9,7 @@ use crate::config::ConfigFlags;
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigFlags,
+    pub(super) config: ConfigFlags,
 
     /// Print the counters every so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
