@@ -87,7 +87,9 @@ fn rule(rule: &RuleDifference) -> String {
     let RuleDifference { rule, frontend, change, changes, moved, moved_beyond, flows } = rule;
     match change {
         Change::Added => format!("+ rule {rule}: {frontend} is new\n"),
-        Change::Removed if *flows > 0 => format!("- rule {rule}: {frontend} is removed; its {flows} flows end\n"),
+        Change::Removed if *flows > 0 => {
+            format!("- rule {rule}: {frontend} is removed; its {flows} flows end\n")
+        }
         Change::Removed => format!("- rule {rule}: {frontend} is removed; its flows end\n"),
         Change::Changed => {
             let changes = if changes.is_empty() { "unchanged".to_owned() } else { changes.join(", ") };

@@ -5,8 +5,7 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use super::model::{
-    Backend, ControlSettings, DataplaneSettings, HashKey, Idle, Model, Pool, Port, Rule,
-    StaticNeighbour,
+    Backend, ControlSettings, DataplaneSettings, HashKey, Idle, Model, Pool, Port, Rule, StaticNeighbour,
 };
 use super::probe::{Probe, ProbeKind};
 
@@ -73,11 +72,14 @@ impl Text {
         management_cpu.iter().for_each(|cpu| self.plain("management_cpu", cpu));
         self.plain("flows_per_worker", flows_per_worker);
         frames.iter().for_each(|frames| self.plain("frames", frames));
-        self.quoted("idle", match idle {
-            Idle::Spin => "spin",
-            Idle::Pause => "pause",
-            Idle::Sleep => "sleep",
-        });
+        self.quoted(
+            "idle",
+            match idle {
+                Idle::Spin => "spin",
+                Idle::Pause => "pause",
+                Idle::Sleep => "sleep",
+            },
+        );
         if let Some(HashKey(key)) = key {
             self.quoted("hash_key", key.map(|byte| format!("{byte:02x}")).concat());
         }
@@ -118,10 +120,8 @@ impl Text {
         self.quoted("name", name);
         self.0 += "backends = [\n";
         for Backend { address, weight, state } in backends {
-            let _ = writeln!(
-                self.0,
-                "  {{ address = \"{address}\", weight = {weight}, state = \"{state}\" }},"
-            );
+            let _ =
+                writeln!(self.0, "  {{ address = \"{address}\", weight = {weight}, state = \"{state}\" }},");
         }
         self.0 += "]\n";
     }

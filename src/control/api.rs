@@ -189,7 +189,8 @@ fn ask_change(parameters: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
 
 fn ask_check(_: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
     let Configured { configuration } = serde_json::from_slice(body).map_err(|error| {
-        let what = format!("the body: {error}; it must be {{\"configuration\": \"...\"}}, the text of a file");
+        let what =
+            format!("the body: {error}; it must be {{\"configuration\": \"...\"}}, the text of a file");
         Refusal::new(StatusCode::BAD_REQUEST, what)
     })?;
     Ok(Ask::Check(configuration))

@@ -60,11 +60,7 @@ impl Drop for Place {
 }
 
 /// Answers `reply` with what would change if `text` were the configuration.
-pub(super) fn start(
-    manager: &Manager,
-    text: String,
-    reply: oneshot::Sender<Result<String, Refusal>>,
-) {
+pub(super) fn start(manager: &Manager, text: String, reply: oneshot::Sender<Result<String, Refusal>>) {
     if BUSY.swap(true, Ordering::Acquire) {
         let what = "another configuration is being checked; ask again in a moment";
         // Who has left needs no answer; neither here nor below.

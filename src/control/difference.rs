@@ -138,7 +138,9 @@ fn rules(
             continue;
         };
         let changes = changes(before, rule);
-        let (Some(was), Some(will)) = (effective.0.get(frontend), effective.1.get(frontend)) else { continue };
+        let (Some(was), Some(will)) = (effective.0.get(frontend), effective.1.get(frontend)) else {
+            continue;
+        };
         let moved = moved((was, old.key), (will, new.key));
         if moved.all > 0.0 || !changes.is_empty() {
             let (all_moved, beyond) = (Some(moved.all), Some(moved.beyond));

@@ -9,6 +9,7 @@ mod hash_key;
 mod launch;
 mod manager;
 mod neighbours;
+mod plan;
 mod probe;
 mod report;
 mod runtime;
@@ -22,6 +23,7 @@ pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, 
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, run};
 pub use manager::{Manager, ReloadError};
+pub use plan::{NoSuchCpu, Plan, plan, pool_frames};
 pub use probe::{ProbeReport, Probes, Verdict};
 pub use report::{counters_text, rule_names};
 pub use runtime::{Override, Runtime};

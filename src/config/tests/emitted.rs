@@ -42,7 +42,7 @@ instances = 2
 name = "ready"
 kind = "https"
 port = 8081
-path = "/a?b=\"c\""
+path = "/a?b=%22c%22"
 host = "example.org"
 status = "200,204-299"
 body = "it's \"up\" \\o/"
