@@ -77,9 +77,10 @@ fn pci(machine: &Machine, build: &Build, wanted: &Wanted<'_>, port: &Port, addre
         let found = format!("port {}: there is no PCI device {address}; {}", port.name, cards(machine));
         return vec![Finding::new("device", Level::Error, found, "the port cannot be opened")];
     }
-    let mut all = vec![binding(machine, build, port, address)];
     let interfaces = machine.interfaces_of_pci(address);
-    if let Some(name) = interfaces.iter().find(|name| machine.has_default_route(name)) {
+    let way_out = interfaces.iter().find(|name| machine.has_default_route(name));
+    let mut all = vec![binding(machine, build, port, address, way_out.is_some())];
+    if let Some(name) = way_out {
         let found = format!("port {}: {address} is {name}, which has the machine's default route", port.name);
         let why = "with the card, the machine loses its way out, perhaps the one that you came by";
         all.push(Finding::new("default-route", Level::Warning, found, why).advise("use another card"));
@@ -100,7 +101,7 @@ fn cards(machine: &Machine) -> String {
     }
 }
 
-fn binding(machine: &Machine, build: &Build, port: &Port, address: &str) -> Finding {
+fn binding(machine: &Machine, build: &Build, port: &Port, address: &str, is_way_out: bool) -> Finding {
     let name = &port.name;
     let driver = kernel_driver(machine, address);
     let bound = driver.as_deref().unwrap_or_default();
@@ -127,6 +128,10 @@ fn binding(machine: &Machine, build: &Build, port: &Port, address: &str) -> Find
         "DPDK gets a card only once vfio-pci has it",
     );
     let place = format!("/sys/bus/pci/devices/{address}");
+    // No command that is copied may cut off who copies it.
+    if is_way_out {
+        return finding.advise("use another card: this one carries the machine's default route");
+    }
     let unbind = (!bound.is_empty()).then(|| format!("echo {address} > {place}/driver/unbind"));
     let bind = [
         format!("echo vfio-pci > {place}/driver_override"),

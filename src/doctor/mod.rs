@@ -129,10 +129,11 @@ impl<'a> Wanted<'a> {
 /// Looks at everything, and tells the worst first.
 pub fn examine(machine: &Machine, build: &Build, wanted: Option<&Wanted<'_>>) -> Vec<Finding> {
     let mut all = program::check(machine, build);
+    // Before the devices: a card can only be bound to a driver that is there.
+    all.extend(vfio::check(machine, wanted));
     if let Some(wanted) = wanted {
         wanted.model.ports.iter().for_each(|port| all.extend(device::check(machine, build, wanted, port)));
     }
-    all.extend(vfio::check(machine, wanted));
     all.extend(memory::check(machine, wanted));
     all.extend(cpus::check(machine, wanted));
     all.extend(conflicts::check(machine, wanted));

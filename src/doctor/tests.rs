@@ -180,6 +180,7 @@ const CASES: &[Case] = &[
         "echo vfio-pci > /sys/bus/pci/devices/0000:3b:00.0/driver_override",
         "echo 0000:3b:00.0 > /sys/bus/pci/drivers_probe"]),
     Case(|t| t.card(CARD, "mlx5_core", 1), CARD, WORKERS, "device", Level::Error, "net_mlx5, which is not built in", &[]),
+    Case(|t| t.card("0000:00:03.0", "ixgbe", -1), "0000:00:03.0", WORKERS, "device", Level::Error, "driver ixgbe", &[]),
     Case(|t| t.card("0000:00:03.0", "vfio-pci", -1), "0000:00:03.0", WORKERS, "default-route", Level::Warning, "is eth0", &[]),
     Case(|t| t.card(CARD, "vfio-pci", 0), CARD, WORKERS, "numa", Level::Warning, "node 0, and workers on CPUs 2,3 are not", &[]),
     Case(|_| (), "net_nosuch0", WORKERS, "device", Level::Error, "no driver net_nosuch", &[]),
