@@ -144,9 +144,7 @@ fn locked(machine: &Machine, wanted: Option<&Wanted<'_>>) -> Option<Finding> {
     }
     let bytes: u64 = soft.parse().ok()?;
     let devices = wanted.map_or(&[][..], |wanted| &wanted.model.ports);
-    let locks = |port: &crate::config::Port| {
-        port.device.as_deref().is_some_and(|device| super::device::locks_memory(device))
-    };
+    let locks = |port: &crate::config::Port| port.device.as_deref().is_some_and(super::device::locks_memory);
     let found = format!("{} KiB of memory may be locked, without CAP_IPC_LOCK", bytes / 1024);
     if !devices.iter().any(locks) {
         let why = "enough for the ports of this configuration, too little for PCI devices and af_xdp";

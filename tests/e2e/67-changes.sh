@@ -52,8 +52,18 @@ bed_up 3
 start_servers 3
 traffic_config 1 2 3 >"$config"
 config_rule lines 7000/tcp web 5300 >>"$config"
-gw_start
+gw_start --idle-timeout web=90s
 wait_for_service
+
+# What a reload would do, with the flags of the start laid over the file.
+check_running() { gw check --against RUNNING "$@" >"$run/difference" 2>&1; }
+check "check --against RUNNING, for the file of the start" check_running
+contains "nothing would change" '^no rule changes' "$run/difference"
+sed 's/10.1.0.13"/10.1.0.13", weight = 2/' "$config" >"$run/other.toml"
+check "and for another file" check_running --config "$run/other.toml"
+contains "one weight, and a quarter of new flows" '^~ rule web: 10.1.0.13 weight 2, auto; (1[5-9]|2[0-9])[.0-9]* % of new flows' "$run/difference"
+check "the timeout of the flag stays" grep -q 'rule web: .*idle timeout 1m 30s' "$run/difference"
+equal "three rules would change, and nothing else" 4 "$(grep -c '^[-+~=] ' "$run/difference")"
 
 net_background client "$python" "$here/hold.py" "$vip" 7000 100 "$run/stop" >"$run/hold" 2>"$run/hold.err"
 hold=$!
