@@ -249,6 +249,10 @@ fn bad_requests_get_a_reason_and_change_nothing() {
         ("POST", "/v1/backends/web/10.0.0.555", "{\"weight\": 1}", 400, "not an IPv4 address"),
         ("POST", "/v1/backends//", "{\"weight\": 1}", 400, "not an IPv4 address"),
         ("DELETE", "/v1/backends/wbe/10.0.0.5", "", 404, "no pool wbe"),
+        ("POST", "/v1/check", "", 400, "the body"),
+        ("POST", "/v1/check", "{\"configuration\": 1}", 400, "the body"),
+        ("POST", "/v1/check", "{\"configuration\": \"\", \"more\": 1}", 400, "more"),
+        ("POST", "/v1/check", "{\"configuration\": \"[[rule]]\\nnaem = 1\"}", 422, "naem"),
     ] {
         if method == "HEAD" {
             let head = send(&running.socket(), b"HEAD /v1/reload HTTP/1.1\r\nhost: g\r\n\r\n");
@@ -315,6 +319,84 @@ fn more_slow_clients_than_places_delay_others_and_no_more() {
     assert_eq!(running.good("GET", "/v1/status", "")["generation"], 1);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     drop(silent);
+}
+
+/// What would change is told with the running key and with what operators have said, and changes nothing.
+#[test]
+fn a_configuration_is_held_against_the_one_that_runs() {
+    let running = Running::new();
+    let check = |text: &str| {
+        let body = json!({ "configuration": text }).to_string();
+        running.good("POST", "/v1/check", &body)
+    };
+    let told = running.good("GET", "/v1/configuration", "");
+    let text = told["configuration"].as_str().unwrap();
+    assert_eq!(load_text("", text, &ConfigFlags::default()).unwrap().model, model(&config()));
+    assert_eq!(check(text), json!({ "rules": [], "overrides": [], "next_start": [], "refused": null }));
+    let less = with_backends(&numbered(4..6, ""), "");
+    let told = check(&less);
+    let rule = &told["rules"][1];
+    assert_eq!((&rule["rule"], &rule["change"]), (&json!("https"), &json!("changed")), "{told}");
+    assert_eq!(rule["changes"], json!(["-10.0.0.6"]));
+    let moved = |told: &Value| told["rules"][1]["moved"].as_f64().unwrap();
+    assert!((moved(&told) - 1.0 / 3.0).abs() < 0.05, "{told}");
+    // The same as what the running key makes of both.
+    let spread = |text: &str| guideway::snapshot::Spread::new(REPLAY_KEY, &model(text).rules[0]);
+    assert!((moved(&told) - spread(&config()).differs_from(&spread(&less))).abs() < 1e-12);
+    // One that takes no new flows is not missed.
+    running.good("POST", "/v1/backends/web/10.0.0.6", r#"{"state": "drain"}"#);
+    let told = check(&less);
+    assert_eq!(moved(&told), 0.0, "{told}");
+    let said =
+        json!({"pool": "web", "address": "10.0.0.6", "state": "drain", "weight": null, "applies": false});
+    assert_eq!(told["overrides"], json!([said]));
+    // A rule that goes takes its flow with it, one that comes is new; what is fixed waits, and ports are refused.
+    let other =
+        less.replace("443/tcp", "444/tcp").replace("flows_per_worker = 1024", "flows_per_worker = 2048");
+    let other = format!(
+        "{}[control]\nsocket = \"/tmp/x\"\n",
+        other.replace("198.51.100.1\"", "198.51.100.1\"\nmtu = 1400")
+    );
+    let told = check(&other);
+    let rules: Vec<_> =
+        told["rules"].as_array().unwrap().iter().map(|r| (&r["change"], &r["flows"])).collect();
+    assert_eq!(rules[0], (&json!("removed"), &json!(1)), "{told}");
+    assert!(rules.contains(&(&json!("added"), &json!(0))), "{told}");
+    assert_eq!(told["next_start"], json!(["[dataplane]", "[control]"]));
+    assert!(told["refused"].as_str().unwrap().contains("port outside"), "{told}");
+    let key = format!("[dataplane]\nhash_key = \"{}\"", "ff".repeat(16));
+    assert_eq!(check(&config().replace("[dataplane]", &key))["next_start"], json!(["hash_key"]));
+    let key = key.replace(&"ff".repeat(16), "000102030405060708090a0b0c0d0e0f");
+    assert_eq!(check(&config().replace("[dataplane]", &key))["next_start"], json!([]));
+    assert_eq!(running.good("GET", "/v1/status", "")["generation"], 2);
+    // Larger than any other body may be, and as large as none may be.
+    let large = |len| json!({ "configuration": format!("{}\n#{}", config(), "x".repeat(len)) }).to_string();
+    running.good("POST", "/v1/check", &large(900 << 10));
+    assert_eq!(running.ask("POST", "/v1/check", &large(2 << 20)).0, 413);
+}
+
+#[test]
+fn the_command_line_checks_against_what_runs() {
+    let running = Running::new();
+    let file = running.directory.path().join("new.toml");
+    fs::write(&file, with_backends(&numbered(4..6, ""), "")).unwrap();
+    running.good("POST", "/v1/backends/web/10.0.0.5", r#"{"weight": 2}"#);
+    let line = format!("check --config {} --against RUNNING", file.display());
+    let (code, out, err) = running.guideway(&line);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    for part in [
+        "~ rule https: -10.0.0.6; ",
+        "% of new flows move, ",
+        "= backend web/10.0.0.5: what the operator says, weight 2, stays in force over it\n",
+        "sound, but cannot run yet:",
+    ] {
+        assert!(out.contains(part), "{out}\nlacks: {part}");
+    }
+    let (code, out, err) = running.guideway(&format!("{line} --mtu outside=1400"));
+    assert!(code == Some(2) && err.contains("a reload would be refused: port outside"), "{out}{err}");
+    fs::write(&file, "no = toml = at all").unwrap();
+    let (code, out, err) = running.guideway(&line);
+    assert!(code == Some(2) && err.contains("new.toml:1") && out.is_empty(), "{out}{err}");
 }
 
 /// Two operators at once: each change has a generation of its own, and no snapshot stays behind.
@@ -398,7 +480,12 @@ fn the_openapi_file_is_the_server() {
     assert_eq!(written, served);
     let running = Running::new();
     for (method, path) in &written {
-        let body = if method == "POST" { r#"{"state": "drain", "weight": 3}"# } else { "" };
+        let configuration = json!({ "configuration": config() }).to_string();
+        let body = match path.as_str() {
+            "/v1/check" => &configuration,
+            _ if method == "POST" => r#"{"state": "drain", "weight": 3}"#,
+            _ => "",
+        };
         let at = |pool: &str| path.replace("{pool}", pool).replace("{address}", "10.0.0.5");
         let answer = running.good(method, &at("web"), body);
         assert_is(&document, path, method, 200, &answer);

@@ -20,7 +20,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dpdk", &["io"]),
     ("replay", &["wire", "tick", "io", "config", "snapshot", "dataplane"]),
     ("control", &["wire", "io", "config", "snapshot", "dataplane", "dpdk"]),
-    ("cli", &["wire", "io", "maglev", "packet", "config", "snapshot", "dataplane", "control", "replay"]),
+    ("doctor", &["config", "dataplane", "dpdk", "control"]),
+    (
+        "cli",
+        &["wire", "io", "maglev", "packet", "config", "snapshot", "dataplane", "control", "doctor", "replay"],
+    ),
 ];
 
 const LINES_MAX: usize = 450;

@@ -27,6 +27,11 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// One that is not told by its own flag.
+    pub(super) fn at(control_socket: PathBuf) -> Self {
+        Self { control_socket }
+    }
+
     /// What the server answers to a good request.
     pub(super) fn ask(&self, method: &Method, path: &str, body: &str) -> Result<Value, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -256,3 +256,12 @@ pub enum NoHealthyBackends {
     /// They are spread over all backends that are not drained, as if these were up.
     All,
 }
+
+impl fmt::Display for NoHealthyBackends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Drop => "drop",
+            Self::All => "all",
+        })
+    }
+}

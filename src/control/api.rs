@@ -8,6 +8,7 @@ use hyper::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::check;
 use super::manager::Manager;
 use super::runtime::Override;
 use super::views;
@@ -59,6 +60,8 @@ enum Ask {
     Counters,
     Neighbours,
     Ports,
+    Configuration,
+    Check(String),
     Reload,
     Change { pool: String, address: Ipv4Addr, change: Change },
     Forget { pool: String, address: Ipv4Addr },
@@ -80,6 +83,13 @@ pub(super) struct Understood(Ask);
 struct Change {
     state: Option<State>,
     weight: Option<u8>,
+}
+
+/// A configuration to be held against the one in force.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Configured {
+    configuration: String,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -110,12 +120,24 @@ pub const ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/v1/counters", ask: |_, _| Ok(Ask::Counters) },
     Route { method: Method::GET, path: "/v1/neighbours", ask: |_, _| Ok(Ask::Neighbours) },
     Route { method: Method::GET, path: "/v1/ports", ask: |_, _| Ok(Ask::Ports) },
+    Route { method: Method::GET, path: "/v1/configuration", ask: |_, _| Ok(Ask::Configuration) },
+    Route { method: Method::POST, path: CHECK, ask: ask_check },
     Route { method: Method::POST, path: "/v1/reload", ask: |_, _| Ok(Ask::Reload) },
     Route { method: Method::POST, path: BACKEND, ask: ask_change },
     Route { method: Method::DELETE, path: BACKEND, ask: ask_forget },
 ];
 
 const BACKEND: &str = "/v1/backends/{pool}/{address}";
+const CHECK: &str = "/v1/check";
+
+/// Bytes of a request's body, for one that carries a configuration and for all others.
+const CONFIGURATION_BYTES_MAX: usize = 1 << 20;
+const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// The most bytes that the body of a request to `uri` may have.
+pub(super) fn body_bytes_max(uri: &Uri) -> usize {
+    if uri.path() == CHECK { CONFIGURATION_BYTES_MAX } else { BODY_BYTES_MAX }
+}
 
 /// What the method, path and body ask for.
 pub(super) fn understand(method: &Method, uri: &Uri, body: &[u8]) -> Result<Understood, Refusal> {
@@ -165,6 +187,15 @@ fn ask_change(parameters: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
     Ok(Ask::Change { pool, address, change })
 }
 
+fn ask_check(_: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
+    let Configured { configuration } = serde_json::from_slice(body).map_err(|error| {
+        let what =
+            format!("the body: {error}; it must be {{\"configuration\": \"...\"}}, the text of a file");
+        Refusal::new(StatusCode::BAD_REQUEST, what)
+    })?;
+    Ok(Ask::Check(configuration))
+}
+
 fn ask_forget(parameters: &[&str], _: &[u8]) -> Result<Ask, Refusal> {
     let (pool, address) = target(parameters)?;
     Ok(Ask::Forget { pool, address })
@@ -199,6 +230,9 @@ impl Request {
             Ask::Counters => json(&views::counters(manager)),
             Ask::Neighbours => json(&views::neighbours(manager)),
             Ask::Ports => json(&views::ports(manager, (context.ports)())),
+            Ask::Configuration => json(&check::configuration(manager)),
+            // It takes its time, and answers by itself.
+            Ask::Check(text) => return check::start(manager, text, reply),
             Ask::Reload => reload(manager, context.load, context.now, &peer.to_string())
                 .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error))
                 .and_then(|generation| json(&views::Changed { generation })),
@@ -215,7 +249,7 @@ impl Request {
     }
 }
 
-fn json(value: &impl Serialize) -> Result<String, Refusal> {
+pub(super) fn json(value: &impl Serialize) -> Result<String, Refusal> {
     serde_json::to_string(value)
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
+use super::difference::Side;
 use super::neighbours::{Ask, NeighbourTable};
 use super::runtime::Runtime;
-use crate::config::{HashKey, Model};
+use crate::config::{HashKey, Model, Port};
 use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Totals, WorkerCounters, WorkerTotals};
 use crate::io::PortId;
 use crate::snapshot::{
@@ -32,6 +33,7 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 pub struct Manager {
     /// As the file has it.
     model: Model,
+    key: HashKey,
     runtime: Runtime,
     /// How often the file has been changed.
     changes: u64,
@@ -67,6 +69,23 @@ impl fmt::Display for ReloadError {
     }
 }
 
+/// Whether a process with the ports `old` can go over to `new`.
+///
+/// # Errors
+/// When it would have to open a port anew.
+pub(super) fn refusal_of_ports(old: &[Port], new: &[Port]) -> Result<(), ReloadError> {
+    if new.len() != old.len() {
+        return Err(ReloadError::Ports("the number of ports".into()));
+    }
+    for (old, new) in old.iter().zip(new) {
+        let fixed = |port: &Port| (port.name.clone(), port.device.clone(), port.mac, port.mtu);
+        if fixed(old) != fixed(new) {
+            return Err(ReloadError::Ports(format!("port {}: name, device, mac and mtu", old.name)));
+        }
+    }
+    Ok(())
+}
+
 impl Manager {
     /// For `model` on ports with these links, and so many workers, whose snapshot readers it returns.
     ///
@@ -86,6 +105,7 @@ impl Manager {
         let (publisher, readers) = Publisher::new(first, counters.len());
         let mut manager = Self {
             model,
+            key,
             runtime: Runtime::default(),
             changes: 0,
             conditions,
@@ -137,7 +157,7 @@ impl Manager {
     /// # Errors
     /// When it asks for other ports, or for too much; nothing has changed then.
     pub fn change(&mut self, mut model: Model, now: Duration) -> Result<u64, ReloadError> {
-        self.check_ports(&model)?;
+        refusal_of_ports(&self.model.ports, &model.ports)?;
         let effective = self.runtime.apply(&model);
         let next = self.compiler.compile(&effective, &self.conditions).map_err(ReloadError::TooMany)?;
         let generation = next.generation;
@@ -174,20 +194,6 @@ impl Manager {
     /// What is laid over the file.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
-    }
-
-    fn check_ports(&self, model: &Model) -> Result<(), ReloadError> {
-        if model.ports.len() != self.model.ports.len() {
-            return Err(ReloadError::Ports("the number of ports".into()));
-        }
-        for (old, new) in self.model.ports.iter().zip(&model.ports) {
-            let fixed =
-                |port: &crate::config::Port| (port.name.clone(), port.device.clone(), port.mac, port.mtu);
-            if fixed(old) != fixed(new) {
-                return Err(ReloadError::Ports(format!("port {}: name, device, mac and mtu", old.name)));
-            }
-        }
-        Ok(())
     }
 
     /// The next hops that the configuration needs and does not give; and those of backends that were
@@ -288,6 +294,11 @@ impl Manager {
     /// The configuration in force.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// What the configuration in force and its key are. The key is not for telling.
+    pub fn side(&self) -> Side<'_> {
+        Side { model: &self.model, key: self.key }
     }
 
     /// Backends and gateways whose Ethernet address is not known yet.

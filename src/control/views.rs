@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::manager::Manager;
-use crate::config::{AdminState, Backend as Configured, NoHealthyBackends, Rule as RuleModel};
+use crate::config::{AdminState, Backend as Configured, Rule as RuleModel};
 use crate::dataplane::{BackendTotals, Totals};
 use crate::snapshot::BackendIdentity;
 
@@ -243,10 +243,7 @@ pub(super) fn rules(manager: &Manager) -> Rules {
         backend_port: rule.backend_port,
         distribution: rule.distribution.to_string(),
         idle_timeout_seconds: rule.idle_timeout.as_secs_f64(),
-        no_healthy_backends: match rule.no_healthy_backends {
-            NoHealthyBackends::Drop => "drop".into(),
-            NoHealthyBackends::All => "all".into(),
-        },
+        no_healthy_backends: rule.no_healthy_backends.to_string(),
         backends: rule.pool.backends.len(),
         backends_taking_flows: snapshot.shares(rule.frontend).values().filter(|share| **share > 0.0).count(),
         traffic: traffic.get(&rule.frontend).copied().unwrap_or_default(),

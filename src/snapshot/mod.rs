@@ -10,6 +10,7 @@ mod ids;
 mod publish;
 mod routes;
 mod select;
+mod spread;
 mod word_map;
 
 pub use backend::Backend;
@@ -20,6 +21,7 @@ pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
+pub use spread::Spread;
 pub use word_map::WordMap;
 
 use std::collections::BTreeMap;

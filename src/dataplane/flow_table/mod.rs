@@ -67,6 +67,11 @@ const SWEEP_AHEAD: usize = 8;
 /// Lines of a block: a small page of memory.
 const BLOCK_LINES: usize = 64;
 
+/// Lines that `flows` flows fill to 0.6.
+fn lines_for(flows: usize) -> usize {
+    (flows * 10).div_ceil(6 * WAYS).max(2)
+}
+
 impl FlowTable {
     /// Room for `flows` flows at a load of 0.6, which leaves about 1 % of them without a place: 26.7 bytes a
     /// flow. On hugepages where enough are free; else the kernel is asked for transparent ones.
@@ -74,9 +79,9 @@ impl FlowTable {
     /// # Errors
     /// When there is not enough memory.
     pub fn new(flows: usize) -> std::io::Result<Self> {
-        let len = (flows * 10).div_ceil(6 * WAYS).max(2);
+        let len = lines_for(flows);
         let len_bytes = len * size_of::<Line>();
-        let huge_len = len_bytes.next_multiple_of(HUGEPAGE_LEN);
+        let huge_len = Self::hugepage_bytes(flows);
         let huge = MmapOptions::new().len(huge_len).huge(Some(HUGEPAGE_BITS)).populate().map_anon();
         let on_hugepages = huge.is_ok();
         let memory = match huge {
@@ -92,6 +97,11 @@ impl FlowTable {
         };
         let occupied = vec![0; len.div_ceil(BLOCK_LINES)].into();
         Ok(Self { memory, occupied, len, sweep_at: 0, on_hugepages })
+    }
+
+    /// The bytes in hugepages that a table for `flows` flows takes.
+    pub fn hugepage_bytes(flows: usize) -> usize {
+        (lines_for(flows) * size_of::<Line>()).next_multiple_of(HUGEPAGE_LEN)
     }
 
     /// The bytes of its lines.
