@@ -2,6 +2,7 @@
 //! statistics; and the start and the stop of it all.
 
 mod api;
+mod drain;
 mod hash_key;
 #[cfg(feature = "dpdk")]
 mod launch;

@@ -16,8 +16,8 @@ const CLOSING_TICKS: u32 = 60 * TICKS_PER_SECOND;
 /// Backend, state, and the tick of the last packet, in 56 bits. The eight bits above belong to the line.
 ///
 /// ```text
-/// 63        56 55              32 31    28 27   24 23                0
-/// | displaced |   last seen      | second |  state |     backend      |
+/// 63        56 55              32 31  29  28   27   24 23                0
+/// | displaced |   last seen      | reset |second| state |     backend      |
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(transparent)]
@@ -26,6 +26,10 @@ pub(in crate::dataplane) struct Value(pub(super) u64);
 const BACKEND_MASK: u64 = 0x00ff_ffff;
 const STATE_SHIFT: u32 = 24;
 const SECOND_BIT: u64 = 1 << 28;
+/// How far the flow's reset is: how often its ends have been asked, or [`RESET_DONE`].
+const RESET_SHIFT: u32 = 29;
+const RESET_MASK: u64 = 7 << RESET_SHIFT;
+const RESET_DONE: u64 = 7;
 const SEEN_SHIFT: u32 = 32;
 /// How many flows whose first line this is lie in their second, in the first value of a line. Saturated
 /// it stays: nobody knows then how many there are.
@@ -186,6 +190,35 @@ impl Value {
     #[inline]
     pub(super) fn is_over(self, idle_ticks: u32, now: Tick) -> bool {
         now.since(self.seen()) > self.state().timeout(idle_ticks)
+    }
+
+    /// How often the ends of the flow have been asked for their numbers, so that it can be reset.
+    pub(super) fn asked(self) -> u32 {
+        (self.0 >> RESET_SHIFT & 7) as u32
+    }
+
+    /// Asked once more, below [`RESET_DONE`].
+    pub(super) fn asked_again(self) -> Self {
+        Self(self.0 + (1 << RESET_SHIFT))
+    }
+
+    /// Whether resets have been sent to its ends.
+    pub(super) fn is_reset(self) -> bool {
+        self.0 & RESET_MASK == RESET_DONE << RESET_SHIFT
+    }
+
+    /// After resets have been sent to its ends, at `now` for the first time.
+    pub(super) fn reset(self, now: Tick) -> Self {
+        if self.is_reset() {
+            return self;
+        }
+        let kept = self.0 & !(3 << STATE_SHIFT) | (State::Closing as u64) << STATE_SHIFT | RESET_MASK;
+        Self(kept).seen_at(now)
+    }
+
+    /// After a packet with `flags` at `now`, where the flow is being reset.
+    pub(super) fn touched_in_reset(self, flags: TcpFlags, now: Tick) -> Self {
+        Self(self.touched(flags, now).0 | self.0 & RESET_MASK)
     }
 
     /// After a packet with `flags` at `now`.
