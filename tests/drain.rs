@@ -244,9 +244,18 @@ fn a_packet_of_either_end_resets_both_at_exactly_their_numbers() {
         // What was on its way is answered too, and makes no new flow anywhere.
         assert_eq!(bed.send(&segment), answers, "{what}, again");
         assert_eq!((bed.totals().flows_created, bed.flows()), (1, 1), "{what}");
-        bed.now = 3.0;
-        bed.poll();
+        // The other end has said nothing and is asked, in vain. That ends it as well.
+        let (other, asked) = if segment.port == OUTSIDE { (INSIDE, BACKEND) } else { (OUTSIDE, CLIENT) };
+        for round in 1..10 {
+            bed.now = 0.5 * f64::from(round);
+            let sent: Vec<_> = bed.poll().iter().map(read).collect();
+            assert!(
+                sent.iter().all(|s| (s.port, s.to.0, s.flags.as_str()) == (other, asked, "A")),
+                "{sent:?}"
+            );
+        }
         let t = bed.totals();
+        assert_eq!(t.reset_asks, 6, "{what}: {t:?}");
         assert_eq!((bed.flows(), t.flows_reset, t.flows_unanswered), (0, 1, 0), "{what}: {t:?}");
     }
 }
@@ -319,21 +328,33 @@ fn silent_ends_are_asked_a_few_times_by_what_cannot_be_theirs_and_then_given_up(
 
 #[test]
 fn who_answers_the_question_is_reset_and_asked_no_more() {
-    for answer in [Segment::from_client("A", 1010, 5020, 0), Segment::from_backend("A", 5020, 1010, 0)] {
+    let answers = [Segment::from_client("A", 1010, 5020, 0), Segment::from_backend("A", 5020, 1010, 0)];
+    for [first, second] in [[0, 1], [1, 0]] {
         let mut bed = Bed::new();
         bed.open(&["S", "A", "A"]);
         bed.pass_deadline();
         bed.now = 0.5;
         assert_eq!(bed.poll().len(), 2);
-        let resets = bed.send(&answer);
+        let resets = bed.send(&answers[first]);
         let numbers: Vec<_> = resets.iter().map(|s| (s.port, s.flags.contains('R'), s.seq)).collect();
         assert_eq!(numbers, [(OUTSIDE, true, 5020), (INSIDE, true, 1010)]);
-        for round in 2..10 {
+        // The other is asked again: what it got in the first one's place need not have fitted.
+        bed.now = 1.0;
+        let asked: Vec<_> = bed.poll().iter().map(read).map(|segment| segment.port).collect();
+        assert_eq!(asked, [answers[second].port]);
+        // Where that was enough, nobody is there any more.
+        let gone = Segment { flags: "R".into(), ..answers[second].clone() };
+        assert_eq!(bed.send(&gone).len(), 1);
+        let mut lasted = 0;
+        for round in 3..10 {
             bed.now = 0.5 * f64::from(round);
             assert_eq!(bed.poll(), []);
+            lasted += bed.flows();
         }
+        // It is kept for two seconds, for what is on its way.
+        assert_eq!(lasted, 4);
         let t = bed.totals();
-        assert_eq!((bed.flows(), t.flows_reset, t.flows_unanswered, t.reset_asks), (0, 1, 0, 2), "{t:?}");
+        assert_eq!((bed.flows(), t.flows_reset, t.flows_unanswered, t.reset_asks), (0, 1, 0, 3), "{t:?}");
     }
 }
 

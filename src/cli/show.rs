@@ -225,8 +225,9 @@ fn backends(view: &Backends) -> String {
 fn state(b: &views::Backend) -> String {
     let because = if b.because == "default" { String::new() } else { format!(" ({})", b.because) };
     let left = b.drain_seconds_left.map_or(String::new(), |left| {
-        // The whole second that has begun: it says 0 only when nothing is left.
-        let left = Duration::try_from_secs_f64(left.ceil()).unwrap_or_default();
+        // Whole seconds; it says that none is left only when that is so.
+        let whole = if left > 0.0 { left.round().max(1.0) } else { 0.0 };
+        let left = Duration::try_from_secs_f64(whole).unwrap_or_default();
         if left.is_zero() {
             ", deadline passed".into()
         } else {

@@ -40,6 +40,8 @@ pub struct Manager {
     drains: Drains,
     /// When they were looked at last.
     drains_at: Duration,
+    /// When the manager last did what was due.
+    now: Duration,
     /// How often the file has been changed.
     changes: u64,
     conditions: Conditions,
@@ -96,6 +98,7 @@ impl Manager {
             runtime: Runtime::default(),
             drains: Drains::default(),
             drains_at: Duration::ZERO,
+            now: Duration::ZERO,
             changes: 0,
             conditions,
             compiler,
@@ -116,6 +119,7 @@ impl Manager {
     /// Does what is due: learns from the workers, asks for neighbours, publishes what has changed, frees
     /// what is no longer used.
     pub fn advance(&mut self, now: Duration) {
+        self.now = now;
         for event in self.events.drain() {
             match event {
                 Event::Neighbour { port, address, mac, is_reply } => {
@@ -182,7 +186,7 @@ impl Manager {
 
     /// How long the flows of a backend have until they are reset, where a drain has a deadline.
     pub fn drain_left(&self, pool: &str, address: Ipv4Addr) -> Option<Duration> {
-        self.drains.left(pool, address, self.drains_at)
+        self.drains.left(pool, address, self.now)
     }
 
     /// Goes over to `model`, and returns the number of the new generation. What is fixed from start to stop

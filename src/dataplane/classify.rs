@@ -225,9 +225,7 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Cla
     if !is_behind(backend, source) {
         return Err(DropReason::WrongPort);
     }
-    // A reset of the backend's own goes on to the client.
-    let is_cut_off = responder.is_none() && !packet.tcp_flags.any(TcpFlags::RST);
-    Ok(if is_cut_off { Class::CutOff(id) } else { Class::Response(id) })
+    Ok(if responder.is_none() { Class::CutOff(id) } else { Class::Response(id) })
 }
 
 /// Whether packets from the backend can come in where these do.

@@ -2,14 +2,17 @@
 //!
 //! The flow table knows no sequence numbers, and need not: a segment of the flow says all. Instead of sending it on,
 //! its sender is answered by a reset at the number that it acknowledges, and whom it was for gets a reset in its place.
-//! So neither end sees a gap, wherever the last segment that passed was. Ends that are silent are asked by a segment
-//! that cannot be theirs, and answer where they are; see [`Bare::ask`].
+//!
+//! The first is right unless something is on its way to the sender, and then what the sender says next makes it right.
+//! The second is right unless the segment was no new one: one sent again, or one that only asks, as keep-alives do. So an
+//! end counts as told when it has been answered itself, or sends a reset of its own. Until then it is asked, by a
+//! segment that cannot belong to the flow, and answers where it is; see [`Bare::ask`].
 
 use std::net::SocketAddrV4;
 
 use super::FlowTable;
 use super::counters::WorkerCounters;
-use super::flow_table::Silent;
+use super::flow_table::{End, Silent};
 use super::lanes::{Lanes, Outcome, Outcomes};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
@@ -18,6 +21,7 @@ use crate::snapshot::{Backend, BackendId, FrontendId, NextHop, Snapshot};
 use crate::tick::Tick;
 use crate::wire::bare::{ASK_LEN, Bare, Numbers};
 use crate::wire::ethernet;
+use crate::wire::l4::TcpFlags;
 
 impl Lanes {
     /// Answers packets of flows that are to be reset.
@@ -51,7 +55,13 @@ impl Lanes {
                 .get(lane.index())
                 .and_then(|frame| Cut::of(frame.bytes(), self.backends[lane.index()], is_clients, world));
             let (Some(cut), Some(frame)) = (cut, burst.get_mut(lane.index())) else { continue };
-            flows.open().note_reset(cut.ends.key(), world, now);
+            let sender = if is_clients { End::Client } else { End::Backend };
+            flows.open().note_told(sender, cut.ends.key(), world, now);
+            if cut.numbers.flags.any(TcpFlags::RST) {
+                // A backend's own; those of clients do not come here.
+                self.responses.insert(lane);
+                continue;
+            }
             let outcome = cut.reset(frame, &mut self.outcomes, world, counters);
             self.outcomes.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
         }
@@ -111,7 +121,7 @@ impl Cut {
     }
 }
 
-/// Asks both ends of a flow where they are. Whether there was room for the questions.
+/// Asks the ends of a flow that are not told yet where they are. Whether there was room for the questions.
 pub(super) fn ask(
     silent: Silent,
     outcomes: &mut Outcomes,
@@ -123,9 +133,11 @@ pub(super) fn ask(
     if !outcomes.has_room(2) {
         return false;
     }
-    for way in [ends.to_client(world), ends.to_backend()] {
+    let ways = [(silent.is_client_told, ends.to_client(world)), (silent.is_backend_told, ends.to_backend())];
+    for (is_told, way) in ways {
         // Who is not reachable is not waited for.
-        if way.is_reachable() && outcomes.originate(way.hop.hop.port, &way.bare.ask(silent.asked)) {
+        if !is_told && way.is_reachable() && outcomes.originate(way.hop.hop.port, &way.bare.ask(silent.asked))
+        {
             counters.reset.asked.add(1);
         }
     }

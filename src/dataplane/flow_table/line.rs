@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, State, Value};
+use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, End, State, Value};
 use super::{Found, Query, idle_ticks};
 use crate::packet::{FlowKey, position};
 use crate::snapshot::{Leaving, Snapshot};
@@ -140,11 +140,12 @@ fn settle(old: Value, query: &Query<'_>) -> (Found, Value) {
         };
     }
     match backend.leaving {
-        // What resets it goes on to the backend.
-        Leaving::Reset if !query.is_udp && flags.any(TcpFlags::RST) => {
-            (Found::Backend(old.backend()), old.touched_in_reset(flags, now))
+        Leaving::Reset if !query.is_udp => {
+            let id = old.backend();
+            // The client's own reset goes on to the backend.
+            let found = if flags.any(TcpFlags::RST) { Found::Backend(id) } else { Found::Reset(id) };
+            (found, old.told(End::Client, now))
         }
-        Leaving::Reset if !query.is_udp => (Found::Reset(old.backend()), old.reset(now)),
         leaving if leaving.takes(query.is_udp) => (Found::Stale, old),
         _ => (Found::Backend(old.backend()), old.touched(flags, now)),
     }

@@ -20,7 +20,7 @@ use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
 use line::{Line, WAYS, prefetch};
 
-pub(super) use entry::{State, Value};
+pub(super) use entry::{End, State, Value};
 pub(super) use line::TURNS;
 pub(super) use reset::Silent;
 

@@ -1,19 +1,18 @@
 //! The end of flows whose backend's drain has passed its deadline.
 
 use super::line::WAYS;
-use super::{Lines, flow_hash};
+use super::{End, Lines, flow_hash};
+use crate::dataplane::counters::WorkerCounters;
 use crate::packet::FlowKey;
 use crate::snapshot::{BackendId, Leaving, Snapshot};
 use crate::tick::{TICKS_PER_SECOND, Tick};
-
-use crate::dataplane::counters::WorkerCounters;
 
 /// How often the ends of a flow are asked, once a round of the sweep. Who says nothing in that time, three seconds or
 /// more, is gone.
 const ASKS_MAX: u32 = 6;
 
-/// A flow that has been reset is kept for so long: a reset that came too late or too early is answered by the one who
-/// got it, and the next one hits (RFC 5961 section 3.2). Two round trips of a slow path.
+/// A flow is kept for so long after both its ends were told, for what they had on its way: that is answered by
+/// resets too, and the last of them is at the right number.
 const KEPT_TICKS: u32 = 2 * TICKS_PER_SECOND;
 
 /// A flow whose ends are to be asked where they are.
@@ -23,6 +22,9 @@ pub(in crate::dataplane) struct Silent {
     pub(in crate::dataplane) backend: BackendId,
     /// How often they have been asked before.
     pub(in crate::dataplane) asked: u32,
+    /// Which of them know already.
+    pub(in crate::dataplane) is_client_told: bool,
+    pub(in crate::dataplane) is_backend_told: bool,
 }
 
 impl Lines<'_> {
@@ -43,16 +45,21 @@ impl Lines<'_> {
             let Some(backend) = backend.filter(|b| key.0 != 0 && b.leaving == Leaving::Reset) else {
                 continue;
             };
+            let told = [End::Client, End::Backend].map(|end| value.is_told(end));
+            let [is_client_told, is_backend_told] = told;
             let asked = value.asked();
+            let silent = Silent { key, backend: value.backend(), asked, is_client_told, is_backend_told };
             if backend.rewrite.is_udp {
                 self.clear(index, way, &counters.flow.expired, world, counters);
-            } else if value.is_reset() {
+            } else if told == [true; 2] {
                 if now.since(value.seen()) > KEPT_TICKS {
                     self.clear(index, way, &counters.reset.flows, world, counters);
                 }
             } else if asked >= ASKS_MAX {
-                self.clear(index, way, &counters.reset.flows_unanswered, world, counters);
-            } else if ask(Silent { key, backend: value.backend(), asked })
+                let is_reset = told != [false; 2];
+                let ended = if is_reset { &counters.reset.flows } else { &counters.reset.flows_unanswered };
+                self.clear(index, way, ended, world, counters);
+            } else if ask(silent)
                 && let Some(value) = line.values.get_mut(way)
             {
                 *value = value.asked_again();
@@ -60,12 +67,12 @@ impl Lines<'_> {
         }
     }
 
-    /// Notes that the flow has been reset, if it is recorded here.
-    pub(in crate::dataplane) fn note_reset(&mut self, key: FlowKey, world: &Snapshot, now: Tick) {
+    /// Notes that an end of the flow was told, if the flow is recorded here.
+    pub(in crate::dataplane) fn note_told(&mut self, end: End, key: FlowKey, world: &Snapshot, now: Tick) {
         let Some(hash) = flow_hash(key, world) else { return };
         for index in [self.first_line(hash), self.second_line(hash)] {
             if let Some(value) = self.lines.get_mut(index).and_then(|line| line.value_of(key)) {
-                *value = value.reset(now);
+                *value = value.told(end, now);
                 return;
             }
         }
