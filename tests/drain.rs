@@ -193,10 +193,12 @@ impl Bed {
     }
 }
 
-#[test]
-fn a_packet_of_either_end_resets_both_at_exactly_their_numbers() {
+/// What is said before the deadline, the first segment after it, and what leaves in its stead.
+type Cut = (&'static str, &'static [&'static str], Segment, [Segment; 2]);
+
+fn cuts() -> [Cut; 6] {
     let open: &[&str] = &["S", "A", "A"];
-    for (what, open, segment, answers) in [
+    [
         (
             "data from the client",
             open,
@@ -233,7 +235,12 @@ fn a_packet_of_either_end_resets_both_at_exactly_their_numbers() {
             Segment::from_backend("SA", 5000, 1001, 0),
             [Segment::to_client("RA", 5000, 1001), Segment::to_backend("R", 1001, 0)],
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn a_packet_of_either_end_resets_both_at_exactly_their_numbers() {
+    for (what, open, segment, answers) in cuts() {
         let mut bed = Bed::new();
         bed.open(open);
         bed.pass_deadline();
@@ -280,13 +287,23 @@ fn a_new_connection_and_udp_go_elsewhere() {
     let syn = bed.send(&Segment::from_client("S", 90_000, 0, 0));
     assert_eq!((syn.len(), syn[0].to), (1, ([10, 0, 0, 5], 8443)));
     assert_eq!(bed.flows(), 0);
+    // What the backend has to say of the old connection is nothing to the new one: it is established, not over.
+    bed.send(&Segment::from_backend("A", 5020, 1010, 10));
+    for _ in 0..2 {
+        let data = bed.send(&Segment::from_client("A", 90_001, 1, 0));
+        assert_eq!((data.len(), data[0].to), (1, ([10, 0, 0, 5], 8443)));
+    }
+    bed.now = 100.0;
+    bed.poll();
+    let again = bed.send(&Segment::from_client("S", 91_000, 0, 0));
+    assert_eq!((again.len(), bed.totals().flows_created), (1, 3), "a SYN does not move an established flow");
     let datagram = bed.send_frame(OUTSIDE, Spec::udp().frame());
     assert_eq!((datagram.len(), &datagram[0].1[30..34]), (1, &[10, 0, 0, 5][..]));
     // What the backend answers to an earlier one still arrives.
     let late = Spec::udp().at_backend(BACKEND, 5353).reversed();
     assert_eq!(bed.send_frame(INSIDE, late.frame()).len(), 1);
     let t = bed.totals();
-    assert_eq!((t.answered, t.resets_to_client, t.resets_to_backend), (0, 0, 0), "{t:?}");
+    assert_eq!((t.answered, t.resets_to_client, t.resets_to_backend), (1, 1, 1), "{t:?}");
 }
 
 #[test]

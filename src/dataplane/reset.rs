@@ -56,7 +56,7 @@ impl Lanes {
                 .and_then(|frame| Cut::of(frame.bytes(), self.backends[lane.index()], is_clients, world));
             let (Some(cut), Some(frame)) = (cut, burst.get_mut(lane.index())) else { continue };
             let sender = if is_clients { End::Client } else { End::Backend };
-            flows.open().note_told(sender, cut.ends.key(), world, now);
+            flows.open().note_told(sender, cut.ends.key(), self.backends[lane.index()], world, now);
             if cut.numbers.flags.any(TcpFlags::RST) {
                 // A backend's own; those of clients do not come here.
                 self.responses.insert(lane);

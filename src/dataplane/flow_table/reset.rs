@@ -67,12 +67,22 @@ impl Lines<'_> {
         }
     }
 
-    /// Notes that an end of the flow was told, if the flow is recorded here.
-    pub(in crate::dataplane) fn note_told(&mut self, end: End, key: FlowKey, world: &Snapshot, now: Tick) {
+    /// Notes that an end of the flow was told, if the flow is recorded here and still at that backend: its client may
+    /// have begun anew from the same port.
+    pub(in crate::dataplane) fn note_told(
+        &mut self,
+        end: End,
+        key: FlowKey,
+        backend: BackendId,
+        world: &Snapshot,
+        now: Tick,
+    ) {
         let Some(hash) = flow_hash(key, world) else { return };
         for index in [self.first_line(hash), self.second_line(hash)] {
             if let Some(value) = self.lines.get_mut(index).and_then(|line| line.value_of(key)) {
-                *value = value.told(end, now);
+                if value.backend() == backend {
+                    *value = value.told(end, now);
+                }
                 return;
             }
         }
