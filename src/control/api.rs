@@ -207,6 +207,7 @@ impl Request {
     /// Does what is asked, and tells who asked.
     pub fn answer(self, manager: &mut Manager, context: &Context<'_>) {
         let Self { ask: Understood(ask), peer, reply } = self;
+        manager.tell_time(context.now);
         let answer = match ask {
             Ask::Status => json(&views::status(manager, context.now)),
             Ask::Rules => json(&views::rules(manager)),
