@@ -189,6 +189,46 @@ fn state_and_weight_are_changed_and_told_and_shares_follow() {
 }
 
 #[test]
+fn a_drain_counts_down_to_its_deadline_and_says_so() {
+    let running = Running::new();
+    let path = "/v1/backends/web/10.0.0.5";
+    let left = |running: &Running| {
+        let view = running.good("GET", "/v1/backends", "");
+        backend(&view, "dns", "10.0.0.5")["drain_seconds_left"].as_f64()
+    };
+    assert_eq!(left(&running), None);
+    running.good("POST", path, r#"{"state": "drain", "deadline_seconds": 100}"#);
+    let first = left(&running).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let later = left(&running).unwrap();
+    assert!(first <= 100.1 && (0.2..20.0).contains(&(first - later)), "{first} {later}");
+    let (_, out, _) = running.guideway("show backends");
+    assert!(out.contains("drain (operator), 1m "), "{out}");
+    // A weight says nothing of the state.
+    running.good("POST", path, r#"{"weight": 3}"#);
+    assert!(left(&running).unwrap() > 50.0);
+    running.good("POST", path, r#"{"state": "drain", "deadline_seconds": 0}"#);
+    assert_eq!(left(&running), Some(0.0));
+    let (_, out, _) = running.guideway("show backends");
+    assert!(out.contains("drain (operator), deadline passed"), "{out}");
+    running.good("POST", path, r#"{"state": "drain"}"#);
+    assert_eq!(left(&running), None);
+    let (code, out, err) = running.guideway("backend web/10.0.0.5 drain --deadline 2h");
+    assert_eq!((code, out.contains("done")), (Some(0), true), "{err}");
+    assert!((7100.0..=7200.1).contains(&left(&running).unwrap()));
+    for (line, code, part) in [
+        ("backend web/10.0.0.5 drain --deadline 5", 2, "time unit"),
+        ("backend web/10.0.0.5 drain --deadline 31d", 2, "not in 0 to 2592000"),
+        ("backend web/10.0.0.5 up --deadline 5m", 2, "--deadline"),
+    ] {
+        let (got, _, err) = running.guideway(line);
+        assert!(got == Some(code) && err.contains(part), "{line}: {got:?} {err}");
+    }
+    running.good("DELETE", path, "");
+    assert_eq!(left(&running), None);
+}
+
+#[test]
 fn a_reload_takes_a_good_file_refuses_a_bad_one_with_reasons_and_keeps_what_was_said() {
     let running = Running::new();
     let file = running.directory.path().join("gw.toml");
@@ -238,6 +278,12 @@ fn bad_requests_get_a_reason_and_change_nothing() {
         ("POST", path, "{\"state\": \"sideways\"}", 400, "sideways"),
         ("POST", path, "{\"weight\": 101}", 400, "not in 0 to 100"),
         ("POST", path, "{\"weight\": -1}", 400, "the body"),
+        ("POST", path, "{\"deadline_seconds\": 5}", 400, "neither state nor weight"),
+        ("POST", path, "{\"weight\": 1, \"deadline_seconds\": 5}", 400, "goes with"),
+        ("POST", path, "{\"state\": \"down\", \"deadline_seconds\": 5}", 400, "goes with"),
+        ("POST", path, "{\"state\": \"drain\", \"deadline_seconds\": -1}", 400, "not in 0 to 2592000"),
+        ("POST", path, "{\"state\": \"drain\", \"deadline_seconds\": 1e300}", 400, "not in 0 to 2592000"),
+        ("POST", path, "{\"state\": \"drain\", \"deadline_seconds\": \"5m\"}", 400, "the body"),
         ("POST", path, "{\"weight\": 1e99}", 400, "the body"),
         ("POST", path, "{\"wieght\": 1}", 400, "wieght"),
         ("POST", path, "{\"weight\": 1, \"weight\": 2}", 400, "duplicate"),

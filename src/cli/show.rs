@@ -209,7 +209,7 @@ fn backends(view: &Backends) -> String {
             name(&b.pool),
             format!("{}:{}", b.address, b.port),
             b.rule.clone().unwrap_or_else(|| b.frontend.clone()),
-            if b.because == "default" { b.state.clone() } else { format!("{} ({})", b.state, b.because) },
+            state(b),
             format!("{}{weight}", b.weight),
             percent(b.share),
             percent(b.share_by_weight),
@@ -219,6 +219,22 @@ fn backends(view: &Backends) -> String {
     };
     let columns = ["pool", "backend", "rule", "state", "weight", ">share", ">by weight"];
     table(&[&columns[..], &TRAFFIC].concat(), view.backends.iter().map(row))
+}
+
+/// What it is, why, and until when.
+fn state(b: &views::Backend) -> String {
+    let because = if b.because == "default" { String::new() } else { format!(" ({})", b.because) };
+    let left = b.drain_seconds_left.map_or(String::new(), |left| {
+        // Whole seconds; it says that none is left only when that is so.
+        let whole = if left > 0.0 { left.round().max(1.0) } else { 0.0 };
+        let left = Duration::try_from_secs_f64(whole).unwrap_or_default();
+        if left.is_zero() {
+            ", deadline passed".into()
+        } else {
+            format!(", {} left", humantime::format_duration(left))
+        }
+    });
+    format!("{}{because}{left}", b.state)
 }
 
 fn counters(view: &Counters, all: bool) -> String {
@@ -237,12 +253,23 @@ fn counters(view: &Counters, all: bool) -> String {
         ("reclaimed", flows.reclaimed),
         ("untracked", flows.untracked),
         ("handed over", flows.handed_over),
+        ("reset", flows.reset),
+        ("unanswered", flows.unanswered),
+    ];
+    let resets = [
+        ("to clients", view.resets.to_clients),
+        ("to backends", view.resets.to_backends),
+        ("questions", view.resets.asked),
     ];
     let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
     let mut text = table(&["frames", ">"], ends.iter().map(row));
     text += "\n";
     text += &table(&["flows", ">"], events.iter().map(row));
     text += "\n";
+    if resets.iter().any(|(_, sent)| all || *sent > 0) {
+        text += &table(&["resets", ">"], resets.iter().map(row));
+        text += "\n";
+    }
     let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);
     let drops: Vec<_> =
         drops.map(|d| vec![d.reason.clone(), d.frames.to_string(), d.meaning.clone()]).collect();

@@ -83,6 +83,7 @@ pub(super) struct Understood(Ask);
 struct Change {
     state: Option<State>,
     weight: Option<u8>,
+    deadline_seconds: Option<f64>,
 }
 
 /// A configuration to be held against the one in force.
@@ -92,7 +93,7 @@ struct Configured {
     configuration: String,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
     Auto,
@@ -102,6 +103,9 @@ enum State {
 }
 
 const WEIGHT_MAX: u8 = 100;
+
+/// Thirty days: who wants more wants no deadline.
+const DEADLINE_SECONDS_MAX: f64 = 30.0 * 24.0 * 3600.0;
 
 /// A method and a path that are served.
 pub struct Route {
@@ -175,7 +179,8 @@ fn ask_change(parameters: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
     let (pool, address) = target(parameters)?;
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     let change: Change = serde_json::from_slice(body).map_err(|error| {
-        let form = "{\"state\": \"up|down|auto|drain\", \"weight\": 0 to 100}, one of them at least";
+        let form = "{\"state\": \"up|down|auto|drain\", \"weight\": 0 to 100}, one of them at least, \
+                    and \"deadline_seconds\" with drain";
         bad(format!("the body: {error}; it must be {form}"))
     })?;
     if change.state.is_none() && change.weight.is_none() {
@@ -183,6 +188,16 @@ fn ask_change(parameters: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
     }
     if let Some(weight) = change.weight.filter(|weight| *weight > WEIGHT_MAX) {
         return Err(bad(format!("weight {weight} is not in 0 to {WEIGHT_MAX}")));
+    }
+    if let Some(seconds) = change.deadline_seconds {
+        if change.state != Some(State::Drain) {
+            return Err(bad("deadline_seconds goes with \"state\": \"drain\"".into()));
+        }
+        if !(0.0..=DEADLINE_SECONDS_MAX).contains(&seconds) {
+            return Err(bad(format!(
+                "deadline_seconds {seconds} is not in 0 to {DEADLINE_SECONDS_MAX}, 30 days"
+            )));
+        }
     }
     Ok(Ask::Change { pool, address, change })
 }
@@ -223,6 +238,7 @@ impl Request {
     /// Does what is asked, and tells who asked.
     pub fn answer(self, manager: &mut Manager, context: &Context<'_>) {
         let Self { ask: Understood(ask), peer, reply } = self;
+        manager.tell_time(context.now);
         let answer = match ask {
             Ask::Status => json(&views::status(manager, context.now)),
             Ask::Rules => json(&views::rules(manager)),
@@ -236,12 +252,19 @@ impl Request {
             Ask::Reload => reload(manager, context.load, context.now, &peer.to_string())
                 .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error))
                 .and_then(|generation| json(&views::Changed { generation })),
-            Ask::Change { pool, address, change } => adjust(manager, &pool, address, peer, |said| {
-                said.state = change.state.map(AdminState::from).or(said.state);
-                said.weight = change.weight.or(said.weight);
-            }),
+            Ask::Change { pool, address, change } => {
+                adjust(manager, &pool, address, peer, context.now, |said| {
+                    if let Some(state) = change.state {
+                        said.state = Some(state.into());
+                        // One that was set before ends with the state it was for.
+                        let deadline = change.deadline_seconds.map(Duration::from_secs_f64);
+                        said.deadline = deadline.map(|deadline| context.now + deadline);
+                    }
+                    said.weight = change.weight.or(said.weight);
+                })
+            }
             Ask::Forget { pool, address } => {
-                adjust(manager, &pool, address, peer, |said| *said = Override::default())
+                adjust(manager, &pool, address, peer, context.now, |said| *said = Override::default())
             }
         };
         // Who has left needs no answer.
@@ -259,6 +282,7 @@ fn adjust(
     pool: &str,
     address: Ipv4Addr,
     peer: Peer,
+    now: Duration,
     change: impl FnOnce(&mut Override),
 ) -> Result<String, Refusal> {
     let missing = |what: String| Refusal::new(StatusCode::NOT_FOUND, what);
@@ -280,9 +304,11 @@ fn adjust(
     let generation =
         adjusted.map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
     let state = said.state.map_or("by the file".into(), |state| state.to_string());
+    let left = said.deadline.map(|deadline| deadline.saturating_sub(now).as_secs_f64());
+    let deadline = left.map_or(String::new(), |left| format!(", deadline in {left:.0} s"));
     let weight = said.weight.map_or("by the file".into(), |weight| weight.to_string());
     log::info!(
-        "backend {pool}/{address}: state {state}, weight {weight}, by {peer}; generation {generation}"
+        "backend {pool}/{address}: state {state}{deadline}, weight {weight}, by {peer}; generation {generation}"
     );
     json(&views::Changed { generation })
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 
 use super::difference::Side;
+use super::drain::{Drains, Progress};
 use super::neighbours::{Ask, NeighbourTable};
 use super::runtime::Runtime;
 use crate::config::{HashKey, Model, Port};
@@ -29,12 +30,20 @@ const ANNOUNCEMENTS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
 /// milliseconds, and a station that plays with its address must not keep the thread busy.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Between two looks at how drains get on.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The management thread's state.
 pub struct Manager {
     /// As the file has it.
     model: Model,
     key: HashKey,
     runtime: Runtime,
+    drains: Drains,
+    /// When they were looked at last.
+    drains_at: Duration,
+    /// As the manager was last told.
+    now: Duration,
     /// How often the file has been changed.
     changes: u64,
     conditions: Conditions,
@@ -107,6 +116,9 @@ impl Manager {
             model,
             key,
             runtime: Runtime::default(),
+            drains: Drains::default(),
+            drains_at: Duration::ZERO,
+            now: Duration::ZERO,
             changes: 0,
             conditions,
             compiler,
@@ -124,9 +136,15 @@ impl Manager {
         Ok((manager, readers))
     }
 
+    /// What time it is, for who only asks.
+    pub fn tell_time(&mut self, now: Duration) {
+        self.now = now;
+    }
+
     /// Does what is due: learns from the workers, asks for neighbours, publishes what has changed, frees
     /// what is no longer used.
     pub fn advance(&mut self, now: Duration) {
+        self.tell_time(now);
         for event in self.events.drain() {
             match event {
                 Event::Neighbour { port, address, mac, is_reply } => {
@@ -142,13 +160,58 @@ impl Manager {
         if now >= self.publish_at && self.neighbours.take_changed() {
             self.publish_at = now + PUBLISH_INTERVAL;
             self.conditions.neighbours.known = self.neighbours.known();
-            // The same model as before needs no more ids than before.
-            if let Ok(next) = self.compiler.compile(&self.runtime.apply(&self.model), &self.conditions) {
-                self.publisher.publish(next);
-            }
+            self.publish_again();
+        }
+        if now >= self.drains_at + DRAIN_INTERVAL {
+            self.drains_at = now;
+            self.advance_drains(now);
         }
         self.release();
         self.publisher.free_passed();
+    }
+
+    /// The same model as before, which needs no more ids than before, under other conditions.
+    fn publish_again(&mut self) {
+        if let Ok(next) = self.compiler.compile(&self.runtime.apply(&self.model), &self.conditions) {
+            self.publisher.publish(next);
+        }
+    }
+
+    /// Tells of drains that are done, and has flows reset that are over their time.
+    fn advance_drains(&mut self, now: Duration) {
+        // While a worker is behind, it can still make flows to the backend.
+        if self.publisher.reached() < self.publisher.latest().generation {
+            return;
+        }
+        let (compiler, counters) = (&self.compiler, &self.counters);
+        let flows = |identity: &BackendIdentity| {
+            let id = compiler.backend_id(identity);
+            id.map_or(0, |id| counters.iter().map(|worker| worker.flows_to(id)).sum::<u64>())
+        };
+        let before = self.drains.resetting();
+        for Progress { backend, news } in self.drains.advance(now, flows) {
+            log::info!("backend {backend}: {news}");
+        }
+        let resetting = self.drains.resetting();
+        if resetting != before {
+            self.compiler.reset_flows_of(resetting);
+            self.publish_again();
+        }
+    }
+
+    /// The next snapshot, for what the model comes to and with these drains. Nothing has changed where it is too much.
+    fn compile(&mut self, effective: &Model, drains: &Drains) -> Result<Snapshot, TooMany> {
+        self.compiler.reset_flows_of(drains.resetting());
+        let next = self.compiler.compile(effective, &self.conditions);
+        if next.is_err() {
+            self.compiler.reset_flows_of(self.drains.resetting());
+        }
+        next
+    }
+
+    /// How long the flows of a backend have until they are reset, where a drain has a deadline.
+    pub fn drain_left(&self, pool: &str, address: Ipv4Addr) -> Option<Duration> {
+        self.drains.left(pool, address, self.now)
     }
 
     /// Goes over to `model`, and returns the number of the new generation. What is fixed from start to stop
@@ -158,8 +221,9 @@ impl Manager {
     /// When it asks for other ports, or for too much; nothing has changed then.
     pub fn change(&mut self, mut model: Model, now: Duration) -> Result<u64, ReloadError> {
         refusal_of_ports(&self.model.ports, &model.ports)?;
-        let effective = self.runtime.apply(&model);
-        let next = self.compiler.compile(&effective, &self.conditions).map_err(ReloadError::TooMany)?;
+        let (effective, drains) = (self.runtime.apply(&model), self.drains.follow(&self.runtime, &model));
+        let next = self.compile(&effective, &drains).map_err(ReloadError::TooMany)?;
+        self.drains = drains;
         let generation = next.generation;
         if model.dataplane != self.model.dataplane || model.control != self.model.control {
             log::warn!("[dataplane] or [control] has changed; that takes effect with the next start");
@@ -184,9 +248,11 @@ impl Manager {
         let mut runtime = self.runtime.clone();
         change(&mut runtime);
         if runtime != self.runtime {
-            let next = self.compiler.compile(&runtime.apply(&self.model), &self.conditions)?;
+            let (effective, drains) = (runtime.apply(&self.model), self.drains.follow(&runtime, &self.model));
+            let next = self.compile(&effective, &drains)?;
             self.publisher.publish(next);
             self.runtime = runtime;
+            self.drains = drains;
         }
         Ok(self.generation())
     }

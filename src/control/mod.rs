@@ -4,6 +4,7 @@
 mod api;
 mod check;
 pub mod difference;
+mod drain;
 mod hash_key;
 #[cfg(feature = "dpdk")]
 mod launch;

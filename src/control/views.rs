@@ -95,6 +95,7 @@ pub struct Backend {
     pub port: u16,
     pub state: String,
     pub because: String,
+    pub drain_seconds_left: Option<f64>,
     pub weight: u8,
     pub weight_because: String,
     pub share: f64,
@@ -107,6 +108,7 @@ pub struct Backend {
 pub struct Counters {
     pub frames: Frames,
     pub flows: FlowCounters,
+    pub resets: Resets,
     pub drops: Vec<Drop>,
 }
 
@@ -117,6 +119,15 @@ pub struct FlowCounters {
     pub reclaimed: u64,
     pub untracked: u64,
     pub handed_over: u64,
+    pub reset: u64,
+    pub unanswered: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resets {
+    pub to_clients: u64,
+    pub to_backends: u64,
+    pub asked: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -310,6 +321,9 @@ fn backend_view(manager: &Manager, rule: &RuleModel, backend: &Configured) -> Ba
         port: rule.backend_port,
         state: state.to_string(),
         because: because.into(),
+        drain_seconds_left: manager
+            .drain_left(&rule.pool.name, backend.address)
+            .map(|left| left.as_secs_f64()),
         weight,
         weight_because: weight_because.into(),
         share: 0.0,
@@ -330,6 +344,7 @@ fn removed(identity: &BackendIdentity, totals: &BackendTotals) -> Backend {
         port: identity.port,
         state: "removed".into(),
         because: "file".into(),
+        drain_seconds_left: None,
         weight: 0,
         weight_because: "file".into(),
         share: 0.0,
@@ -348,6 +363,13 @@ pub(super) fn counters(manager: &Manager) -> Counters {
             reclaimed: totals.flows_reclaimed,
             untracked: totals.untracked,
             handed_over: totals.handed_over,
+            reset: totals.flows_reset,
+            unanswered: totals.flows_unanswered,
+        },
+        resets: Resets {
+            to_clients: totals.resets_to_client,
+            to_backends: totals.resets_to_backend,
+            asked: totals.reset_asks,
         },
         drops: totals
             .drops

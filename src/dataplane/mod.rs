@@ -15,6 +15,7 @@ mod lanes;
 mod look_up;
 mod mesh;
 mod nat;
+mod reset;
 mod steer;
 mod worker;
 
@@ -62,14 +63,20 @@ impl Path {
         lanes.steer(source, steering);
         lanes.look_up(flows, world, now, counters);
         lanes.select(flows, world, now, counters);
+        lanes.reset(burst, flows, world, now, counters);
         lanes.rewrite_clients(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
         &lanes.outcomes
     }
 
-    /// Forgets flows that have ended, some lines of the table at a time.
-    pub fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick) {
-        self.flows.sweep(lines, world, now, &self.counters);
+    /// Forgets flows that have ended, some lines of the table at a time. Returns what is to be sent on account of it:
+    /// questions to the ends of flows that are to be reset.
+    pub fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick) -> &[ControlFrame] {
+        let Self { flows, counters, lanes, .. } = self;
+        let outcomes = &mut lanes.outcomes;
+        outcomes.forget_originated();
+        flows.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
+        outcomes.originated()
     }
 
     /// The flows this worker holds.

@@ -11,6 +11,7 @@ use zerocopy::FromBytes;
 
 mod entry;
 mod line;
+mod reset;
 
 use super::counters::{Counter, WorkerCounters};
 use crate::packet::FlowKey;
@@ -19,8 +20,9 @@ use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
 use line::{Line, WAYS, prefetch};
 
-pub(super) use entry::{State, Value};
+pub(super) use entry::{End, State, Value};
 pub(super) use line::TURNS;
+pub(super) use reset::Silent;
 
 /// What a packet brings to a lookup.
 #[derive(Clone, Copy)]
@@ -43,6 +45,8 @@ pub(super) enum Found {
     Absent,
     /// There, but over, or its backend takes no more of it: to be forgotten.
     Stale,
+    /// There, and to be reset at this backend. It is kept a while, for what its ends have on its way.
+    Reset(BackendId),
 }
 
 /// Room for flows, in lines of four.
@@ -128,8 +132,16 @@ impl FlowTable {
         Lines { lines, occupied: &mut self.occupied }
     }
 
-    /// Frees the places of flows that are over in the next `lines` lines.
-    pub(super) fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick, counters: &WorkerCounters) {
+    /// Frees the places of flows that are over in the next `lines` lines. Of flows to be reset that are silent, `ask`
+    /// asks the ends, if there is room for the question.
+    pub(super) fn sweep(
+        &mut self,
+        lines: usize,
+        world: &Snapshot,
+        now: Tick,
+        counters: &WorkerCounters,
+        mut ask: impl FnMut(Silent) -> bool,
+    ) {
         let mut left = lines.min(self.len);
         while left > 0 {
             let block = self.sweep_at / BLOCK_LINES;
@@ -138,7 +150,10 @@ impl FlowTable {
             left -= range.len();
             if self.occupied.get(block).is_some_and(|flows| *flows > 0) {
                 let mut lines = self.open();
-                range.for_each(|index| lines.expire(index, world, now, counters));
+                range.clone().for_each(|index| lines.expire(index, world, now, counters));
+                if world.resets_flows {
+                    range.for_each(|index| lines.reset_some(index, world, now, counters, &mut ask));
+                }
             }
             self.sweep_at = if end < self.len { end } else { 0 };
         }
