@@ -55,6 +55,7 @@ impl Running {
             mesh.originated(),
         )
         .unwrap();
+        let manager = manager.with_surveys(mesh.surveys());
         let me = WorkerId(0);
         let own = |port| WorkerPort { port: PortId(port), keeps_flows: true, transmitter: me };
         let (queues, flows) = (MemoryQueues::new(2), FlowTable::new(1024).unwrap());
@@ -227,8 +228,26 @@ fn bad_requests_get_a_reason_and_change_nothing() {
     for (method, path, body, status, reason) in [
         ("GET", "/", "", 404, "no such path"),
         ("GET", "/v1/status/", "", 404, "no such path"),
-        ("GET", "/v1/flows", "", 404, "no such path"),
-        ("GET", "/v1/status?verbose", "", 400, "query"),
+        ("GET", "/v1/flows/", "", 404, "no such path"),
+        ("GET", "/v1/flows?colour=red", "", 400, "unknown field `colour`"),
+        ("GET", "/v1/flows?limit=1&limit=2", "", 400, "duplicate field `limit`"),
+        ("GET", "/v1/flows?limit=0", "", 400, "not in 1 to 10000"),
+        ("GET", "/v1/flows?limit=10001", "", 400, "not in 1 to 10000"),
+        ("GET", "/v1/flows?limit=-1", "", 400, "the query"),
+        ("GET", "/v1/flows?limit=99999999999999999999999", "", 400, "the query"),
+        ("GET", "/v1/flows?client=", "", 400, "not an IPv4 address"),
+        ("GET", "/v1/flows?client=192.0.2.7:99999", "", 400, "not an IPv4 address"),
+        ("GET", "/v1/flows?client=%ff%00", "", 400, "not an IPv4 address"),
+        ("GET", "/v1/flows?state=sleepy", "", 400, "sleepy"),
+        ("GET", "/v1/flows?rule=nope", "", 404, "no rule nope"),
+        ("GET", "/v1/flows?backend=10.0.0.99", "", 404, "no rule has a backend 10.0.0.99"),
+        ("GET", "/v1/flows?backend=nope/10.0.0.4", "", 404, "no pool nope"),
+        ("GET", "/v1/flows?backend=web/10.0.0.99", "", 404, "no backend 10.0.0.99"),
+        ("GET", "/v1/flows?backend=web/", "", 400, "not an IPv4 address"),
+        ("GET", "/v1/backends?pool=nope", "", 404, "no pool nope"),
+        ("GET", "/v1/rules?rule=nope", "", 404, "no rule nope"),
+        ("GET", "/v1/rules?state=up", "", 400, "unknown field `state`"),
+        ("GET", "/v1/status?verbose", "", 400, "takes no query parameters"),
         ("PUT", path, "{}", 405, "POST, DELETE"),
         ("BREW", "/v1/reload", "", 405, "POST"),
         ("HEAD", "/v1/reload", "", 405, ""),
@@ -450,6 +469,9 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
         ("show counters", vec!["received"]),
         ("show counters --all", vec!["no-rule", "handover-full"]),
         ("show neighbours", vec!["198.51.100.1", "not known; asked for", "02:00:00:00:00:04", "static"]),
+        ("show flows", vec!["192.0.2.7:40000", "203.0.113.10:443/tcp", "half-open", "1 of 1 flows"]),
+        ("show flows --client 192.0.2.8", vec!["0 of 1 flows"]),
+        ("show backends --rule dns", vec!["10.0.0.4:5353"]),
         ("show ports", vec!["outside", "inside", "memory", "1500"]),
     ] {
         let (code, out, err) = running.guideway(line);
@@ -470,7 +492,11 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
         ("backend web/10.0.0.5?x up", 2, "not POOL/ADDRESS"),
         ("backend web/10.0.0.5 weight 101", 2, "101 is not in 0..=100"),
         ("backend web/10.0.0.5 sideways", 2, "sideways"),
-        ("show flows", 2, "possible values: status, rules"),
+        ("show flows --state sleepy", 2, "possible values: half-open"),
+        ("show flows --limit 10001", 2, "10001 is not in 1..=10000"),
+        ("show flows --client web", 2, "not an IPv4 address"),
+        ("show flows --rule nope", 2, "there is no rule nope"),
+        ("show rules --pool nope", 2, "there is no pool nope"),
     ] {
         let (got, out, err) = running.guideway(line);
         assert!(got == Some(code) && err.contains(part) && out.is_empty(), "{line}: {got:?}\n{out}{err}");
@@ -484,4 +510,47 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
     let output = command.args(["show", "status", "--control-socket"]).arg(socket).output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && err.contains("is guideway running"), "{err}");
+}
+
+/// Every filter keeps what it says and nothing else.
+#[test]
+fn flows_are_told_by_client_rule_backend_and_state() {
+    let running = Running::new();
+    let all = running.good("GET", "/v1/flows", "");
+    assert_eq!(
+        (&all["looked_at"], &all["held"], &all["limit"], &all["cut_by"]),
+        (&json!(1), &json!(1), &json!(100), &Value::Null)
+    );
+    let flow = &all["flows"][0];
+    assert_eq!(
+        (&flow["client"], &flow["rule"], &flow["pool"]),
+        (&json!("192.0.2.7:40000"), &json!("https"), &json!("web"))
+    );
+    assert_eq!((&flow["state"], &flow["worker"]), (&json!("half-open"), &json!(0)));
+    let idle = flow["idle_seconds"].as_f64().unwrap() + flow["expires_in_seconds"].as_f64().unwrap();
+    assert_eq!(idle, 30.0, "{flow}");
+    let backend = flow["backend"].as_str().unwrap();
+    let address = backend.strip_suffix(":8443").unwrap();
+    let other = if address == "10.0.0.4" { "10.0.0.5" } else { "10.0.0.4" };
+    for (query, flows) in [
+        ("client=192.0.2.7", 1),
+        ("client=192.0.2.7:40000", 1),
+        ("client=192.0.2.7:40001", 0),
+        ("client=192.0.2.8", 0),
+        ("rule=https", 1),
+        ("rule=dns", 0),
+        ("state=half-open", 1),
+        ("state=established", 0),
+        (&format!("backend={backend}"), 1),
+        (&format!("backend={address}"), 1),
+        (&format!("backend=web%2F{address}"), 1),
+        (&format!("backend={address}:5353"), 0),
+        (&format!("backend=web/{other}"), 0),
+        (&format!("client=192.0.2.7&rule=https&state=half-open&limit=1&backend={backend}"), 1),
+        ("client=192.0.2.7&rule=dns", 0),
+    ] {
+        let told = running.good("GET", &format!("/v1/flows?{query}"), "");
+        assert_eq!(told["flows"].as_array().unwrap().len(), flows, "{query}: {told}");
+        assert_eq!((&told["looked_at"], &told["cut_by"]), (&json!(1), &Value::Null), "{query}");
+    }
 }

@@ -41,7 +41,8 @@ impl Target {
             return Ok(value);
         }
         let error = value.get("error").and_then(Value::as_str).unwrap_or("no reason given");
-        let is_usage = status.is_client_error() && status != StatusCode::UNPROCESSABLE_ENTITY;
+        let is_usage = status.is_client_error()
+            && ![StatusCode::UNPROCESSABLE_ENTITY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
         Err(if is_usage { Failure::Usage(error.to_owned()) } else { Failure::Runtime(error.to_owned()) })
     }
 

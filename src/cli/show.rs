@@ -1,11 +1,14 @@
 //! `guideway show`: the running program's state, as tables or as the control API's JSON.
 
+mod flows;
+
 use std::thread;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::Subcommand;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use hyper::Method;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -16,65 +19,90 @@ use crate::control::views::{self, Backends, Counters, Neighbours, Ports, Rules, 
 /// Shows what the running guideway does.
 #[derive(clap::Args)]
 pub(super) struct Args {
+    #[command(subcommand)]
     what: What,
 
     /// Print the control API's JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
-
-    /// With `counters`: drop reasons that have not occurred too.
-    #[arg(long)]
-    all: bool,
 
     #[command(flatten)]
     target: Target,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Subcommand)]
 enum What {
     /// Generation, uptime, frames, flows, and the workers' load.
     Status,
     /// Rules, and what went through them.
-    Rules,
+    Rules(Of),
     /// Backends: state and why, weight and share, flows and traffic.
-    Backends,
+    Backends(Of),
+    /// Flows that the workers hold, by client, backend, rule or state.
+    Flows(flows::Wanted),
     /// Frames and flows by their ends, and every drop by reason.
-    Counters,
+    Counters {
+        /// Drop reasons that have not occurred too.
+        #[arg(long)]
+        all: bool,
+    },
     /// Next hops: known, asked for, and fixed.
     Neighbours,
-    /// Ports: device, driver, link, queues and errors.
+    /// Ports: device, driver, link, queues, offloads and errors.
     Ports,
+}
+
+/// Which rules or backends.
+#[derive(clap::Args, Serialize)]
+struct Of {
+    /// Of this pool only.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<String>,
+
+    /// Of this rule only.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
 }
 
 /// Between the two looks by which a worker's load is told.
 const LOAD_TIME: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let path = match args.what {
-        What::Status => "/v1/status",
-        What::Rules => "/v1/rules",
-        What::Backends => "/v1/backends",
-        What::Counters => "/v1/counters",
-        What::Neighbours => "/v1/neighbours",
-        What::Ports => "/v1/ports",
+    let path = match &args.what {
+        What::Status => "/v1/status".into(),
+        What::Rules(of) => with_query("/v1/rules", of)?,
+        What::Backends(of) => with_query("/v1/backends", of)?,
+        What::Flows(wanted) => with_query("/v1/flows", wanted)?,
+        What::Counters { .. } => "/v1/counters".into(),
+        What::Neighbours => "/v1/neighbours".into(),
+        What::Ports => "/v1/ports".into(),
     };
-    let ask = || args.target.ask(&Method::GET, path, "");
+    let ask = || args.target.ask(&Method::GET, &path, "");
     let answer = ask()?;
     if args.json {
         return super::print(&format!("{answer:#}\n"));
     }
-    let text = match args.what {
+    let text = match &args.what {
         What::Status => {
             thread::sleep(LOAD_TIME);
             status(&read(answer)?, &read(ask()?)?)
         }
-        What::Rules => rules(&read(answer)?),
-        What::Backends => backends(&read(answer)?),
-        What::Counters => counters(&read(answer)?, args.all),
+        What::Rules(_) => rules(&read(answer)?),
+        What::Backends(_) => backends(&read(answer)?),
+        What::Flows(_) => flows::text(&read(answer)?),
+        What::Counters { all } => counters(&read(answer)?, *all),
         What::Neighbours => neighbours(&read(answer)?),
         What::Ports => ports(&read(answer)?),
     };
     super::print(&text)
+}
+
+/// The path, and what is asked for behind the question mark.
+fn with_query(path: &str, query: &impl Serialize) -> Result<String, Failure> {
+    let query = serde_urlencoded::to_string(query).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(if query.is_empty() { path.into() } else { format!("{path}?{query}") })
 }
 
 fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {

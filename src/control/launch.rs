@@ -136,6 +136,7 @@ fn make_workers(
     let (manager, readers) =
         Manager::new(model, key, links, counters.clone(), mesh.events(), mesh.originated())
             .map_err(LaunchError::TooMany)?;
+    let manager = manager.with_surveys(mesh.surveys());
     let queues = queue::split(ports, workers as u16, pool).map_err(LaunchError::Dpdk)?;
     let parts = queues.into_iter().zip(readers).zip(counters).zip(tables).zip((0u8..).map(WorkerId));
     let made = parts.map(|((((queues, reader), counters), table), id)| {

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
+use super::flows::{self, FlowDesk};
 use super::neighbours::{Ask, NeighbourTable};
 use super::runtime::Runtime;
 use crate::config::{HashKey, Model};
-use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Totals, WorkerCounters, WorkerTotals};
+use crate::dataplane::{
+    BackendTotals, ControlFrame, Event, Events, Surveys, Totals, WorkerCounters, WorkerTotals,
+};
 use crate::io::PortId;
 use crate::snapshot::{
     BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, Reader, Snapshot,
@@ -47,6 +50,7 @@ pub struct Manager {
     announcements: Vec<(Duration, PortId, Ipv4Addr)>,
     /// Not before then is a change of neighbours published.
     publish_at: Duration,
+    pub(super) flow_desk: FlowDesk,
 }
 
 /// A reload that changed nothing.
@@ -98,10 +102,17 @@ impl Manager {
             originated,
             announcements: Vec::new(),
             publish_at: Duration::ZERO,
+            flow_desk: FlowDesk::default(),
         };
         manager.announce(&BTreeSet::new(), Duration::ZERO);
         manager.require_neighbours(Duration::ZERO);
         Ok((manager, readers))
+    }
+
+    /// Makes the flows that the workers hold known to those who ask.
+    #[must_use]
+    pub fn with_surveys(self, surveys: Surveys) -> Self {
+        Self { flow_desk: FlowDesk::new(surveys), ..self }
     }
 
     /// Does what is due: learns from the workers, asks for neighbours, publishes what has changed, frees
@@ -129,6 +140,7 @@ impl Manager {
         }
         self.release();
         self.publisher.free_passed();
+        flows::advance(self, now);
     }
 
     /// Goes over to `model`, and returns the number of the new generation. What is fixed from start to stop
@@ -321,6 +333,11 @@ impl Manager {
         let mut sum = WorkerTotals::default();
         self.counters.iter().for_each(|worker| sum.add(&worker.totals()));
         sum
+    }
+
+    /// The ids of all backends, those that linger included.
+    pub fn backend_ids(&self) -> impl Iterator<Item = (BackendIdentity, BackendId)> {
+        self.compiler.backends()
     }
 
     /// What every backend of every rule got and gave, those included that linger.

@@ -2,6 +2,7 @@
 //! statistics; and the start and the stop of it all.
 
 mod api;
+mod flows;
 mod hash_key;
 #[cfg(feature = "dpdk")]
 mod launch;
@@ -15,6 +16,7 @@ mod socket;
 pub mod views;
 
 pub use api::{Context, Load, Peer, ROUTES, Refusal, Request, Route, reload};
+pub use flows::FLOWS_MAX;
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, run};

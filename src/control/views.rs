@@ -1,16 +1,21 @@
 //! What the control API tells, as it is written and as the command line reads it.
 #![allow(missing_docs, reason = "docs/openapi.json says what each field means, and in which unit")]
 
+mod flows;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::api::Of;
 use super::manager::Manager;
 use crate::config::{AdminState, Backend as Configured, NoHealthyBackends, Rule as RuleModel};
 use crate::dataplane::{BackendTotals, Totals};
 use crate::snapshot::BackendIdentity;
+pub(super) use flows::flows;
+pub use flows::{Flow, Flows};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -230,7 +235,7 @@ impl Traffic {
     }
 }
 
-pub(super) fn rules(manager: &Manager) -> Rules {
+pub(super) fn rules(manager: &Manager, of: &Of) -> Rules {
     let mut traffic: BTreeMap<_, Traffic> = BTreeMap::new();
     for (identity, totals) in manager.backends() {
         traffic.entry(identity.frontend).or_default().add(&totals);
@@ -251,10 +256,10 @@ pub(super) fn rules(manager: &Manager) -> Rules {
         backends_taking_flows: snapshot.shares(rule.frontend).values().filter(|share| **share > 0.0).count(),
         traffic: traffic.get(&rule.frontend).copied().unwrap_or_default(),
     };
-    Rules { rules: manager.model().rules.iter().map(view).collect() }
+    Rules { rules: manager.model().rules.iter().filter(|rule| of.includes(rule)).map(view).collect() }
 }
 
-pub(super) fn backends(manager: &Manager) -> Backends {
+pub(super) fn backends(manager: &Manager, of: &Of) -> Backends {
     let totals: BTreeMap<BackendIdentity, BackendTotals> = manager.backends().into_iter().collect();
     let mut seen = BTreeSet::new();
     let mut backends = Vec::new();
@@ -273,10 +278,14 @@ pub(super) fn backends(manager: &Manager) -> Backends {
             view.share = share;
             view.share_by_weight = by_weight;
             view.traffic.add(&totals.get(&identity).copied().unwrap_or_default());
-            backends.push(view);
+            if of.includes(rule) {
+                backends.push(view);
+            }
         }
     }
-    let lingering = totals.iter().filter(|(identity, _)| !seen.contains(identity));
+    // What is of no rule any more is of no pool that could be asked for.
+    let is_removed = |identity: &BackendIdentity| !seen.contains(identity) && of.is_all();
+    let lingering = totals.iter().filter(|(identity, _)| is_removed(identity));
     backends.extend(lingering.map(|(identity, totals)| removed(identity, totals)));
     Backends { backends }
 }

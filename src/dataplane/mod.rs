@@ -16,12 +16,14 @@ mod look_up;
 mod mesh;
 mod nat;
 mod steer;
+mod survey;
 mod worker;
 
 pub use counters::{BackendTotals, Totals, WorkerCounters, WorkerTotals};
 pub use flow_table::FlowTable;
 pub use lanes::{Event, Outcome, Outcomes, Source, WorkerId};
 pub use mesh::{ControlFrame, Events, Mesh, Seat};
+pub use survey::{FlowFilter, FlowState, FoundFlow, SURVEYS_MAX, Survey, Surveys};
 pub use worker::{IdlePolicy, Worker, WorkerPort};
 
 use std::sync::Arc;
@@ -70,6 +72,11 @@ impl Path {
     /// Forgets flows that have ended, some lines of the table at a time.
     pub fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick) {
         self.flows.sweep(lines, world, now, &self.counters);
+    }
+
+    /// Goes on with what the management thread wants to know of the flows.
+    fn survey(&mut self, surveyor: &mut survey::Surveyor, is_busy: bool, world: &Snapshot, now: Tick) {
+        surveyor.advance(&mut self.flows, is_busy, world, now);
     }
 
     /// The flows this worker holds.

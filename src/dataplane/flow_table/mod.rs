@@ -11,6 +11,7 @@ use zerocopy::FromBytes;
 
 mod entry;
 mod line;
+mod walk;
 
 use super::counters::{Counter, WorkerCounters};
 use crate::packet::FlowKey;
@@ -19,8 +20,10 @@ use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
 use line::{Line, WAYS, prefetch};
 
-pub(super) use entry::{State, Value};
+pub use entry::State;
+pub(super) use entry::Value;
 pub(super) use line::TURNS;
+pub(super) use walk::Standing;
 
 /// What a packet brings to a lookup.
 #[derive(Clone, Copy)]
