@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use guideway::config::{ConfigFlags, Findings, Model, load_text};
-use guideway::control::{Context, Manager, REPLAY_KEY, ROUTES, Socket, SocketError, start_server, views};
+use guideway::control::{
+    Context, Manager, Probes, REPLAY_KEY, ROUTES, Socket, SocketError, start_server, views,
+};
 use guideway::dataplane::{FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
 use guideway::io::PortId;
 use guideway::io::memory::{HeapFrame, MemoryQueues};
@@ -119,13 +121,18 @@ fn manage(mut manager: Manager, socket: &Socket, file: &Path, stop: &AtomicBool)
     let ports = || vec![views::Link { driver: "memory".into(), ..views::Link::default() }; 2];
     runtime.block_on(async {
         let start = Instant::now();
+        let mut probes = Probes::new().unwrap();
         let mut requests = start_server(socket).unwrap();
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         while !stop.load(Ordering::Relaxed) {
             tokio::select! {
-                _ = tick.tick() => manager.advance(start.elapsed()),
+                _ = tick.tick() => {
+                    manager.advance(start.elapsed());
+                    probes.advance(&mut manager);
+                }
                 Some(request) = requests.recv() => {
-                    let context = Context { load: &load, ports: &ports, now: start.elapsed() };
+                    let (probes, now) = (|| probes.report(), start.elapsed());
+                    let context = Context { load: &load, ports: &ports, probes: &probes, now };
                     request.answer(&mut manager, &context);
                 }
             }
@@ -199,6 +206,9 @@ fn a_reload_takes_a_good_file_refuses_a_bad_one_with_reasons_and_keeps_what_was_
     assert_eq!(status, 422);
     assert!(refused["error"].as_str().unwrap().contains("naem"), "{refused}");
     assert_eq!(running.good("GET", "/v1/status", "")["generation"], 2);
+    let last = &running.good("GET", "/v1/status", "")["last_reload"];
+    assert!(last["is_done"] == false && last["errors"].as_str().unwrap().contains("naem"), "{last}");
+    assert!(last["by"].as_str().unwrap().starts_with("uid "), "{last}");
     fs::write(&file, config().replace("443", "444")).unwrap();
     assert_eq!(running.good("POST", "/v1/reload", "")["generation"], 3);
     assert_eq!(running.good("GET", "/v1/rules", "")["rules"][0]["frontend"], "203.0.113.10:444/tcp");
@@ -483,7 +493,8 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
     for what in ["rules", "backends", "counters", "neighbours", "ports"] {
         let (code, out, _) = running.guideway(&format!("show {what} --json"));
         let told: Value = serde_json::from_str(&out).unwrap();
-        assert_eq!((code, told), (Some(0), running.good("GET", &format!("/v1/{what}"), "")), "{what}");
+        let now = running.good("GET", &format!("/v1/{what}"), "");
+        assert_eq!((code, timeless(told)), (Some(0), timeless(now)), "{what}");
     }
     for (line, code, part) in [
         ("backend web/10.0.0.9 up", 2, "pool web has no backend 10.0.0.9"),
@@ -510,6 +521,14 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
     let output = command.args(["show", "status", "--control-socket"]).arg(socket).output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && err.contains("is guideway running"), "{err}");
+}
+
+/// The same at any time: ages are left out.
+fn timeless(mut view: Value) -> Value {
+    for backend in view["backends"].as_array_mut().into_iter().flatten() {
+        assert!(backend.as_object_mut().unwrap().remove("since_seconds").is_some_and(|age| age.is_number()));
+    }
+    view
 }
 
 /// Every filter keeps what it says and nothing else.

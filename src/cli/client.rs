@@ -19,7 +19,7 @@ use crate::config::SOCKET_DEFAULT;
 const TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Where the running program listens.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(super) struct Target {
     /// Unix socket of the running guideway's control API.
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = SOCKET_DEFAULT)]

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 
 use super::flows::{self, FlowQuery};
 use super::manager::Manager;
+use super::probe::ProbeReport;
 use super::runtime::Override;
-use super::views;
+use super::views::{self, Probings};
 use crate::config::{AdminState, Findings, Model};
 
 /// Reads the configuration anew, and tells what is wrong with it.
@@ -244,6 +245,8 @@ pub struct Context<'a> {
     pub load: Load<'a>,
     /// What the drivers say of the ports, in their order.
     pub ports: &'a dyn Fn() -> Vec<views::Link>,
+    /// What is known of every endpoint that is probed.
+    pub probes: &'a dyn Fn() -> Vec<ProbeReport>,
     /// Time since the start.
     pub now: Duration,
 }
@@ -252,10 +255,13 @@ impl Request {
     /// Does what is asked, and tells who asked.
     pub fn answer(self, manager: &mut Manager, context: &Context<'_>) {
         let Self { ask: Understood(ask), peer, reply } = self;
+        let probings = || Probings::new((context.probes)());
         let answer = match ask {
             Ask::Status => json(&views::status(manager, context.now)),
-            Ask::Rules(of) => of.of(manager).and_then(|of| json(&views::rules(manager, of))),
-            Ask::Backends(of) => of.of(manager).and_then(|of| json(&views::backends(manager, of))),
+            Ask::Rules(of) => of.of(manager).and_then(|of| json(&views::rules(manager, &probings(), of))),
+            Ask::Backends(of) => {
+                of.of(manager).and_then(|of| json(&views::backends(manager, &probings(), of)))
+            }
             Ask::Counters => json(&views::counters(manager)),
             Ask::Neighbours => json(&views::neighbours(manager)),
             Ask::Ports => json(&views::ports(manager, (context.ports)())),
@@ -335,12 +341,15 @@ pub fn reload(manager: &mut Manager, load: Load<'_>, now: Duration, by: &str) ->
         Ok(generation) => {
             let rules = manager.model().rules.len();
             log::info!("reloaded: {rules} rules, generation {generation}, by {by}");
+            manager.note_reload(by, None);
             Ok(generation)
         }
         Err(errors) => {
             errors.lines().for_each(|line| log::error!("{line}"));
             log::error!("not reloaded; generation {} goes on; asked by {by}", manager.generation());
-            Err(errors.trim_end().to_owned())
+            let errors = errors.trim_end().to_owned();
+            manager.note_reload(by, Some(errors.clone()));
+            Err(errors)
         }
     }
 }

@@ -341,7 +341,8 @@ async fn serve(
             }
             Some(request) = control.requests.recv() => {
                 let ports = || ports.iter().map(|port| link_view(port, workers)).collect();
-                request.answer(manager, &Context { load, ports: &ports, now: start.elapsed() });
+                let (probes, now) = (|| probes.report(), start.elapsed());
+                request.answer(manager, &Context { load, ports: &ports, probes: &probes, now });
             }
             _ = signals.hang_up.recv() => {
                 // It tells the log how it went.
@@ -401,7 +402,13 @@ fn link_view(port: &port::Port, workers: usize) -> views::Link {
         receive_errors: stats.ierrors,
         transmit_errors: stats.oerrors,
         out_of_memory: stats.rx_nombuf,
+        offloads: port.offloads().into_iter().map(offload_view).collect(),
     }
+}
+
+fn offload_view(of: port::Offload) -> views::Offload {
+    let (offload, because) = (of.name.into(), of.because.into());
+    views::Offload { offload, is_offered: of.is_offered, is_used: of.is_used, because }
 }
 
 struct Signals {

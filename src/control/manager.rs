@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 
 use super::flows::{self, FlowDesk};
 use super::neighbours::{Ask, NeighbourTable};
 use super::runtime::Runtime;
-use crate::config::{HashKey, Model};
+use super::standing::{Standing, Standings};
+use crate::config::{Backend, HashKey, Model, Rule};
 use crate::dataplane::{
     BackendTotals, ControlFrame, Event, Events, Surveys, Totals, WorkerCounters, WorkerTotals,
 };
@@ -51,6 +52,16 @@ pub struct Manager {
     /// Not before then is a change of neighbours published.
     publish_at: Duration,
     pub(super) flow_desk: FlowDesk,
+    standings: Standings,
+    last_reload: Option<LastReload>,
+}
+
+/// How the last attempt to read the configuration anew went.
+pub(super) struct LastReload {
+    pub(super) at: Instant,
+    pub(super) by: String,
+    /// Why nothing has changed, if nothing has.
+    pub(super) errors: Option<String>,
 }
 
 /// A reload that changed nothing.
@@ -103,7 +114,10 @@ impl Manager {
             announcements: Vec::new(),
             publish_at: Duration::ZERO,
             flow_desk: FlowDesk::default(),
+            standings: Standings::default(),
+            last_reload: None,
         };
+        manager.standings.follow(&manager.model, &manager.runtime);
         manager.announce(&BTreeSet::new(), Duration::ZERO);
         manager.require_neighbours(Duration::ZERO);
         Ok((manager, readers))
@@ -162,6 +176,7 @@ impl Manager {
         self.publisher.publish(next);
         self.model = model;
         self.changes += 1;
+        self.standings.follow(&self.model, &self.runtime);
         self.announce(&before, now);
         self.require_neighbours(now);
         Ok(generation)
@@ -179,8 +194,22 @@ impl Manager {
             let next = self.compiler.compile(&runtime.apply(&self.model), &self.conditions)?;
             self.publisher.publish(next);
             self.runtime = runtime;
+            self.standings.follow(&self.model, &self.runtime);
         }
         Ok(self.generation())
+    }
+
+    /// The state of a backend of a rule, and who says so.
+    pub(super) fn standing(&self, rule: &Rule, backend: &Backend) -> Option<Standing> {
+        self.standings.of(rule, backend)
+    }
+
+    pub(super) fn last_reload(&self) -> Option<&LastReload> {
+        self.last_reload.as_ref()
+    }
+
+    pub(super) fn note_reload(&mut self, by: &str, errors: Option<String>) {
+        self.last_reload = Some(LastReload { at: Instant::now(), by: by.to_owned(), errors });
     }
 
     /// What is laid over the file.

@@ -13,6 +13,7 @@ mod report;
 mod runtime;
 mod server;
 mod socket;
+mod standing;
 pub mod views;
 
 pub use api::{Context, Load, Peer, ROUTES, Refusal, Request, Route, reload};

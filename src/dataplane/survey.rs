@@ -132,6 +132,12 @@ pub struct Survey {
     has_more: bool,
 }
 
+impl std::fmt::Debug for Survey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Survey").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
 impl Survey {
     /// For at most `limit` flows. Once `is_given_up` is set, the worker hands it back as it is.
     pub fn new(number: u64, filter: FlowFilter, limit: usize, is_given_up: Arc<AtomicBool>) -> Box<Self> {

@@ -65,6 +65,7 @@ struct Entry {
     is_spread: bool,
     latency: Option<Duration>,
     last_duration: Option<Duration>,
+    answered: Option<Instant>,
     last_failure: Option<String>,
     good: u64,
     bad: u64,
@@ -93,6 +94,8 @@ pub struct ProbeReport {
     pub latency: Option<Duration>,
     /// How long the last question took, whatever the answer; nothing before the first one.
     pub last_duration: Option<Duration>,
+    /// How long ago that was.
+    pub last_answer: Option<Duration>,
     /// What was wrong with the last bad answer.
     pub last_failure: Option<String>,
     /// Good answers since it was first asked.
@@ -227,7 +230,7 @@ impl Probes {
             Err(Fault::Theirs(why)) => (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1),
             Err(Fault::Ours(why)) => return self.news.cannot_ask(&why, now),
         }
-        entry.last_duration = Some(took);
+        (entry.last_duration, entry.answered) = (Some(took), Some(now));
         if entry.health.hear(is_good, now, (probe.rise, probe.fall)) {
             self.has_news = true;
             self.news.tell(question.target, entry, &before, now);
@@ -270,8 +273,9 @@ impl Probes {
 
 impl Entry {
     fn new(uses: Vec<Use>, health: Health, due: Instant) -> Self {
-        let (latency, last_duration, last_failure) = (None, None, None);
-        Self { uses, health, due, is_spread: false, latency, last_duration, last_failure, good: 0, bad: 0 }
+        let (latency, last_duration, answered, last_failure) = (None, None, None, None);
+        let (is_spread, good, bad) = (false, 0, 0);
+        Self { uses, health, due, is_spread, latency, last_duration, answered, last_failure, good, bad }
     }
 
     fn report(&self, question: &Question, now: Instant, wall: SystemTime) -> ProbeReport {
@@ -288,6 +292,7 @@ impl Entry {
             reason: self.last_failure.clone().filter(|_| !up),
             latency: self.latency,
             last_duration: self.last_duration,
+            last_answer: self.answered.map(|at| now.duration_since(at)),
             last_failure: self.last_failure.clone(),
             good_total: self.good,
             bad_total: self.bad,
