@@ -108,8 +108,10 @@ fn address_and_port(text: &str) -> Result<(Ipv4Addr, Option<u16>), Refusal> {
         .map_err(|_| bad(format!("{text}: not an IPv4 address, or one with a port, as in 192.0.2.7:40000")))
 }
 
+type IsWanted = Box<dyn Fn(&BackendIdentity) -> bool>;
+
 /// Whether a backend is one of POOL/ADDRESS, ADDRESS or ADDRESS:PORT.
-fn backends_called(manager: &Manager, text: &str) -> Result<Box<dyn Fn(&BackendIdentity) -> bool>, Refusal> {
+fn backends_called(manager: &Manager, text: &str) -> Result<IsWanted, Refusal> {
     let Some((name, address)) = text.split_once('/') else {
         let (address, port) = address_and_port(text)?;
         let is_it = move |identity: &BackendIdentity| {
