@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dataplane", &["wire", "drop_reason", "tick", "io", "packet", "snapshot"]),
     ("dpdk", &["io"]),
     ("replay", &["wire", "tick", "io", "config", "snapshot", "dataplane"]),
-    ("control", &["wire", "io", "config", "snapshot", "dataplane", "dpdk"]),
+    ("control", &["wire", "io", "packet", "config", "snapshot", "dataplane", "dpdk"]),
     ("doctor", &["config", "dataplane", "dpdk", "control"]),
     (
         "cli",

@@ -9,6 +9,7 @@ mod explain;
 mod replay;
 mod run;
 mod show;
+mod top;
 
 use std::process::ExitCode;
 
@@ -44,8 +45,10 @@ enum Command {
     Replay(replay::Args),
     /// Say which backend a client's new flow goes to, and why.
     Explain(explain::Args),
-    /// Show what the running guideway does: status, rules, backends, counters, neighbours, ports.
+    /// Show what the running guideway does: status, rules, backends, flows, counters, neighbours, ports.
     Show(show::Args),
+    /// Watch rates: packets, bits, flows and drops a second, by rule, backend, worker and reason.
+    Top(top::Args),
     /// Take a backend of the running guideway up or down, drain it, or change its weight.
     Backend(backend::Args),
     /// Have the running guideway read its configuration anew.
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Show(args) => show::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Backend(args) => backend::run(&args),
         Command::Reload(args) => backend::reload(&args),
     };

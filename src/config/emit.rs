@@ -1,6 +1,6 @@
 //! A model as the text of a file that means the same: what was said by flags, and what holds by default, included.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
@@ -23,18 +23,23 @@ pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
     ports.iter().for_each(|port| text.port(port));
     neighbours.iter().for_each(|neighbour| text.neighbour(*neighbour));
     pools.iter().for_each(|pool| text.pool(pool));
-    // The model has no names of probes: a probe is what it asks.
-    let mut probes: BTreeMap<&Arc<Probe>, String> = BTreeMap::new();
-    for probe in rules.iter().filter_map(|rule| rule.probe.as_ref()) {
-        let name = format!("probe-{}", probes.len() + 1);
-        probes.entry(probe).or_insert_with(|| {
-            text.probe(&name, probe);
-            name
-        });
-    }
+    // Probes keep their names; one that a rule has of its own is given one that is free.
+    let given: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.probe_name.as_deref()).collect();
+    let mut free = (1..).map(|n: usize| format!("probe-{n}")).filter(|name| !given.contains(name.as_str()));
+    let mut rules_of = Vec::with_capacity(rules.len());
+    let mut named: BTreeMap<(Option<&str>, &Arc<Probe>), String> = BTreeMap::new();
     for rule in rules {
-        let probe = rule.probe.as_ref().and_then(|probe| probes.get(probe));
-        text.rule(rule, probe.map(String::as_str));
+        let name = rule.probe.as_ref().map(|probe| {
+            named.entry((rule.probe_name.as_deref(), probe)).or_insert_with_key(|(given, probe)| {
+                let name = given.map(str::to_owned).or_else(|| free.next()).unwrap_or_default();
+                text.probe(&name, probe);
+                name
+            })
+        });
+        rules_of.push((rule, name.cloned()));
+    }
+    for (rule, name) in &rules_of {
+        text.rule(rule, name.as_deref());
     }
     text.0
 }
@@ -156,6 +161,7 @@ impl Text {
             distribution,
             idle_timeout,
             probe: _,
+            probe_name: _,
             no_healthy_backends,
         } = rule;
         self.section("[[rule]]");

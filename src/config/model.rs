@@ -223,6 +223,8 @@ pub struct Rule {
     pub idle_timeout: Duration,
     /// What tells whether its `auto` backends are up; without it they are.
     pub probe: Option<Arc<Probe>>,
+    /// Its name; `None` where the rule has one of its own, or none.
+    pub probe_name: Option<String>,
     /// What happens to new flows while no backend is available.
     pub no_healthy_backends: NoHealthyBackends,
 }

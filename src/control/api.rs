@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::check;
+use super::flows::{self, FlowQuery};
 use super::manager::Manager;
+use super::probe::ProbeReport;
 use super::runtime::Override;
-use super::views;
+use super::views::{self, Probings};
 use crate::config::{AdminState, Findings, Model};
 
 /// Reads the configuration anew, and tells what is wrong with it.
@@ -55,13 +57,14 @@ impl Refusal {
 /// What is asked.
 enum Ask {
     Status,
-    Rules,
-    Backends,
+    Rules(Of),
+    Backends(Of),
     Counters,
     Neighbours,
     Ports,
     Configuration,
     Check(String),
+    Flows(FlowQuery),
     Reload,
     Change { pool: String, address: Ipv4Addr, change: Change },
     Forget { pool: String, address: Ipv4Addr },
@@ -93,6 +96,43 @@ struct Configured {
     configuration: String,
 }
 
+/// Of which pool and rule.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Of {
+    pub(super) pool: Option<String>,
+    pub(super) rule: Option<String>,
+}
+
+impl Of {
+    /// The same, of a pool and a rule that there are.
+    fn of(&self, manager: &Manager) -> Result<&Self, Refusal> {
+        let model = manager.model();
+        let absent = |what, name| Refusal::new(StatusCode::NOT_FOUND, format!("there is no {what} {name}"));
+        if let Some(name) =
+            self.pool.as_ref().filter(|name| model.pools.iter().all(|pool| pool.name != **name))
+        {
+            return Err(absent("pool", name));
+        }
+        if let Some(name) =
+            self.rule.as_ref().filter(|name| model.rules.iter().all(|rule| rule.name != **name))
+        {
+            return Err(absent("rule", name));
+        }
+        Ok(self)
+    }
+
+    /// Whether nothing is left out.
+    pub(super) fn is_all(&self) -> bool {
+        self.pool.is_none() && self.rule.is_none()
+    }
+
+    pub(super) fn includes(&self, rule: &crate::config::Rule) -> bool {
+        self.pool.as_ref().is_none_or(|name| *name == rule.pool.name)
+            && self.rule.as_ref().is_none_or(|name| *name == rule.name)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
@@ -113,23 +153,32 @@ pub struct Route {
     pub method: Method,
     /// As in an OpenAPI file: what stands in braces can be anything.
     pub path: &'static str,
+    /// Of what stands in the braces, the query after it, and the body.
     ask: fn(&[&str], &[u8]) -> Result<Ask, Refusal>,
 }
 
 /// All that is served.
 pub const ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/v1/status", ask: |_, _| Ok(Ask::Status) },
-    Route { method: Method::GET, path: "/v1/rules", ask: |_, _| Ok(Ask::Rules) },
-    Route { method: Method::GET, path: "/v1/backends", ask: |_, _| Ok(Ask::Backends) },
+    Route { method: Method::GET, path: "/v1/rules", ask: |given, _| of(given).map(Ask::Rules) },
+    Route { method: Method::GET, path: "/v1/backends", ask: |given, _| of(given).map(Ask::Backends) },
     Route { method: Method::GET, path: "/v1/counters", ask: |_, _| Ok(Ask::Counters) },
     Route { method: Method::GET, path: "/v1/neighbours", ask: |_, _| Ok(Ask::Neighbours) },
     Route { method: Method::GET, path: "/v1/ports", ask: |_, _| Ok(Ask::Ports) },
     Route { method: Method::GET, path: "/v1/configuration", ask: |_, _| Ok(Ask::Configuration) },
     Route { method: Method::POST, path: CHECK, ask: ask_check },
+    Route {
+        method: Method::GET,
+        path: "/v1/flows",
+        ask: |given, _| FlowQuery::parse(query(given)).map(Ask::Flows),
+    },
     Route { method: Method::POST, path: "/v1/reload", ask: |_, _| Ok(Ask::Reload) },
     Route { method: Method::POST, path: BACKEND, ask: ask_change },
     Route { method: Method::DELETE, path: BACKEND, ask: ask_forget },
 ];
+
+/// Paths that take query parameters.
+const WITH_QUERY: &[&str] = &["/v1/rules", "/v1/backends", "/v1/flows"];
 
 const BACKEND: &str = "/v1/backends/{pool}/{address}";
 const CHECK: &str = "/v1/check";
@@ -155,10 +204,12 @@ pub(super) fn understand(method: &Method, uri: &Uri, body: &[u8]) -> Result<Unde
         let error = format!("{} is not for {method}; it has {allow}", uri.path());
         return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error, allow });
     };
-    if uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "no path takes query parameters".into()));
+    let query = uri.query().unwrap_or_default();
+    if !query.is_empty() && !WITH_QUERY.contains(&route.path) {
+        let error = format!("{} takes no query parameters", uri.path());
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, error));
     }
-    (route.ask)(parameters, body).map(Understood)
+    (route.ask)(&[&parameters[..], &[query]].concat(), body).map(Understood)
 }
 
 /// What stands in `path` where `template` has braces; `None` where they differ.
@@ -173,6 +224,16 @@ fn parameters<'p>(template: &str, path: &'p str) -> Option<Vec<&'p str>> {
             _ => return None,
         }
     }
+}
+
+/// What stands behind the question mark.
+fn query<'q>(given: &[&'q str]) -> &'q str {
+    given.last().copied().unwrap_or_default()
+}
+
+fn of(given: &[&str]) -> Result<Of, Refusal> {
+    serde_urlencoded::from_str(query(given))
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("the query: {error}")))
 }
 
 fn ask_change(parameters: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
@@ -230,6 +291,8 @@ pub struct Context<'a> {
     pub load: Load<'a>,
     /// What the drivers say of the ports, in their order.
     pub ports: &'a dyn Fn() -> Vec<views::Link>,
+    /// What is known of every endpoint that is probed.
+    pub probes: &'a dyn Fn() -> Vec<ProbeReport>,
     /// Time since the start.
     pub now: Duration,
 }
@@ -239,16 +302,20 @@ impl Request {
     pub fn answer(self, manager: &mut Manager, context: &Context<'_>) {
         let Self { ask: Understood(ask), peer, reply } = self;
         manager.tell_time(context.now);
+        let probings = || Probings::new((context.probes)());
         let answer = match ask {
             Ask::Status => json(&views::status(manager, context.now)),
-            Ask::Rules => json(&views::rules(manager)),
-            Ask::Backends => json(&views::backends(manager)),
+            Ask::Rules(of) => of.of(manager).and_then(|of| json(&views::rules(manager, &probings(), of))),
+            Ask::Backends(of) => {
+                of.of(manager).and_then(|of| json(&views::backends(manager, &probings(), of)))
+            }
             Ask::Counters => json(&views::counters(manager)),
             Ask::Neighbours => json(&views::neighbours(manager)),
             Ask::Ports => json(&views::ports(manager, (context.ports)())),
             Ask::Configuration => json(&check::configuration(manager)),
             // It takes its time, and answers by itself.
             Ask::Check(text) => return check::start(manager, text, reply),
+            Ask::Flows(query) => return flows::ask(manager, &query, context.now, reply),
             Ask::Reload => reload(manager, context.load, context.now, &peer.to_string())
                 .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error))
                 .and_then(|generation| json(&views::Changed { generation })),
@@ -334,12 +401,15 @@ pub fn reload(manager: &mut Manager, load: Load<'_>, now: Duration, by: &str) ->
         Ok(generation) => {
             let rules = manager.model().rules.len();
             log::info!("reloaded: {rules} rules, generation {generation}, by {by}");
+            manager.note_reload(by, None);
             Ok(generation)
         }
         Err(errors) => {
             errors.lines().for_each(|line| log::error!("{line}"));
             log::error!("not reloaded; generation {} goes on; asked by {by}", manager.generation());
-            Err(errors.trim_end().to_owned())
+            let errors = errors.trim_end().to_owned();
+            manager.note_reload(by, Some(errors.clone()));
+            Err(errors)
         }
     }
 }

@@ -127,6 +127,7 @@ fn make_workers(
     let (manager, readers) =
         Manager::new(model, key, links, counters.clone(), mesh.events(), mesh.originated())
             .map_err(LaunchError::TooMany)?;
+    let manager = manager.with_surveys(mesh.surveys());
     let queues = queue::split(ports, workers as u16, pool).map_err(LaunchError::Dpdk)?;
     let parts = queues.into_iter().zip(readers).zip(counters).zip(tables).zip((0u8..).map(WorkerId));
     let made = parts.map(|((((queues, reader), counters), table), id)| {
@@ -307,7 +308,8 @@ async fn serve(
             }
             Some(request) = control.requests.recv() => {
                 let ports = || ports.iter().map(|port| link_view(port, workers)).collect();
-                request.answer(manager, &Context { load, ports: &ports, now: start.elapsed() });
+                let (probes, now) = (|| probes.report(), start.elapsed());
+                request.answer(manager, &Context { load, ports: &ports, probes: &probes, now });
             }
             _ = signals.hang_up.recv() => {
                 // It tells the log how it went.
@@ -367,7 +369,13 @@ fn link_view(port: &port::Port, workers: usize) -> views::Link {
         receive_errors: stats.ierrors,
         transmit_errors: stats.oerrors,
         out_of_memory: stats.rx_nombuf,
+        offloads: port.offloads().into_iter().map(offload_view).collect(),
     }
+}
+
+fn offload_view(of: port::Offload) -> views::Offload {
+    let (offload, because) = (of.name.into(), of.because.into());
+    views::Offload { offload, is_offered: of.is_offered, is_used: of.is_used, because }
 }
 
 struct Signals {

@@ -4,16 +4,21 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 
+use super::check::Place;
 use super::difference::Side;
 use super::drain::{Drains, Progress};
+use super::flows::{self, FlowDesk};
 use super::neighbours::{Ask, NeighbourTable};
 use super::runtime::Runtime;
-use crate::config::{HashKey, Model, Port};
-use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Totals, WorkerCounters, WorkerTotals};
+use super::standing::{Standing, Standings};
+use crate::config::{Backend, HashKey, Model, Port, Rule};
+use crate::dataplane::{
+    BackendTotals, ControlFrame, Event, Events, Surveys, Totals, WorkerCounters, WorkerTotals,
+};
 use crate::io::PortId;
 use crate::snapshot::{
     BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, Reader, Snapshot,
@@ -58,6 +63,18 @@ pub struct Manager {
     announcements: Vec<(Duration, PortId, Ipv4Addr)>,
     /// Not before then is a change of neighbours published.
     publish_at: Duration,
+    check_place: Place,
+    pub(super) flow_desk: FlowDesk,
+    standings: Standings,
+    last_reload: Option<LastReload>,
+}
+
+/// How the last attempt to read the configuration anew went.
+pub(super) struct LastReload {
+    pub(super) at: Instant,
+    pub(super) by: String,
+    /// Why nothing has changed, if nothing has.
+    pub(super) errors: Option<String>,
 }
 
 /// A reload that changed nothing.
@@ -130,7 +147,12 @@ impl Manager {
             originated,
             announcements: Vec::new(),
             publish_at: Duration::ZERO,
+            check_place: Place::default(),
+            flow_desk: FlowDesk::default(),
+            standings: Standings::default(),
+            last_reload: None,
         };
+        manager.standings.follow(&manager.model, &manager.runtime);
         manager.announce(&BTreeSet::new(), Duration::ZERO);
         manager.require_neighbours(Duration::ZERO);
         Ok((manager, readers))
@@ -139,6 +161,12 @@ impl Manager {
     /// What time it is, for who only asks.
     pub fn tell_time(&mut self, now: Duration) {
         self.now = now;
+    }
+
+    /// Makes the flows that the workers hold known to those who ask.
+    #[must_use]
+    pub fn with_surveys(self, surveys: Surveys) -> Self {
+        Self { flow_desk: FlowDesk::new(surveys), ..self }
     }
 
     /// Does what is due: learns from the workers, asks for neighbours, publishes what has changed, frees
@@ -168,6 +196,7 @@ impl Manager {
         }
         self.release();
         self.publisher.free_passed();
+        flows::advance(self, now);
     }
 
     /// The same model as before, which needs no more ids than before, under other conditions.
@@ -234,6 +263,7 @@ impl Manager {
         self.publisher.publish(next);
         self.model = model;
         self.changes += 1;
+        self.standings.follow(&self.model, &self.runtime);
         self.announce(&before, now);
         self.require_neighbours(now);
         Ok(generation)
@@ -253,8 +283,22 @@ impl Manager {
             self.publisher.publish(next);
             self.runtime = runtime;
             self.drains = drains;
+            self.standings.follow(&self.model, &self.runtime);
         }
         Ok(self.generation())
+    }
+
+    /// The state of a backend of a rule, and who says so.
+    pub(super) fn standing(&self, rule: &Rule, backend: &Backend) -> Option<Standing> {
+        self.standings.of(rule, backend)
+    }
+
+    pub(super) fn last_reload(&self) -> Option<&LastReload> {
+        self.last_reload.as_ref()
+    }
+
+    pub(super) fn note_reload(&mut self, by: &str, errors: Option<String>) {
+        self.last_reload = Some(LastReload { at: Instant::now(), by: by.to_owned(), errors });
     }
 
     /// What is laid over the file.
@@ -367,6 +411,10 @@ impl Manager {
         Side { model: &self.model, key: self.key }
     }
 
+    pub(super) fn check_place(&self) -> &Place {
+        &self.check_place
+    }
+
     /// Backends and gateways whose Ethernet address is not known yet.
     pub fn neighbours_missing(&self) -> usize {
         self.neighbours.missing()
@@ -398,6 +446,11 @@ impl Manager {
         let mut sum = WorkerTotals::default();
         self.counters.iter().for_each(|worker| sum.add(&worker.totals()));
         sum
+    }
+
+    /// The ids of all backends, those that linger included.
+    pub fn backend_ids(&self) -> impl Iterator<Item = (BackendIdentity, BackendId)> {
+        self.compiler.backends()
     }
 
     /// What every backend of every rule got and gave, those included that linger.

@@ -5,6 +5,7 @@ mod api;
 mod check;
 pub mod difference;
 mod drain;
+mod flows;
 mod hash_key;
 #[cfg(feature = "dpdk")]
 mod launch;
@@ -16,10 +17,12 @@ mod report;
 mod runtime;
 mod server;
 mod socket;
+mod standing;
 pub mod views;
 
 pub use api::{Context, Load, Peer, ROUTES, Refusal, Request, Route, reload};
 pub use check::Configuration;
+pub use flows::FLOWS_MAX;
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, run};

@@ -17,12 +17,14 @@ mod mesh;
 mod nat;
 mod reset;
 mod steer;
+mod survey;
 mod worker;
 
 pub use counters::{BackendTotals, Totals, WorkerCounters, WorkerTotals};
 pub use flow_table::FlowTable;
 pub use lanes::{Event, Outcome, Outcomes, Source, WorkerId};
 pub use mesh::{ControlFrame, Events, Mesh, Seat};
+pub use survey::{FlowFilter, FlowState, FoundFlow, SURVEYS_MAX, Survey, Surveys};
 pub use worker::{IdlePolicy, Worker, WorkerPort};
 
 use std::sync::Arc;
@@ -77,6 +79,11 @@ impl Path {
         outcomes.forget_originated();
         flows.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         outcomes.originated()
+    }
+
+    /// Goes on with what the management thread wants to know of the flows.
+    fn survey(&mut self, surveyor: &mut survey::Surveyor, is_busy: bool, world: &Snapshot, now: Tick) {
+        surveyor.advance(&mut self.flows, is_busy, world, now);
     }
 
     /// The flows this worker holds.

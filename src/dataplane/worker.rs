@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::counters::WorkerCounters;
 use super::lanes::{Outcome, Outcomes, Source, WorkerId};
 use super::mesh::{ControlFrame, FrameKind, Handed, Seat};
+use super::survey::Surveyor;
 use super::{FlowTable, Path};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId, Queues};
@@ -57,6 +58,7 @@ pub struct Worker<Q: Queues> {
     reader: Reader,
     burst: Vec<Q::Frame>,
     out: Outbox<Q::Frame>,
+    surveyor: Surveyor,
     swept_at: Duration,
     sweep_debt: u64,
 }
@@ -73,10 +75,11 @@ impl<Q: Queues> Worker<Q> {
         counters: Arc<WorkerCounters>,
     ) -> Self {
         let path = Path::new(seat.me(), workers, flows, counters.clone());
+        let surveyor = seat.surveyor();
         let buffers = ports.iter().map(|_| std::array::from_fn(|_| Vec::with_capacity(2 * BURST_MAX)));
         let out = Outbox { buffers: buffers.collect(), ports, seat, counters };
         let burst = Vec::with_capacity(BURST_MAX);
-        Self { path, queues, reader, burst, out, swept_at: Duration::ZERO, sweep_debt: 0 }
+        Self { path, queues, reader, burst, out, surveyor, swept_at: Duration::ZERO, sweep_debt: 0 }
     }
 
     /// Works until `stop` is set.
@@ -129,6 +132,9 @@ impl<Q: Queues> Worker<Q> {
         self.out.counters.other.polls.add(1);
         self.out.counters.other.busy_polls.add(u64::from(frames > 0));
         self.sweep(now, tick, frames > 0);
+        if self.surveyor.is_asked() {
+            self.path.survey(&mut self.surveyor, frames > 0, self.reader.current(), tick);
+        }
         frames
     }
 

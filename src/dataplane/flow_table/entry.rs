@@ -39,7 +39,7 @@ pub(super) const DISPLACED_MASK: u64 = 0xff << DISPLACED_SHIFT;
 
 /// How far a flow has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(in crate::dataplane) enum State {
+pub enum State {
     /// A TCP SYN was seen, and nothing after it.
     HalfOpen = 0,
     /// One packet was seen that is no SYN.
@@ -197,7 +197,13 @@ impl Value {
 
     #[inline]
     pub(super) fn is_over(self, idle_ticks: u32, now: Tick) -> bool {
-        now.since(self.seen()) > self.state().timeout(idle_ticks)
+        now.since(self.seen()) > self.timeout(idle_ticks)
+    }
+
+    /// Without packets for more ticks than this the flow is over.
+    #[inline]
+    pub(super) fn timeout(self, idle_ticks: u32) -> u32 {
+        self.state().timeout(idle_ticks)
     }
 
     /// How often the ends of the flow have been asked for their numbers, so that it can be reset.

@@ -12,6 +12,7 @@ use zerocopy::FromBytes;
 mod entry;
 mod line;
 mod reset;
+mod walk;
 
 use super::counters::{Counter, WorkerCounters};
 use crate::packet::FlowKey;
@@ -20,9 +21,11 @@ use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
 use line::{Line, WAYS, prefetch};
 
-pub(super) use entry::{End, State, Value};
+pub use entry::State;
+pub(super) use entry::{End, Value};
 pub(super) use line::TURNS;
 pub(super) use reset::Silent;
+pub(super) use walk::Standing;
 
 /// What a packet brings to a lookup.
 #[derive(Clone, Copy)]
