@@ -2,7 +2,7 @@
 //! configuration takes seconds, for which nothing else may wait.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
 
 use hyper::StatusCode;
@@ -47,27 +47,25 @@ fn without_secrets(mut arguments: impl Iterator<Item = String>) -> Vec<String> {
     told
 }
 
-/// One at a time: each takes some hundreds of megabytes for the largest configurations.
-static BUSY: AtomicBool = AtomicBool::new(false);
+/// One check at a time: each takes some hundreds of megabytes for the largest configurations. Whoever checks holds the
+/// second reference, and lets go of it however its thread ends.
+#[derive(Debug, Default)]
+pub(super) struct Place(Arc<()>);
 
-/// Frees the place, however the thread ends.
-struct Place;
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        BUSY.store(false, Ordering::Release);
+impl Place {
+    fn take(&self) -> Option<Arc<()>> {
+        (Arc::strong_count(&self.0) == 1).then(|| Arc::clone(&self.0))
     }
 }
 
 /// Answers `reply` with what would change if `text` were the configuration.
 pub(super) fn start(manager: &Manager, text: String, reply: oneshot::Sender<Result<String, Refusal>>) {
-    if BUSY.swap(true, Ordering::Acquire) {
+    let Some(place) = manager.check_place().take() else {
         let what = "another configuration is being checked; ask again in a moment";
         // Who has left needs no answer; neither here nor below.
         let _ = reply.send(Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, what.into())));
         return;
-    }
-    let place = Place;
+    };
     let (side, runtime) = (manager.side(), manager.runtime().clone());
     let (model, key) = (side.model.clone(), side.key);
     let mut flows: BTreeMap<Endpoint, u64> = BTreeMap::new();
@@ -75,7 +73,6 @@ pub(super) fn start(manager: &Manager, text: String, reply: oneshot::Sender<Resu
         *flows.entry(identity.frontend).or_default() += totals.flows;
     }
     let work = move || {
-        let _place = place;
         let answer = load_text("the configuration", &text, &ConfigFlags::default())
             .map_err(|findings| {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, findings.to_string().trim_end().to_owned())
@@ -83,6 +80,8 @@ pub(super) fn start(manager: &Manager, text: String, reply: oneshot::Sender<Resu
             .and_then(|new| {
                 json(&difference_to_running(Side { model: &model, key }, &new.model, &runtime, &flows))
             });
+        // Before the answer: whoever has it may ask again at once.
+        drop(place);
         let _ = reply.send(answer);
     };
     // What cannot be started drops `reply`, and whoever waits there is told that nobody answers.

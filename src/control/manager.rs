@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
+use super::check::Place;
 use super::difference::Side;
 use super::neighbours::{Ask, NeighbourTable};
 use super::runtime::Runtime;
@@ -49,6 +50,7 @@ pub struct Manager {
     announcements: Vec<(Duration, PortId, Ipv4Addr)>,
     /// Not before then is a change of neighbours published.
     publish_at: Duration,
+    check_place: Place,
 }
 
 /// A reload that changed nothing.
@@ -118,6 +120,7 @@ impl Manager {
             originated,
             announcements: Vec::new(),
             publish_at: Duration::ZERO,
+            check_place: Place::default(),
         };
         manager.announce(&BTreeSet::new(), Duration::ZERO);
         manager.require_neighbours(Duration::ZERO);
@@ -299,6 +302,10 @@ impl Manager {
     /// What the configuration in force and its key are. The key is not for telling.
     pub fn side(&self) -> Side<'_> {
         Side { model: &self.model, key: self.key }
+    }
+
+    pub(super) fn check_place(&self) -> &Place {
+        &self.check_place
     }
 
     /// Backends and gateways whose Ethernet address is not known yet.
