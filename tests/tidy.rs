@@ -20,8 +20,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dataplane", &["wire", "drop_reason", "tick", "io", "packet", "snapshot", "watch"]),
     ("dpdk", &["io"]),
     ("replay", &["wire", "tick", "io", "config", "snapshot", "dataplane"]),
-    ("control", &["wire", "drop_reason", "io", "config", "snapshot", "dataplane", "dpdk", "watch"]),
-    ("cli", &["wire", "io", "maglev", "packet", "config", "snapshot", "dataplane", "control", "replay"]),
+    ("control", &["wire", "drop_reason", "io", "packet", "config", "snapshot", "dataplane", "dpdk", "watch"]),
+    ("doctor", &["config", "dataplane", "dpdk", "control"]),
+    (
+        "cli",
+        &["wire", "io", "maglev", "packet", "config", "snapshot", "dataplane", "control", "doctor", "replay"],
+    ),
 ];
 
 const LINES_MAX: usize = 450;

@@ -21,7 +21,7 @@ use crate::config::SOCKET_DEFAULT;
 const TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Where the running program listens.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(super) struct Target {
     /// Unix socket of the running guideway's control API.
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = SOCKET_DEFAULT)]
@@ -52,6 +52,11 @@ fn refused(status: StatusCode, answer: &Value) -> Failure {
 }
 
 impl Target {
+    /// One that is not told by its own flag.
+    pub(super) fn at(control_socket: PathBuf) -> Self {
+        Self { control_socket }
+    }
+
     /// What the server answers to a good request.
     pub(super) fn ask(&self, method: &Method, path: &str, body: &str) -> Result<Value, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

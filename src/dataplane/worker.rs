@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::counters::WorkerCounters;
 use super::lanes::{Outcome, Outcomes, Source, WorkerId};
-use super::mesh::{FrameKind, Handed, Seat};
+use super::mesh::{ControlFrame, FrameKind, Handed, Seat};
+use super::survey::Surveyor;
 use super::watched::{Recorder, Scene};
 use super::{FlowTable, Path};
 use crate::drop_reason::DropReason;
@@ -58,6 +59,7 @@ pub struct Worker<Q: Queues> {
     reader: Reader,
     burst: Vec<Q::Frame>,
     out: Outbox<Q::Frame>,
+    surveyor: Surveyor,
     swept_at: Duration,
     sweep_debt: u64,
 }
@@ -74,11 +76,12 @@ impl<Q: Queues> Worker<Q> {
         counters: Arc<WorkerCounters>,
     ) -> Self {
         let path = Path::new(seat.me(), workers, flows, counters.clone());
+        let surveyor = seat.surveyor();
         let buffers = ports.iter().map(|_| std::array::from_fn(|_| Vec::with_capacity(2 * BURST_MAX)));
         let recorder = Recorder::new(seat.me().0);
         let out = Outbox { buffers: buffers.collect(), ports, seat, counters, recorder };
         let burst = Vec::with_capacity(BURST_MAX);
-        Self { path, queues, reader, burst, out, swept_at: Duration::ZERO, sweep_debt: 0 }
+        Self { path, queues, reader, burst, out, surveyor, swept_at: Duration::ZERO, sweep_debt: 0 }
     }
 
     /// Works until `stop` is set.
@@ -123,17 +126,15 @@ impl<Q: Queues> Worker<Q> {
         // As many as there is room for, so that none is lost.
         for _ in 0..BURST_MAX {
             let Some(control) = self.out.seat.originated() else { break };
-            if let Some(frame) = self.queues.new_frame(control.bytes()) {
-                if !self.reader.current().watches.is_empty() {
-                    self.out.recorder.originated(&control, wall_clock(), self.reader.current());
-                }
-                self.out.send(control.port, FrameKind::Originated, frame);
-            }
+            self.out.originate(&[control], &mut self.queues, self.reader.current());
         }
         self.out.flush(&mut self.queues, self.reader.current());
         self.out.counters.other.polls.add(1);
         self.out.counters.other.busy_polls.add(u64::from(frames > 0));
         self.sweep(now, tick, frames > 0);
+        if self.surveyor.is_asked() {
+            self.path.survey(&mut self.surveyor, frames > 0, self.reader.current(), tick);
+        }
         frames
     }
 
@@ -144,7 +145,9 @@ impl<Q: Queues> Worker<Q> {
         while frames < BURST_MAX {
             let Some(handed) = self.out.seat.take_over() else { break };
             frames += 1;
-            self.out.counters.other.taken_over.add(1);
+            // Frames of our own are in no sum of received frames.
+            let is_own = matches!(handed, Handed::Transmit(_, FrameKind::Originated, _));
+            self.out.counters.other.taken_over.add(u64::from(!is_own));
             match handed {
                 Handed::Transmit(port, kind, frame) => self.out.send(port, kind, frame),
                 Handed::Process(port, frame) => {
@@ -170,6 +173,7 @@ impl<Q: Queues> Worker<Q> {
         }
         let outcomes = self.path.process_burst(&mut self.burst, source, world, tick);
         self.out.dispatch(&mut self.burst, outcomes, source);
+        self.out.originate(outcomes.originated(), &mut self.queues, world);
         self.out.flush(&mut self.queues, world);
     }
 
@@ -184,6 +188,7 @@ impl<Q: Queues> Worker<Q> {
         let transmitter = |port: PortId| out.ports.get(port.index()).map_or(0, |at| at.transmitter.0);
         out.recorder.decided(path, burst, scene, transmitter);
         out.dispatch(burst, path.outcomes(), source);
+        out.originate(path.outcomes().originated(), queues, world);
         out.flush(queues, world);
         out.recorder.commit(world);
     }
@@ -200,7 +205,9 @@ impl<Q: Queues> Worker<Q> {
             let left = (due - lines).min(self.path.flows().lines() as u64);
             self.sweep_debt =
                 self.sweep_debt % SWEEP_ROUND.as_nanos() as u64 + left * SWEEP_ROUND.as_nanos() as u64;
-            self.path.sweep(lines as usize, self.reader.current(), tick);
+            let world = self.reader.current();
+            let asks = self.path.sweep(lines as usize, world, tick);
+            self.out.originate(asks, &mut self.queues, world);
         }
     }
 
@@ -274,13 +281,37 @@ impl<F: crate::io::Frame> Outbox<F> {
             return;
         };
         if at.transmitter != self.seat.me() {
-            self.hand_over(at.transmitter, Handed::Transmit(port, kind, frame));
+            let handed = Handed::Transmit(port, kind, frame);
+            if kind == FrameKind::Originated {
+                // One that finds no room is lost, as on the wire; it is in no sum of received frames.
+                let _ = self.seat.hand_over(at.transmitter, handed);
+            } else {
+                self.hand_over(at.transmitter, handed);
+            }
         } else if let Some(buffer) = self.buffers.get_mut(port.index()).and_then(|b| b.get_mut(kind as usize))
         {
             if buffer.len() < buffer.capacity() {
                 buffer.push(frame);
             } else if kind != FrameKind::Originated {
                 self.drop_frame(&frame, DropReason::TransmitFull);
+            }
+        }
+    }
+
+    /// Sends frames that nobody has sent us. One for which there is no memory is lost, as on the wire.
+    #[inline]
+    fn originate<Q: Queues<Frame = F>>(
+        &mut self,
+        frames: &[ControlFrame],
+        queues: &mut Q,
+        world: &Snapshot,
+    ) {
+        for control in frames {
+            if let Some(frame) = queues.new_frame(control.bytes()) {
+                if !world.watches.is_empty() {
+                    self.recorder.originated(control, wall_clock(), world);
+                }
+                self.send(control.port, FrameKind::Originated, frame);
             }
         }
     }

@@ -71,13 +71,6 @@ impl Captures {
         self.running.len() < before
     }
 
-    /// Takes back the one that was started last.
-    pub(super) fn take_back(&mut self) {
-        if let Some(watch) = self.running.pop() {
-            watch.end();
-        }
-    }
-
     /// A capture, as pcapng.
     pub(super) fn capture(&mut self, ask: &CaptureAsk, model: &Model) -> Result<Stream, Refusal> {
         let filter = ask.filter(model)?;
