@@ -786,6 +786,37 @@ fn captures_have_their_places_and_leave_nothing_behind() {
     });
 }
 
+/// What a client is too slow to take is counted, and nothing is lost beside that.
+#[test]
+fn a_slow_client_is_told_how_many_frames_it_has_lost() {
+    use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
+    use pcap_file::pcapng::{Block, PcapNgReader};
+    const FRAMES: u64 = 30_000;
+    let running = Running::new();
+    let stream =
+        begin(&running, "/v1/capture", r#"{"dropped": ["ttl-exceeded"], "snaplen": 64, "seconds": 8}"#);
+    let frame = Spec { ttl: 1, ..Spec::udp() }.frame();
+    (0..FRAMES).for_each(|_| running.arrivals.send(frame.clone()).unwrap());
+    until(|| running.good("GET", "/v1/counters", "")["frames"]["received"] == FRAMES + 1);
+    let file = chunks(stream);
+    let mut reader = PcapNgReader::new(&file[..]).unwrap();
+    let (mut told, mut lost) = (0, [0; 2]);
+    while let Some(block) = reader.next_block() {
+        match block.unwrap() {
+            Block::EnhancedPacket(_) => told += 1,
+            Block::InterfaceStatistics(block) => {
+                let Some(InterfaceStatisticsOption::IsbOsDrop(count)) = block.options.first() else {
+                    panic!()
+                };
+                lost[block.interface_id as usize] = *count;
+            }
+            _ => {}
+        }
+    }
+    assert!(told > 1000 && lost[0] > 1000, "{told} {lost:?}");
+    assert_eq!((told + lost[0], lost[1]), (FRAMES, 0));
+}
+
 #[test]
 fn bad_captures_and_traces_get_a_reason() {
     let running = Running::new();

@@ -14,7 +14,7 @@ use guideway::dataplane::{
 use guideway::drop_reason::DropReason;
 use guideway::io::memory::{HeapFrame, MemoryQueues};
 use guideway::io::{PortId, Queues};
-use guideway::snapshot::{Compiler, Conditions, Neighbours, PortLink, Publisher};
+use guideway::snapshot::{BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher};
 use guideway::watch::{About, Direction, DropSet, End, Filter, FlowState, Watch};
 use guideway::wire::MacAddr;
 use proptest::prelude::*;
@@ -304,6 +304,42 @@ fn frames_of_our_own_are_seen_leaving() {
     let [(about, bytes)] = &all[..] else { panic!("{}", all.len()) };
     assert_eq!((about.end, about.direction, about.port), (End::Originated, Direction::Sent, INSIDE));
     assert_eq!(sent, [(INSIDE, bytes.clone())]);
+}
+
+/// A drain that is over its time: what the ends say goes no further, and both get a reset.
+#[test]
+fn resets_are_seen_with_their_flow_whoever_speaks() {
+    let mut bed = Bed::new(1);
+    let sent =
+        bed.burst(0, OUTSIDE, &[Spec::tcp("S").frame(), Spec::tcp("A").frame(), Spec::tcp("A").frame()]);
+    let last = sent[0].1[33];
+    let frontend = model(&config()).rules[0].frontend;
+    let address = [10, 0, 0, last].into();
+    bed.compiler.reset_flows_of([BackendIdentity { frontend, address, port: 8443 }].into());
+    let watch = bed.watch(Filter { frontend: Some(frontend), ..Filter::default() }, 128);
+    let response = Spec { flags: Some("A"), ..Spec::tcp("S").at_backend([10, 0, 0, last], 8443).reversed() };
+    for (port, frame, is_response) in
+        [(OUTSIDE, Spec::tcp("A").frame(), false), (INSIDE, response.frame(), true)]
+    {
+        let sent = bed.burst(0, port, &[frame]);
+        assert_eq!(sent.len(), 2);
+        let all = records(&watch);
+        let answers: Vec<_> = all.iter().filter(|(about, _)| about.end == End::Answered(port, 0)).collect();
+        let [(received, _), (answered, bytes)] = answers[..] else { panic!("{}", answers.len()) };
+        assert_eq!((received.direction, answered.direction), (Direction::Received, Direction::Sent));
+        assert!(sent.contains(&(port, bytes.clone())), "what was written down is what left");
+        for about in [received, answered] {
+            let flow = about.flow.unwrap();
+            assert_eq!((flow.frontend, flow.is_response), (frontend, is_response));
+            assert_eq!(flow.backend.unwrap().to_string(), format!("10.0.0.{last}:8443"));
+        }
+    }
+    // The reset for the other end is nobody's answer.
+    let watch = bed.watch(Filter::default(), 128);
+    bed.burst(0, OUTSIDE, &[Spec::tcp("A").frame()]);
+    let own: Vec<_> = records(&watch).into_iter().filter(|(about, _)| about.end == End::Originated).collect();
+    let [(about, reset)] = &own[..] else { panic!("{}", own.len()) };
+    assert_eq!((about.port, about.direction, reset[47] & 4), (INSIDE, Direction::Sent, 4));
 }
 
 #[test]

@@ -129,7 +129,12 @@ fn text(packet: &TracedPacket) -> String {
         step("next hop", format!("{hop} at {mac}"));
     }
     match (&packet.sent_on, packet.sent_by_worker) {
-        (Some(port), Some(worker)) => step("sent", format!("on {port} by worker {worker}")),
+        (Some(port), Some(worker)) if packet.verdict == "forwarded" => {
+            step("sent", format!("on {port} by worker {worker}"));
+        }
+        (Some(port), Some(worker)) => {
+            step("sent", format!("on {port} by worker {worker}, to who sent this: {}", packet.verdict));
+        }
         _ => step("end", packet.verdict.clone()),
     }
     if let Some(meaning) = &packet.meaning {

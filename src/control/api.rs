@@ -360,12 +360,7 @@ impl Request {
     }
 }
 
-fn stream(
-    reply: Reply,
-    started: Result<Stream, Refusal>,
-    what: &str,
-    peer: Peer,
-) {
+fn stream(reply: Reply, started: Result<Stream, Refusal>, what: &str, peer: Peer) {
     if started.is_ok() {
         log::info!("{what} started, by {peer}");
     }

@@ -161,7 +161,7 @@ impl Recorder {
         }
     }
 
-    /// The management thread sends this.
+    /// Nobody has sent us this: the management thread made it, or the reset of a flow.
     #[cold]
     pub(super) fn originated(&self, frame: &ControlFrame, at: Duration, world: &Snapshot) {
         self.record_sent(frame.bytes(), frame.port, End::Originated, at, world);
@@ -282,7 +282,9 @@ fn story(path: &mut Path, lane: Lane, before: Option<FlowStory>, scene: Scene<'_
     let world = scene.world;
     let lanes = &path.lanes;
     let backend = lanes.backends.get(lane.index()).copied().unwrap_or(BackendId::NONE);
-    if lanes.responses.has(lane) {
+    // Which way a packet goes that is answered by a reset, only its addresses still say.
+    let is_reset = lanes.resets.has(lane);
+    if lanes.responses.has(lane) || is_reset && before.is_none() {
         let frontend = world.frontend(world.backend(backend)?.frontend)?.endpoint;
         let backend = endpoint_of(backend, world);
         let next_hop = None;
@@ -296,7 +298,7 @@ fn story(path: &mut Path, lane: Lane, before: Option<FlowStory>, scene: Scene<'_
             next_hop,
         });
     }
-    if !lanes.clients.has(lane) {
+    if !lanes.clients.has(lane) && !is_reset {
         // One that was dropped before it was looked up, or that another worker has.
         return before;
     }

@@ -300,12 +300,7 @@ impl<F: crate::io::Frame> Outbox<F> {
 
     /// Sends frames that nobody has sent us. One for which there is no memory is lost, as on the wire.
     #[inline]
-    fn originate<Q: Queues<Frame = F>>(
-        &mut self,
-        frames: &[ControlFrame],
-        queues: &mut Q,
-        world: &Snapshot,
-    ) {
+    fn originate<Q: Queues<Frame = F>>(&mut self, frames: &[ControlFrame], queues: &mut Q, world: &Snapshot) {
         for control in frames {
             if let Some(frame) = queues.new_frame(control.bytes()) {
                 if !world.watches.is_empty() {

@@ -60,16 +60,7 @@ const FRAGMENT_OFFSET_MASK: u16 = 0x1fff;
 impl Ends {
     /// Those of an IPv4 packet, behind two VLAN tags at most, or of an ARP packet.
     pub fn of(frame: &[u8]) -> Option<Self> {
-        let mut at = ethernet::HEADER_LEN;
-        let mut kind = ethernet::ether_type(frame.first_chunk()?);
-        for _ in 0..2 {
-            if ![ethernet::TYPE_VLAN, ethernet::TYPE_QINQ].contains(&kind) {
-                break;
-            }
-            at += TAG_LEN;
-            kind = u16_at(frame, at - 2)?;
-        }
-        let bytes = frame.get(at..)?;
+        let (kind, bytes) = packet_in(frame)?;
         match kind {
             ethernet::TYPE_IPV4 => Self::of_ipv4(bytes),
             ethernet::TYPE_ARP => {
@@ -141,6 +132,20 @@ impl Filter {
     pub fn takes_end(&self, dropped: Option<DropReason>) -> bool {
         self.drops.is_none_or(|drops| dropped.is_some_and(|reason| drops.has(reason)))
     }
+}
+
+/// The packet in a frame, behind two VLAN tags at most, and its EtherType.
+pub fn packet_in(frame: &[u8]) -> Option<(u16, &[u8])> {
+    let mut at = ethernet::HEADER_LEN;
+    let mut kind = ethernet::ether_type(frame.first_chunk()?);
+    for _ in 0..2 {
+        if ![ethernet::TYPE_VLAN, ethernet::TYPE_QINQ].contains(&kind) {
+            break;
+        }
+        at += TAG_LEN;
+        kind = u16_at(frame, at - 2)?;
+    }
+    Some((kind, frame.get(at..)?))
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

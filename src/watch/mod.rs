@@ -7,7 +7,7 @@
 mod filter;
 mod record;
 
-pub use filter::{DropSet, Ends, Filter};
+pub use filter::{DropSet, Ends, Filter, packet_in};
 pub use record::{About, Chosen, Direction, End, Entry, FlowState, FlowStory, Record, Rewritten};
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

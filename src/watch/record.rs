@@ -60,7 +60,7 @@ pub enum End {
     HandedOver,
     /// It was not sent on.
     Dropped(DropReason),
-    /// The management thread made it.
+    /// Nobody has sent it to us: it is our own.
     Originated,
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Names, pcapng, trace};
 use crate::io::PortId;
-use crate::watch::{Direction, Record, Watch};
+use crate::watch::{Record, Watch};
 
 /// Parts of the stream that wait for the client, at most.
 pub(super) const CHUNKS_MAX: usize = 4;
@@ -49,9 +49,13 @@ impl Encoder {
         }
     }
 
-    fn record(&mut self, record: &Record, names: &Names, out: &mut Vec<u8>) {
+    /// Whether it was told.
+    fn record(&mut self, record: &Record, names: &Names, out: &mut Vec<u8>) -> bool {
         match self {
-            Self::Pcapng(encoder) => encoder.record(record, names, out),
+            Self::Pcapng(encoder) => {
+                encoder.record(record, names, out);
+                true
+            }
             Self::Trace(encoder) => encoder.record(record, names, out),
         }
     }
@@ -131,11 +135,7 @@ fn fill(watch: &Watch, encoder: &mut Encoder, names: &Names, left: &mut u64, out
             return true;
         }
         let Some(record) = watch.next() else { return false };
-        // A packet of a trace is told with all that became of it.
-        if matches!(encoder, Encoder::Pcapng(_)) || record.about.direction == Direction::Received {
-            encoder.record(&record, names, out);
-            *left -= 1;
-        }
+        *left -= u64::from(encoder.record(&record, names, out));
         watch.give_back(record);
     }
     false

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::Names;
 use crate::config::Endpoint;
 use crate::io::PortId;
-use crate::watch::{About, Direction, End, FlowStory};
-use crate::wire::ethernet;
+use crate::watch::{About, Direction, End, Ends, FlowStory};
+use crate::wire::{Protocol, ethernet};
 
 /// One line: the end first, then by what and by whom.
 pub(super) fn comment(about: &About, frame: &[u8], names: &Names) -> String {
@@ -65,7 +65,11 @@ pub(super) fn port(port: PortId, names: &Names) -> String {
 fn kind(frame: &[u8]) -> &'static str {
     match frame.first_chunk().map(ethernet::ether_type) {
         Some(ethernet::TYPE_ARP) => "ARP",
-        Some(ethernet::TYPE_IPV4) => "echo",
+        Some(ethernet::TYPE_IPV4) => match Ends::of(frame).and_then(|ends| ends.ports) {
+            // Of flows whose backend's drain is over its time.
+            Some((.., Protocol::Tcp)) => "reset",
+            _ => "echo",
+        },
         _ => "unknown",
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Names, told};
 use crate::config::{Distribution, Rule};
-use crate::watch::{End, Ends, FlowState, FlowStory, Record};
+use crate::watch::{Direction, End, Ends, FlowState, FlowStory, Record, packet_in};
 use crate::wire::{Protocol, ethernet, ipv4, l4};
 
 /// Enough for the headers, whatever options they have: Ethernet, IPv4 with 40 bytes of options, TCP.
@@ -68,16 +68,18 @@ impl Encoder {
         Self { distribution: rule.distribution, packets: 0 }
     }
 
-    pub(super) fn record(&mut self, record: &Record, names: &Names, out: &mut Vec<u8>) {
-        // The source alone can be made up to be the frontend's: no packet of the flow.
-        if record.about.flow.is_none() {
-            return;
+    /// Whether it is a packet of the flow, and told.
+    pub(super) fn record(&mut self, record: &Record, names: &Names, out: &mut Vec<u8>) -> bool {
+        // A packet is told with all that became of it. The source alone can be made up to be the frontend's.
+        if record.about.direction == Direction::Sent || record.about.flow.is_none() {
+            return false;
         }
         self.packets += 1;
         let traced = self.traced(record, names);
         // To memory, and with no map that could have a bad key: it does not fail.
         let _ = serde_json::to_writer(&mut *out, &traced);
         out.push(b'\n');
+        true
     }
 
     fn traced(&self, record: &Record, names: &Names) -> Option<TracedPacket> {
@@ -87,7 +89,7 @@ impl Encoder {
         let new = about.rewritten;
         let (verdict, left) = match about.end {
             End::Forwarded(port, worker) => ("forwarded".into(), Some((port, worker))),
-            End::Answered(port, worker) => ("answered".into(), Some((port, worker))),
+            End::Answered(port, worker) => ("answered: reset".into(), Some((port, worker))),
             End::Dropped(reason) => (format!("dropped: {}", reason.label()), None),
             End::Controlled | End::HandedOver | End::Originated => ("taken note of".into(), None),
         };
@@ -179,11 +181,12 @@ struct Header {
 impl Header {
     fn of(frame: &[u8]) -> Self {
         let ends = Ends::of(frame);
-        let packet = frame.get(ethernet::HEADER_LEN..).and_then(|bytes| bytes.first_chunk());
-        let header = packet.map(ipv4::Header);
+        let packet =
+            packet_in(frame).filter(|(kind, _)| *kind == ethernet::TYPE_IPV4).map(|(_, packet)| packet);
+        let header = packet.and_then(|bytes| bytes.first_chunk()).map(ipv4::Header);
         let is_tcp = ends.and_then(|ends| ends.ports).is_some_and(|(.., protocol)| protocol == Protocol::Tcp);
         let tcp = header.filter(|_| is_tcp).and_then(|header| {
-            let segment = frame.get(ethernet::HEADER_LEN + header.header_len()..)?;
+            let segment = packet?.get(header.header_len()..)?;
             let word = |at: usize| segment.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
             let flags = *segment.first_chunk::<{ l4::TCP_HEADER_LEN }>()?.get(13)?;
             Some(Tcp { sequence: word(4)?, acknowledgement: word(8)?, flags })
