@@ -30,7 +30,7 @@ capture() {
 }
 reached() { gw show status --json | jq -e '.generation == .generation_reached'; }
 
-# `captured NAME`: ends it as Ctrl-C does.
+# `captured NAME [LOST]`: ends it as Ctrl-C does. LOST is a pattern, 0 unless given.
 captured() {
     # What is on its way settles.
     sleep 0.3
@@ -38,15 +38,17 @@ captured() {
     capture_status=0
     wait "$capture_pid" || capture_status=$?
     equal "capture $1: Ctrl-C ends it with exit code 0" 0 "$capture_status"
-    contains "capture $1: it says how many" '[0-9]+ frames written, 0 lost' "$run/$1.err"
+    contains "capture $1: it says how many" "[0-9]+ frames written, ${2:-0} lost" "$run/$1.err"
 }
 
 # `drops`: "REASON FRAMES" of each reason, from `show counters`.
 drops() { gw show counters --json | jq -r '.drops[] | "\(.reason) \(.frames)"'; }
+all_drops() { gw show counters --json | jq '[.drops[].frames] | add'; }
+station() { gw show ports --json | jq -r '.ports[] | select(.port == "outside") | .mac'; }
 
 check_hostile() {
     local station reason told counted
-    station=$(gw show ports --json | jq -r '.ports[] | select(.port == "outside") | .mac')
+    station=$(station)
     capture hostile --dropped
     drops >"$run/drops-before"
     net client "$python" "$here/hostile.py" c0 "$station" "$vip" 7 >"$run/reasons"
@@ -67,6 +69,23 @@ check_hostile() {
     captured two
     equal "two reasons of them" "3 no-rule 3 ttl-exceeded" "$(fields "$run/two.pcapng" frame.comment |
         sed 's/^dropped: \([a-z-]*\).*/\1/' | LC_ALL=C sort | uniq -c | xargs)"
+}
+
+# As fast as they come: what is lost on the way to the file is counted, and the rest has its reasons.
+check_flood() {
+    local before dropped told lost
+    capture flood --dropped --snaplen 96
+    before=$(all_drops)
+    net client "$python" "$here/hostile.py" c0 "$(station)" "$vip" 3000 >/dev/null
+    sleep 0.5
+    dropped=$(($(all_drops) - before))
+    captured flood '[0-9]+'
+    told=$(fields "$run/flood.pcapng" frame.comment | grep -c '^dropped: [a-z0-9-]*, ' || true)
+    lost=$(sed -n 's/.* frames written, \([0-9]*\) lost.*/\1/p' "$run/flood.err")
+    note "a flood: $dropped dropped, $told in the file, $lost lost on the way there"
+    check "a flood is in the file for the most part" test "$told" -gt 20000
+    equal "a flood: every frame is told or counted as lost" "$dropped" "$((told + lost))"
+    equal "a flood: and every one that is told has a reason" "$told" "$(fields "$run/flood.pcapng" frame.number | wc -l)"
 }
 
 check_client() {
@@ -124,6 +143,7 @@ for i in 1 2 3; do bed_nginx "$i"; done
 gw_start
 wait_for_service
 check_hostile
+check_flood
 check_client
 check_trace 41234
 

@@ -21,9 +21,6 @@ use crate::config::{Endpoint, Model};
 use crate::watch::{Filter, WATCHES_MAX, Watch};
 use stream::{Encoder, Limits, pump};
 
-/// Characters of a name that are told: an option of pcapng has room for 65,535 bytes, and files say anything.
-const NAME_CHARS_MAX: usize = 1000;
-
 /// The names by which operators know ports and rules.
 #[derive(Default)]
 struct Names {
@@ -33,13 +30,9 @@ struct Names {
 
 impl Names {
     fn of(model: &Model) -> Arc<Self> {
-        let cut = |name: &str| name.chars().take(NAME_CHARS_MAX).collect();
         Arc::new(Self {
-            ports: model.ports.iter().map(|port| cut(&port.name)).collect(),
-            rules: super::rule_names(model)
-                .into_iter()
-                .map(|(frontend, name)| (frontend, cut(&name)))
-                .collect(),
+            ports: model.ports.iter().map(|port| port.name.clone()).collect(),
+            rules: super::rule_names(model),
         })
     }
 }
