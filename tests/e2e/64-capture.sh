@@ -83,7 +83,7 @@ check_flood() {
     told=$(fields "$run/flood.pcapng" frame.comment | grep -c '^dropped: [a-z0-9-]*, ' || true)
     lost=$(sed -n 's/.* frames written, \([0-9]*\) lost.*/\1/p' "$run/flood.err")
     note "a flood: $dropped dropped, $told in the file, $lost lost on the way there"
-    check "a flood is in the file for the most part" test "$told" -gt 20000
+    check "a flood: thousands of frames are in the file" test "$told" -gt 1000
     equal "a flood: every frame is told or counted as lost" "$dropped" "$((told + lost))"
     equal "a flood: and every one that is told has a reason" "$told" "$(fields "$run/flood.pcapng" frame.number | wc -l)"
 }
