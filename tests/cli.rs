@@ -1064,3 +1064,25 @@ fn check_tells_of_rules_that_come_go_and_stay() {
         "{said}"
     );
 }
+
+#[test]
+fn the_journal_gets_levels_instead_of_times() {
+    use std::os::unix::fs::MetadataExt;
+    let desk = Desk::new("journal");
+    desk.write("bad.toml", "[[rule]]\nname = 1\n");
+    let said = |journal: &str| {
+        let err = File::create(desk.0.join("err")).unwrap();
+        let is = err.metadata().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guideway"));
+        command.args(["check", "--config", "bad.toml"]).current_dir(&desk.0).stderr(err);
+        let stream = journal.replace("DEVICE", &is.dev().to_string()).replace("INODE", &is.ino().to_string());
+        assert_eq!(command.env("JOURNAL_STREAM", stream).status().unwrap().code(), Some(2));
+        String::from_utf8(desk.read("err")).unwrap()
+    };
+    let plain = said("");
+    assert!(plain.starts_with("bad.toml:1: "), "{plain}");
+    let told: String = plain.lines().map(|line| format!("<3>{line}\n")).collect();
+    assert_eq!(said("DEVICE:INODE"), told);
+    // Inherited from somebody whose stream it was.
+    assert_eq!(said("DEVICE:1"), plain);
+}

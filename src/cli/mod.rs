@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod doctor;
 mod explain;
+mod logging;
 mod replay;
 mod run;
 mod show;
@@ -95,7 +96,7 @@ pub fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let cli = Cli::parse();
-    start_log(cli.verbose);
+    logging::start(cli.verbose);
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
@@ -112,26 +113,15 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(message)) => {
-            eprintln!("{}", message.trim_end());
+            logging::print_error(&message);
             ExitCode::from(2)
         }
         Err(Failure::Runtime(message)) => {
-            eprintln!("guideway: {}", message.trim_end());
+            logging::print_error(&format!("guideway: {message}"));
             ExitCode::FAILURE
         }
         Err(Failure::Told) => ExitCode::FAILURE,
     }
-}
-
-fn start_log(verbose: u8) {
-    let level = match verbose {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
-        .format_target(false)
-        .init();
 }
 
 /// Writes the result of a command to standard output. Who reads it may have seen enough: a closed pipe is
