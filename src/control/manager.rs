@@ -1,6 +1,6 @@
 //! What the management thread knows and decides, without the thread: events in, snapshots and frames out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use crossbeam::queue::ArrayQueue;
 
 use super::neighbours::{Ask, NeighbourTable};
 use super::runtime::Runtime;
-use crate::config::{HashKey, Model};
+use super::tally::Tally;
+use crate::config::{Endpoint, HashKey, Model};
 use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Totals, WorkerCounters, WorkerTotals};
 use crate::io::PortId;
 use crate::snapshot::{
@@ -41,7 +42,10 @@ pub struct Manager {
     neighbours: NeighbourTable,
     counters: Vec<Arc<WorkerCounters>>,
     /// What the counters of a backend stood at when its id was given to it.
-    baselines: std::collections::BTreeMap<BackendId, BackendTotals>,
+    baselines: BTreeMap<BackendId, BackendTotals>,
+    /// What backends that are gone for good got and gave, by frontend: a rule's counters must not fall with them.
+    retired: BTreeMap<Endpoint, BackendTotals>,
+    tally: Tally,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
     announcements: Vec<(Duration, PortId, Ipv4Addr)>,
@@ -93,7 +97,9 @@ impl Manager {
             publisher,
             neighbours: NeighbourTable::default(),
             counters,
-            baselines: std::collections::BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            tally: Tally::new(),
             events,
             originated,
             announcements: Vec::new(),
@@ -269,10 +275,20 @@ impl Manager {
         }
         let counters = &self.counters;
         let is_unused = |id| counters.iter().map(|worker| worker.flows_to(id)).sum::<u64>() == 0;
-        for id in self.compiler.release(is_unused) {
-            let stood_at = self.raw_totals(id);
-            self.baselines.insert(id, stood_at);
+        let released = self.compiler.release(is_unused);
+        if released.is_empty() {
+            return;
         }
+        for (identity, id) in released {
+            let stands_at = self.raw_totals(id);
+            let gone = self.since_assigned(id, stands_at);
+            self.retired.entry(identity.frontend).or_default().add(&gone);
+            self.baselines.insert(id, stands_at);
+        }
+        let rules = self.model.rules.iter().map(|rule| rule.frontend);
+        let known: BTreeSet<Endpoint> =
+            rules.chain(self.compiler.backends().map(|(identity, _)| identity.frontend)).collect();
+        self.retired.retain(|frontend, _| known.contains(frontend));
     }
 
     /// The number of the configuration in force.
@@ -325,18 +341,45 @@ impl Manager {
 
     /// What every backend of every rule got and gave, those included that linger.
     pub fn backends(&self) -> Vec<(BackendIdentity, BackendTotals)> {
-        let since_assigned = |id: BackendId| {
-            let mut totals = self.raw_totals(id);
-            if let Some(baseline) = self.baselines.get(&id) {
-                totals.flows_total -= baseline.flows_total;
-                totals.packets_in -= baseline.packets_in;
-                totals.bytes_in -= baseline.bytes_in;
-                totals.packets_out -= baseline.packets_out;
-                totals.bytes_out -= baseline.bytes_out;
-            }
-            totals
-        };
-        self.compiler.backends().map(|(identity, id)| (identity, since_assigned(id))).collect()
+        let totals = |id| self.since_assigned(id, self.raw_totals(id));
+        self.compiler.backends().map(|(identity, id)| (identity, totals(id))).collect()
+    }
+
+    /// What went through each frontend, also to and from backends that are gone: while a frontend stays, its counters
+    /// never fall.
+    pub fn frontends(&self) -> BTreeMap<Endpoint, BackendTotals> {
+        let mut sums = self.retired.clone();
+        for (identity, totals) in self.backends() {
+            sums.entry(identity.frontend).or_default().add(&totals);
+        }
+        sums
+    }
+
+    /// The flows in each worker's table.
+    pub fn flows_by_worker(&self) -> Vec<u64> {
+        let ids: Vec<BackendId> = self.compiler.backends().map(|(_, id)| id).collect();
+        self.counters.iter().map(|worker| ids.iter().map(|id| worker.flows_to(*id)).sum()).collect()
+    }
+
+    /// What operators have had done.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(super) fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// What `totals` of `id` have become since it was given to the backend that has it.
+    fn since_assigned(&self, id: BackendId, mut totals: BackendTotals) -> BackendTotals {
+        if let Some(baseline) = self.baselines.get(&id) {
+            totals.flows_total -= baseline.flows_total;
+            totals.packets_in -= baseline.packets_in;
+            totals.bytes_in -= baseline.bytes_in;
+            totals.packets_out -= baseline.packets_out;
+            totals.bytes_out -= baseline.bytes_out;
+        }
+        totals
     }
 
     fn raw_totals(&self, id: BackendId) -> BackendTotals {

@@ -219,6 +219,14 @@ fn frames(t: &Totals) -> Frames {
     }
 }
 
+impl From<&BackendTotals> for Traffic {
+    fn from(totals: &BackendTotals) -> Self {
+        let mut traffic = Self::default();
+        traffic.add(totals);
+        traffic
+    }
+}
+
 impl Traffic {
     fn add(&mut self, totals: &BackendTotals) {
         self.flows += totals.flows;
@@ -231,10 +239,7 @@ impl Traffic {
 }
 
 pub(super) fn rules(manager: &Manager) -> Rules {
-    let mut traffic: BTreeMap<_, Traffic> = BTreeMap::new();
-    for (identity, totals) in manager.backends() {
-        traffic.entry(identity.frontend).or_default().add(&totals);
-    }
+    let traffic = manager.frontends();
     let snapshot = manager.snapshot();
     let view = |rule: &RuleModel| Rule {
         rule: rule.name.clone(),
@@ -249,7 +254,7 @@ pub(super) fn rules(manager: &Manager) -> Rules {
         },
         backends: rule.pool.backends.len(),
         backends_taking_flows: snapshot.shares(rule.frontend).values().filter(|share| **share > 0.0).count(),
-        traffic: traffic.get(&rule.frontend).copied().unwrap_or_default(),
+        traffic: traffic.get(&rule.frontend).map_or_else(Traffic::default, Traffic::from),
     };
     Rules { rules: manager.model().rules.iter().map(view).collect() }
 }

@@ -1,0 +1,121 @@
+//! HTTP/1.1 on the management thread's runtime, for the control API and for metrics. One request a connection, and bounds
+//! on all that a client can make us hold: bytes, connections, time.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+use super::api::Peer;
+
+/// From the first byte to the last, the client's slowness included.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a request line and its headers, and how many of these.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 64;
+
+/// A whole answer, ready to be sent.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Where clients come from.
+pub(super) trait Listen {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one, and who it is.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+}
+
+impl Listen for UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn accept(&self) -> io::Result<(Self::Stream, Peer)> {
+        let (stream, _) = self.accept().await?;
+        let credentials = stream.peer_cred()?;
+        Ok((stream, Peer::Local { uid: credentials.uid(), pid: credentials.pid() }))
+    }
+}
+
+impl Listen for TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn accept(&self) -> io::Result<(Self::Stream, Peer)> {
+        let (stream, address) = self.accept().await?;
+        Ok((stream, Peer::Stranger(address)))
+    }
+}
+
+/// Listens at `address`, for tokio. To be called within a tokio runtime.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Has `service` answer all that comes by `listener`, `places` at once; others wait in the kernel. `name` is for the log.
+pub(super) async fn serve<L, S, F>(listener: L, places: usize, name: &'static str, service: S)
+where
+    L: Listen,
+    S: Fn(hyper::Request<Incoming>, Peer) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(places));
+    while let Ok(place) = places.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    converse(stream, peer, name, service).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                log::warn!("{name}: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse<T, S, F>(stream: T, peer: Peer, name: &str, service: S)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Fn(hyper::Request<Incoming>, Peer) -> F,
+    F: Future<Output = Answer>,
+{
+    let service = service_fn(move |request| {
+        let answer = service(request, peer);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION_TIME_MAX, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::debug!("{name}, {peer}: {error}"),
+        Err(_) => log::debug!("{name}, {peer}: too slow"),
+    }
+}
+
+pub(super) fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}

@@ -1,0 +1,72 @@
+//! All that metrics are made of, at one moment.
+
+use std::time::{Duration, Instant};
+
+use crate::control::manager::Manager;
+use crate::control::probe::{ProbeReport, Probes};
+use crate::control::tally::Tally;
+use crate::control::views;
+use crate::dataplane::WorkerTotals;
+
+/// Where a sample is taken from.
+pub struct Sources<'a> {
+    /// Nearly everything.
+    pub manager: &'a Manager,
+    /// What has been asked and answered.
+    pub probes: &'a Probes,
+    /// What the drivers say of the ports, in their order.
+    pub ports: Vec<views::Link>,
+}
+
+/// What is known at one moment.
+#[derive(Debug)]
+pub struct Sample {
+    pub(super) generation: u64,
+    pub(super) generation_reached: u64,
+    pub(super) snapshots: usize,
+    pub(super) neighbours_missing: usize,
+    pub(super) tally: Tally,
+    pub(super) rules: Vec<views::Rule>,
+    pub(super) backends: Vec<views::Backend>,
+    pub(super) workers: Vec<WorkerTotals>,
+    /// Flows in each worker's table, and how many one has room for.
+    pub(super) flows_by_worker: Vec<u64>,
+    pub(super) flows_per_worker: usize,
+    /// Drops by reason, all of them, over all workers.
+    pub(super) drops: Vec<views::Drop>,
+    pub(super) ports: Vec<views::Port>,
+    pub(super) probes: Vec<ProbeReport>,
+    took: Duration,
+}
+
+impl Sample {
+    /// Reads everything once.
+    pub fn take(sources: &Sources<'_>) -> Self {
+        let began = Instant::now();
+        let manager = sources.manager;
+        let (generation_reached, snapshots) = manager.progress();
+        let mut sample = Self {
+            generation: manager.generation(),
+            generation_reached,
+            snapshots,
+            neighbours_missing: manager.neighbours_missing(),
+            tally: *manager.tally(),
+            rules: views::rules(manager).rules,
+            backends: views::backends(manager).backends,
+            workers: manager.workers(),
+            flows_by_worker: manager.flows_by_worker(),
+            flows_per_worker: manager.model().dataplane.flows_per_worker,
+            drops: views::counters(manager).drops,
+            ports: views::ports(manager, sources.ports.clone()).ports,
+            probes: sources.probes.report(),
+            took: Duration::ZERO,
+        };
+        sample.took = began.elapsed();
+        sample
+    }
+
+    /// How long it took to take.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+}
