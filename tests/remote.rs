@@ -159,7 +159,7 @@ fn manage(
                     probes.advance(&mut manager);
                 }
                 Some(request) = requests.recv() => {
-                    request.answer(&mut manager, &Context { load, ports: &links, now: began.elapsed() });
+                    request.answer(&mut manager, &Context { load, ports: &links, probes: &|| probes.report(), now: began.elapsed() });
                 }
                 Some(scrape) = scrapes.recv() => {
                     scrape.answer(&Sources { manager: &manager, probes: &probes, ports: links() });

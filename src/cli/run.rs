@@ -9,7 +9,7 @@ use crate::config::ConfigFlags;
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigFlags,
+    pub(super) config: ConfigFlags,
 
     /// Print the counters every so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -45,7 +45,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         control::LaunchError::Cpus(_)
         | control::LaunchError::TooMany(_)
         | control::LaunchError::Doors(control::DoorsError::Token(_)) => Failure::Usage(error.to_string()),
-        _ => Failure::Runtime(error.to_string()),
+        _ => Failure::Runtime(format!(
+            "{error}\n`guideway doctor` with the same arguments says what this machine lacks, and how to mend it"
+        )),
     })
 }
 

@@ -3,7 +3,11 @@
 
 mod access;
 mod api;
+mod check;
+pub mod difference;
 mod doors;
+mod drain;
+mod flows;
 mod hash_key;
 mod http;
 #[cfg(feature = "dpdk")]
@@ -12,21 +16,26 @@ mod limited;
 mod manager;
 pub mod metrics;
 mod neighbours;
+mod plan;
 mod probe;
 mod report;
 mod runtime;
 mod server;
 mod socket;
+mod standing;
 mod tally;
 pub mod views;
 
 pub use access::{Token, TokenError};
 pub use api::{Context, Load, Peer, ROUTES, Refusal, Request, Route, reload};
+pub use check::Configuration;
 pub use doors::{Doors, DoorsError};
+pub use flows::FLOWS_MAX;
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, run};
 pub use manager::{Manager, ReloadError};
+pub use plan::{NoSuchCpu, Plan, plan, pool_frames};
 pub use probe::{ProbeReport, Probes, Verdict};
 pub use report::{counters_text, rule_names};
 pub use runtime::{Override, Runtime};

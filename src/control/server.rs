@@ -13,15 +13,12 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::access::{Access, is_json};
-use super::api::{Peer, Refusal, Request, understand};
+use super::api::{Peer, Refusal, Request, body_bytes_max, understand};
 use super::http::{self, Answer};
 use super::socket::Socket;
 
 /// Connections served at once, for each listener; others wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
-
-/// Bytes of a request's body.
-const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// Requests that wait for the management thread's loop.
 const REQUESTS_MAX: usize = 16;
@@ -105,9 +102,10 @@ async fn answer(
         Some(access) => access.check(&head.headers, peer).await?,
         None => peer,
     };
-    let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| {
+    let bytes_max = body_bytes_max(&head.uri);
+    let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
-            let what = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+            let what = format!("the body is longer than {bytes_max} bytes");
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, what)
         } else {
             Refusal::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))

@@ -13,8 +13,6 @@ pub struct Tally {
     pub reloads_failed: u64,
     /// When the configuration in force was loaded.
     pub loaded: SystemTime,
-    /// Whether the last reload was taken; true where there was none.
-    pub is_last_good: bool,
     /// Changes of backends, each by one request.
     pub changes: u64,
 }
@@ -22,12 +20,11 @@ pub struct Tally {
 impl Tally {
     pub(super) fn new() -> Self {
         let now = SystemTime::now();
-        Self { started: now, reloads: 0, reloads_failed: 0, loaded: now, is_last_good: true, changes: 0 }
+        Self { started: now, reloads: 0, reloads_failed: 0, loaded: now, changes: 0 }
     }
 
     /// Counts a reload.
     pub(super) fn reload(&mut self, is_good: bool) {
-        self.is_last_good = is_good;
         if is_good {
             self.reloads += 1;
             self.loaded = SystemTime::now();

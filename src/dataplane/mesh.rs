@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 
 use super::lanes::{Event, WorkerId};
+use super::survey::{Surveyor, Surveys};
 use crate::io::PortId;
 
 /// Frames that wait for one worker, at most: a few milliseconds of what a worker can do in software spread.
@@ -70,6 +71,7 @@ pub struct Mesh<F> {
     inboxes: Arc<[ArrayQueue<Handed<F>>]>,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
+    surveys: Surveys,
 }
 
 /// What workers tell the management thread.
@@ -105,6 +107,7 @@ pub struct Seat<F> {
     inboxes: Arc<[ArrayQueue<Handed<F>>]>,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
+    surveys: Surveys,
 }
 
 impl<F> Mesh<F> {
@@ -114,13 +117,15 @@ impl<F> Mesh<F> {
             inboxes: (0..workers).map(|_| ArrayQueue::new(INBOX_LEN)).collect(),
             events: Arc::new(Events::new()),
             originated: Arc::new(ArrayQueue::new(ORIGINATED_LEN)),
+            surveys: Surveys::new(workers),
         }
     }
 
     /// The end of worker `me`.
     pub fn seat(&self, me: WorkerId) -> Seat<F> {
-        let Self { inboxes, events, originated } = self;
-        Seat { me, inboxes: inboxes.clone(), events: events.clone(), originated: originated.clone() }
+        let Self { inboxes, events, originated, surveys } = self;
+        let (inboxes, surveys) = (inboxes.clone(), surveys.clone());
+        Seat { me, inboxes, events: events.clone(), originated: originated.clone(), surveys }
     }
 
     /// What the workers have told.
@@ -131,6 +136,11 @@ impl<F> Mesh<F> {
     /// Where the management thread puts frames to be sent.
     pub fn originated(&self) -> Arc<ArrayQueue<ControlFrame>> {
         self.originated.clone()
+    }
+
+    /// Where the management thread asks for flows.
+    pub fn surveys(&self) -> Surveys {
+        self.surveys.clone()
     }
 
     /// Whether any worker has frames of another to look at.
@@ -162,6 +172,10 @@ impl<F> Seat<F> {
     #[inline]
     pub(super) fn originated(&self) -> Option<ControlFrame> {
         if self.me.0 == 0 && !self.originated.is_empty() { self.originated.pop() } else { None }
+    }
+
+    pub(super) fn surveyor(&self) -> Surveyor {
+        Surveyor::new(self.surveys.clone(), self.me)
     }
 
     pub(super) fn tell(&self, event: Event) {

@@ -3,10 +3,15 @@
 //! What they are taken from is read on the management thread, in one go, so that the numbers of one scrape fit together.
 //! They are made into text beside it, since a large configuration comes to megabytes.
 
-mod families;
+mod balancing;
 mod negotiate;
+mod page;
+mod ports;
+mod probes;
+mod program;
 mod sample;
 mod text;
+mod workers;
 
 use std::io;
 use std::net::SocketAddr;

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::control::api::Of;
 use crate::control::manager::Manager;
 use crate::control::probe::{ProbeReport, Probes};
 use crate::control::tally::Tally;
-use crate::control::views;
+use crate::control::views::{self, Probings};
 use crate::dataplane::WorkerTotals;
 
 /// Where a sample is taken from.
@@ -26,6 +27,8 @@ pub struct Sample {
     pub(super) snapshots: usize,
     pub(super) neighbours_missing: usize,
     pub(super) tally: Tally,
+    /// Of the last reload; true where there was none.
+    pub(super) is_reload_good: bool,
     pub(super) rules: Vec<views::Rule>,
     pub(super) backends: Vec<views::Backend>,
     pub(super) workers: Vec<WorkerTotals>,
@@ -44,6 +47,8 @@ impl Sample {
     pub fn take(sources: &Sources<'_>) -> Self {
         let began = Instant::now();
         let manager = sources.manager;
+        let probes = sources.probes.report();
+        let (probings, all) = (Probings::new(probes.clone()), Of::default());
         let (generation_reached, snapshots) = manager.progress();
         let mut sample = Self {
             generation: manager.generation(),
@@ -51,14 +56,15 @@ impl Sample {
             snapshots,
             neighbours_missing: manager.neighbours_missing(),
             tally: *manager.tally(),
-            rules: views::rules(manager).rules,
-            backends: views::backends(manager).backends,
+            is_reload_good: manager.last_reload().is_none_or(|last| last.errors.is_none()),
+            rules: views::rules(manager, &probings, &all).rules,
+            backends: views::backends(manager, &probings, &all).backends,
             workers: manager.workers(),
             flows_by_worker: manager.flows_by_worker(),
             flows_per_worker: manager.model().dataplane.flows_per_worker,
             drops: views::counters(manager).drops,
             ports: views::ports(manager, sources.ports.clone()).ports,
-            probes: sources.probes.report(),
+            probes,
             took: Duration::ZERO,
         };
         sample.took = began.elapsed();
