@@ -83,7 +83,7 @@ check_dashboard() {
     while IFS=$'\t' read -r panel expression; do
         all=$((all + 1))
         # shellcheck disable=SC2016 # these are Grafana's variables
-        expression=$(sed 's/\$__rate_interval/10s/g; s/\$instance/.*/g; s/\$rule/.*/g' <<<"$expression")
+        expression=$(sed 's/\$__rate_interval/30s/g; s/\$instance/.*/g; s/\$rule/.*/g' <<<"$expression")
         rows=$(query "$expression" | jq -r 'if .status == "success" then .data.result | length else .error end')
         [[ $rows =~ ^[1-9][0-9]*$ ]] || empty+="$panel: $expression: $rows; "
     done < <(jq -r '(.panels[] | .title as $t | .targets[]? | [$t, .expr]), (.annotations.list[] | [.name, .expr]) | @tsv' \

@@ -43,6 +43,9 @@ impl Sample {
         count("guideway_worker_unanswered_flows", "Flows past a drain's deadline forgotten unheard.", |w| {
             w.flows_unanswered
         })?;
+        count("guideway_worker_reset_asks", "Segments that asked ends for numbers to reset them by.", |w| {
+            w.reset_asks
+        })?;
         count("guideway_worker_untracked_packets", "Packets forwarded without an entry.", |w| w.untracked)?;
         let resets = names.iter().zip(&self.workers).flat_map(|(name, w)| {
             [("client", w.resets_to_client), ("backend", w.resets_to_backend)]
