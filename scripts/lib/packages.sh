@@ -8,7 +8,7 @@ packages_to_build=(gcc libc6-dev pkg-config libdpdk-dev libclang-dev)
 packages_to_try=(iproute2 ethtool iputils-ping curl nginx)
 
 # Beyond that, for the end-to-end tests.
-packages_to_test=(wrk python3 jq tshark)
+packages_to_test=(wrk python3 jq prometheus tshark)
 
 as_root() {
     if (($(id -u) == 0)); then
@@ -51,9 +51,9 @@ install_quietly='
         exit 1
     }
     for package in "$@"; do
-        [ "$package" = nginx ] || continue
-        update-rc.d nginx disable >/dev/null 2>&1 || true
-        systemctl --quiet disable nginx >/dev/null 2>&1 || true
+        case $package in nginx | prometheus) ;; *) continue ;; esac
+        update-rc.d "$package" disable >/dev/null 2>&1 || true
+        systemctl --quiet disable "$package" >/dev/null 2>&1 || true
     done'
 
 # `install_packages PACKAGE...`

@@ -42,7 +42,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Ok(model)
     };
     control::run(model, &load, key, stats).map_err(|error| match error {
-        control::LaunchError::Cpus(_) | control::LaunchError::TooMany(_) => Failure::Usage(error.to_string()),
+        control::LaunchError::Cpus(_)
+        | control::LaunchError::TooMany(_)
+        | control::LaunchError::Doors(control::DoorsError::Token(_)) => Failure::Usage(error.to_string()),
         _ => Failure::Runtime(format!(
             "{error}\n`guideway doctor` with the same arguments says what this machine lacks, and how to mend it"
         )),

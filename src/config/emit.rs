@@ -5,7 +5,8 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use super::model::{
-    Backend, ControlSettings, DataplaneSettings, HashKey, Idle, Model, Pool, Port, Rule, StaticNeighbour,
+    Backend, ControlSettings, DataplaneSettings, HashKey, Idle, Metrics, Model, Pool, Port, Remote, Rule,
+    StaticNeighbour,
 };
 use super::probe::{Probe, ProbeKind};
 
@@ -94,10 +95,23 @@ impl Text {
     }
 
     fn control(&mut self, settings: &ControlSettings) {
-        let ControlSettings { socket, metrics, state_directory } = settings;
+        let ControlSettings { socket, socket_group, remote, metrics, state_directory } = settings;
         self.section("[control]");
         self.quoted("socket", socket.display());
-        metrics.iter().for_each(|address| self.quoted("metrics", address));
+        socket_group.iter().for_each(|group| self.quoted("socket_group", group));
+        if let Some(Remote { address, token_file }) = remote {
+            self.quoted("listen", address);
+            if !address.ip().is_loopback() {
+                self.plain("listen_anywhere", true);
+            }
+            self.quoted("token_file", token_file.display());
+        }
+        match metrics {
+            // It says more than the address: that guideway may do without.
+            Metrics::Default => {}
+            Metrics::At(address) => self.quoted("metrics", address),
+            Metrics::Off => self.quoted("metrics", "off"),
+        }
         self.quoted("state_directory", state_directory.display());
     }
 

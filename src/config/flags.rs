@@ -103,8 +103,26 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Control")]
     pub control_socket: Option<String>,
 
-    /// Where metrics are served. Without effect in this version.
+    /// Group of that socket, by name or number [default: the process's].
+    #[arg(long, value_name = "GROUP", help_heading = "Control")]
+    pub control_socket_group: Option<String>,
+
+    /// Serve the control API over TCP too, on loopback, to who has the token [default: it is not].
     #[arg(long, value_name = "ADDR:PORT", help_heading = "Control")]
+    pub control_listen: Option<String>,
+
+    /// Let --control-listen be an address that other machines can reach. The token goes there in
+    /// the clear.
+    #[arg(long, help_heading = "Control")]
+    pub control_listen_anywhere: bool,
+
+    /// File with the token that callers over TCP must show: one line of at least 16 bytes, in a
+    /// file that others cannot read.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Control")]
+    pub control_token_file: Option<String>,
+
+    /// Where metrics are served for Prometheus, or off [default: 127.0.0.1:9464].
+    #[arg(long, value_name = "ADDR:PORT|off", help_heading = "Control")]
     pub metrics: Option<String>,
 
     /// Directory for what survives a restart [default: /var/lib/guideway].

@@ -74,10 +74,34 @@ impl fmt::Debug for HashKey {
 pub struct ControlSettings {
     /// The Unix socket of the control API.
     pub socket: PathBuf,
-    /// Where metrics are served, if anywhere.
-    pub metrics: Option<SocketAddr>,
+    /// The group of that socket; `None`: the process's.
+    pub socket_group: Option<u32>,
+    /// The control API over TCP, where it is wanted.
+    pub remote: Option<Remote>,
+    /// Where metrics are served.
+    pub metrics: Metrics,
     /// Where what must survive a restart is kept (the generated hash key).
     pub state_directory: PathBuf,
+}
+
+/// The control API over TCP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remote {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What callers must know is in there.
+    pub token_file: PathBuf,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Metrics {
+    /// At the usual place, or nowhere where that is taken.
+    Default,
+    /// There.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
 }
 
 /// `[[port]]`.

@@ -43,7 +43,13 @@ fn settings(flags: &ConfigFlags, raw: &mut RawConfig, report: &mut Report) {
     single(&flags.idle, &IDLE, text::idle, &mut dataplane.idle, report);
     single(&flags.hash_key, &HASH_KEY, text::hash_key, &mut dataplane.hash_key, report);
     single(&flags.control_socket, &CONTROL_SOCKET, text::socket_path, &mut control.socket, report);
-    single(&flags.metrics, &METRICS, text::socket_address, &mut control.metrics, report);
+    single(&flags.control_socket_group, &SOCKET_GROUP, text::group, &mut control.socket_group, report);
+    single(&flags.control_listen, &LISTEN, text::socket_address, &mut control.listen, report);
+    if flags.control_listen_anywhere {
+        control.listen_anywhere = Field::at(true, LISTEN_ANYWHERE.place());
+    }
+    single(&flags.control_token_file, &TOKEN_FILE, text::line, &mut control.token_file, report);
+    single(&flags.metrics, &METRICS, text::metrics, &mut control.metrics, report);
     single(&flags.state_directory, &STATE_DIRECTORY, text::line, &mut control.state_directory, report);
 }
 
@@ -72,6 +78,12 @@ const FRAMES: Flag = Flag::new("--frames", "frames", "--frames 131071");
 const IDLE: Flag = Flag::new("--idle", "idle", "--idle spin");
 const HASH_KEY: Flag = Flag::new("--hash-key", "hash_key", "--hash-key HEX");
 const CONTROL_SOCKET: Flag = Flag::new("--control-socket", "socket", "--control-socket PATH");
+const SOCKET_GROUP: Flag =
+    Flag::new("--control-socket-group", "socket_group", "--control-socket-group GROUP");
+const LISTEN: Flag = Flag::new("--control-listen", "listen", "--control-listen 127.0.0.1:9465");
+const LISTEN_ANYWHERE: Flag =
+    Flag::new("--control-listen-anywhere", "listen_anywhere", "--control-listen-anywhere");
+const TOKEN_FILE: Flag = Flag::new("--control-token-file", "token_file", "--control-token-file PATH");
 const METRICS: Flag = Flag::new("--metrics", "metrics", "--metrics 127.0.0.1:9464");
 const STATE_DIRECTORY: Flag = Flag::new("--state-directory", "state_directory", "--state-directory PATH");
 const PORT: Flag = Flag::new("--port", "device", "--port outside=0000:3b:00.0");

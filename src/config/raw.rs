@@ -83,7 +83,12 @@ pub(crate) struct RawDataplane {
 #[derive(Debug, Default)]
 pub(crate) struct RawControl {
     pub(crate) socket: Field<String>,
-    pub(crate) metrics: Field<SocketAddr>,
+    pub(crate) socket_group: Field<u32>,
+    pub(crate) listen: Field<SocketAddr>,
+    pub(crate) listen_anywhere: Field<bool>,
+    pub(crate) token_file: Field<String>,
+    /// `None` is "off".
+    pub(crate) metrics: Field<Option<SocketAddr>>,
     pub(crate) state_directory: Field<String>,
 }
 

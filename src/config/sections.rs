@@ -17,7 +17,8 @@ pub(crate) const ROOT_KEYS: Keys =
     &["dataplane", "control", "port", "neighbour", "pool", "probe", "rule", "nat_rule", "outbound_rule"];
 pub(crate) const DATAPLANE_KEYS: Keys =
     &["workers", "management_cpu", "flows_per_worker", "frames", "idle", "hash_key", "eal"];
-pub(crate) const CONTROL_KEYS: Keys = &["socket", "metrics", "state_directory"];
+pub(crate) const CONTROL_KEYS: Keys =
+    &["socket", "socket_group", "listen", "listen_anywhere", "token_file", "metrics", "state_directory"];
 pub(crate) const PORT_KEYS: Keys = &["name", "device", "addresses", "gateway", "gateway6", "mac", "mtu"];
 pub(crate) const NEIGHBOUR_KEYS: Keys = &["address", "mac"];
 pub(crate) const POOL_KEYS: Keys = &["name", "backends", "addresses", "instances"];
@@ -140,7 +141,11 @@ fn dataplane(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> 
 fn control(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawControl {
     RawControl {
         socket: section.parsed("socket", text::socket_path, report),
-        metrics: section.parsed("metrics", text::socket_address, report),
+        socket_group: section.parsed("socket_group", text::group, report),
+        listen: section.parsed("listen", text::socket_address, report),
+        listen_anywhere: section.boolean("listen_anywhere", report),
+        token_file: section.parsed("token_file", text::line, report),
+        metrics: section.parsed("metrics", text::metrics, report),
         state_directory: section.parsed("state_directory", text::line, report),
     }
 }

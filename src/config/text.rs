@@ -1,5 +1,7 @@
 //! Small parsers: from the text of one value to what it means. Pure; file and flags share them.
 
+mod control;
+
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -9,6 +11,8 @@ use std::time::Duration;
 use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
 use super::probe::{ProbeKind, Statuses};
 use crate::wire::{MacAddr, Protocol};
+
+pub(crate) use control::{group, metrics, socket_address, socket_path};
 
 /// What is wrong with a text. Displays as the end of a sentence that quotes the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +75,10 @@ pub enum BadText {
     SocketPath,
     /// No address and port.
     SocketAddress,
+    /// No address and port, and not "off".
+    MetricsAddress,
+    /// No group of this machine.
+    Group,
     /// None of the words that may stand there, which are these.
     Choice(&'static str),
 }
@@ -106,7 +114,9 @@ impl fmt::Display for BadText {
             Self::Statuses => "which is not a list of statuses; write it as 200 or 200,204 or 200-299",
             Self::Blank => "which is empty or has control characters",
             Self::SocketPath => "which is empty, has control characters, or is longer than 107 bytes",
-            Self::SocketAddress => "which is not an address with a port; write it as 127.0.0.1:9464",
+            Self::SocketAddress => "which is not an address with a port; write it as 127.0.0.1:9465",
+            Self::MetricsAddress => "which is not an address with a port; write it as 127.0.0.1:9464, or off",
+            Self::Group => "which is not a group of this machine; make it with: groupadd --system NAME",
             Self::Choice(words) => return write!(f, "which is unknown; choose {words}"),
         })
     }
@@ -295,19 +305,9 @@ pub(crate) fn line(text: &str) -> Result<String, BadText> {
     if is_blank { Err(BadText::Blank) } else { Ok(text.to_owned()) }
 }
 
-/// The path of a Unix socket.
-pub(crate) fn socket_path(text: &str) -> Result<String, BadText> {
-    line(text).ok().filter(|path| path.len() <= SOCKET_PATH_BYTES_MAX).ok_or(BadText::SocketPath)
-}
-
 /// Any text; names are judged later, where their kind is known.
 pub(crate) fn any(text: &str) -> Result<String, BadText> {
     Ok(text.to_owned())
-}
-
-/// `127.0.0.1:9464`.
-pub(crate) fn socket_address(text: &str) -> Result<std::net::SocketAddr, BadText> {
-    text.parse().map_err(|_| BadText::SocketAddress)
 }
 
 /// `spin`, `pause`, `sleep`.

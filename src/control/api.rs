@@ -1,7 +1,7 @@
 //! What can be asked of the management thread, and what it answers. `docs/openapi.json` is the other side of it.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode, Uri};
@@ -22,17 +22,28 @@ pub type Load<'a> = &'a dyn Fn() -> Result<Model, Findings>;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// The user.
-    pub uid: u32,
-    /// The process, where the system tells.
-    pub pid: Option<i32>,
+pub enum Peer {
+    /// A process on this machine, over the Unix socket.
+    Local {
+        /// The user.
+        uid: u32,
+        /// The process, where the system tells.
+        pid: Option<i32>,
+    },
+    /// Somebody over TCP, who has shown nothing yet.
+    Stranger(SocketAddr),
+    /// Somebody over TCP, who has the token.
+    Bearer(SocketAddr),
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uid {}", self.uid)?;
-        self.pid.map_or(Ok(()), |pid| write!(f, ", pid {pid}"))
+        match self {
+            Self::Local { uid, pid: Some(pid) } => write!(f, "uid {uid}, pid {pid}"),
+            Self::Local { uid, pid: None } => write!(f, "uid {uid}"),
+            Self::Stranger(address) => write!(f, "{address}"),
+            Self::Bearer(address) => write!(f, "{address}, token"),
+        }
     }
 }
 
@@ -109,8 +120,8 @@ struct Configured {
     configuration: String,
 }
 
-/// Of which pool and rule.
-#[derive(Deserialize)]
+/// Of which pool and rule; by default of all.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Of {
     pub(super) pool: Option<String>,
@@ -398,6 +409,7 @@ fn adjust(
     });
     let generation =
         adjusted.map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    manager.tally_mut().changes += 1;
     let state = said.state.map_or("by the file".into(), |state| state.to_string());
     let left = said.deadline.map(|deadline| deadline.saturating_sub(now).as_secs_f64());
     let deadline = left.map_or(String::new(), |left| format!(", deadline in {left:.0} s"));
@@ -425,7 +437,8 @@ impl From<State> for AdminState {
 /// Everything that is wrong with the configuration; nothing has changed then.
 pub fn reload(manager: &mut Manager, load: Load<'_>, now: Duration, by: &str) -> Result<u64, String> {
     let changed = load().map_err(|findings| findings.to_string());
-    match changed.and_then(|model| manager.change(model, now).map_err(|error| error.to_string())) {
+    let changed = changed.and_then(|model| manager.change(model, now).map_err(|error| error.to_string()));
+    match changed {
         Ok(generation) => {
             let rules = manager.model().rules.len();
             log::info!("reloaded: {rules} rules, generation {generation}, by {by}");

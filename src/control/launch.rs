@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::api::{Context, Load, Request, reload};
+use super::api::{Context, Load, reload};
+use super::doors::{Doors, DoorsError};
 use super::manager::Manager;
 use super::plan::{POOL_CACHE, Plan, QUEUE_LEN, plan, pool_frames};
 use super::probe::Probes;
 use super::report::{counters_text, rule_names};
-use super::socket::{Socket, SocketError};
-use super::{server, views};
-use crate::config::{HashKey, Idle, Model, SOCKET_DEFAULT};
+use super::{metrics, views};
+use crate::config::{HashKey, Idle, Model};
 use crate::dataplane::{FlowTable, IdlePolicy, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
 use crate::dpdk::{eal, mempool, port, queue};
 use crate::io::Queues;
@@ -38,8 +38,8 @@ pub enum LaunchError {
     TooMany(TooMany),
     /// The CPUs asked for are not there.
     Cpus(String),
-    /// The control socket.
-    Control(SocketError),
+    /// The control socket, or another way in.
+    Doors(DoorsError),
     /// A thread or a signal handler could not be made.
     System(std::io::Error),
 }
@@ -53,7 +53,7 @@ impl fmt::Display for LaunchError {
             }
             Self::TooMany(error) => write!(f, "{error}"),
             Self::Cpus(what) => write!(f, "{what}"),
-            Self::Control(error) => write!(f, "{error}"),
+            Self::Doors(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "cannot start a thread or watch for signals: {error}"),
         }
     }
@@ -77,7 +77,7 @@ pub fn run(model: Model, load: Load<'_>, key: HashKey, stats: Option<Duration>) 
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LaunchError::System)?;
     let mut signals = runtime.block_on(async { Signals::watch() }).map_err(LaunchError::System)?;
     let cpus = choose_cpus(&model)?;
-    let mut control = runtime.block_on(async { Control::open(&model) })?;
+    let mut doors = runtime.block_on(async { Doors::open(&model.control) }).map_err(LaunchError::Doors)?;
     let pool_frames = pool_frames(&model, cpus.workers.len());
     let eal = start_eal(&model, &cpus, pool_frames)?;
     let pool = mempool::Mempool::new(&eal, "frames", pool_frames, POOL_CACHE).map_err(LaunchError::Dpdk)?;
@@ -88,7 +88,7 @@ pub fn run(model: Model, load: Load<'_>, key: HashKey, stats: Option<Duration>) 
     let threads = start_workers(workers, &cpus, &eal, &stop);
     let served = threads.1.map(|()| {
         pin(cpus.management);
-        runtime.block_on(serve(&mut manager, &mut probes, &ports, &mut signals, &mut control, load, stats));
+        runtime.block_on(serve(&mut manager, &mut probes, &ports, &mut signals, &mut doors, load, stats));
     });
     stop.store(true, Ordering::Relaxed);
     for thread in threads.0 {
@@ -285,7 +285,7 @@ async fn serve(
     probes: &mut Probes,
     ports: &[port::Port],
     signals: &mut Signals,
-    control: &mut Control,
+    doors: &mut Doors,
     load: Load<'_>,
     stats: Option<Duration>,
 ) {
@@ -306,10 +306,13 @@ async fn serve(
                 manager.advance(start.elapsed());
                 probes.advance(manager);
             }
-            Some(request) = control.requests.recv() => {
-                let ports = || ports.iter().map(|port| link_view(port, workers)).collect();
+            Some(request) = doors.requests.recv() => {
+                let ports = || link_views(ports, workers);
                 let (probes, now) = (|| probes.report(), start.elapsed());
                 request.answer(manager, &Context { load, ports: &ports, probes: &probes, now });
+            }
+            Some(scrape) = doors.scrapes.recv() => {
+                scrape.answer(&metrics::Sources { manager, probes, ports: link_views(ports, workers) });
             }
             _ = signals.hang_up.recv() => {
                 // It tells the log how it went.
@@ -328,29 +331,8 @@ async fn serve(
     log::info!("stopping");
 }
 
-/// What the control socket asks for.
-struct Control {
-    requests: tokio::sync::mpsc::Receiver<Request>,
-    /// Removed at the end.
-    _socket: Option<Socket>,
-}
-
-impl Control {
-    /// The default socket is done without where it cannot be made, so that a trial needs no rights to /run.
-    fn open(model: &Model) -> Result<Self, LaunchError> {
-        let path = &model.control.socket;
-        let socket = match Socket::bind(path) {
-            Ok(socket) => socket,
-            Err(error @ SocketError::System(..)) if path.as_os_str() == SOCKET_DEFAULT => {
-                log::warn!("{error}; running without");
-                return Ok(Self { requests: tokio::sync::mpsc::channel(1).1, _socket: None });
-            }
-            Err(error) => return Err(LaunchError::Control(error)),
-        };
-        let requests = server::start(&socket).map_err(LaunchError::System)?;
-        log::info!("control socket: {}", path.display());
-        Ok(Self { requests, _socket: Some(socket) })
-    }
+fn link_views(ports: &[port::Port], workers: usize) -> Vec<views::Link> {
+    ports.iter().map(|port| link_view(port, workers)).collect()
 }
 
 fn link_view(port: &port::Port, workers: usize) -> views::Link {

@@ -3,7 +3,7 @@
 mod asking;
 mod telling;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use super::flows::{self, FlowDesk};
 use super::neighbours::NeighbourTable;
 use super::runtime::Runtime;
 use super::standing::{Standing, Standings};
-use crate::config::{Backend, HashKey, Model, Port, Rule};
+use super::tally::Tally;
+use crate::config::{Backend, Endpoint, HashKey, Model, Port, Rule};
 use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Surveys, WorkerCounters};
 use crate::io::PortId;
 use crate::snapshot::{
@@ -54,7 +55,10 @@ pub struct Manager {
     neighbours: NeighbourTable,
     counters: Vec<Arc<WorkerCounters>>,
     /// What the counters of a backend stood at when its id was given to it.
-    baselines: std::collections::BTreeMap<BackendId, BackendTotals>,
+    baselines: BTreeMap<BackendId, BackendTotals>,
+    /// What backends that are gone for good got and gave, by frontend: a rule's counters must not fall with them.
+    retired: BTreeMap<Endpoint, BackendTotals>,
+    tally: Tally,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
     announcements: Vec<(Duration, PortId, Ipv4Addr)>,
@@ -141,7 +145,9 @@ impl Manager {
             publisher,
             neighbours: NeighbourTable::default(),
             counters,
-            baselines: std::collections::BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            tally: Tally::new(),
             events,
             originated,
             announcements: Vec::new(),
@@ -322,6 +328,7 @@ impl Manager {
     }
 
     pub(super) fn note_reload(&mut self, by: &str, errors: Option<String>) {
+        self.tally.reload(errors.is_none());
         self.last_reload = Some(LastReload { at: Instant::now(), by: by.to_owned(), errors });
     }
 
@@ -338,10 +345,20 @@ impl Manager {
         }
         let counters = &self.counters;
         let is_unused = |id| counters.iter().map(|worker| worker.flows_to(id)).sum::<u64>() == 0;
-        for id in self.compiler.release(is_unused) {
-            let stood_at = self.raw_totals(id);
-            self.baselines.insert(id, stood_at);
+        let released = self.compiler.release(is_unused);
+        if released.is_empty() {
+            return;
         }
+        for (identity, id) in released {
+            let stands_at = self.raw_totals(id);
+            let gone = self.since_assigned(id, stands_at);
+            self.retired.entry(identity.frontend).or_default().add(&gone);
+            self.baselines.insert(id, stands_at);
+        }
+        let rules = self.model.rules.iter().map(|rule| rule.frontend);
+        let known: BTreeSet<Endpoint> =
+            rules.chain(self.compiler.backends().map(|(identity, _)| identity.frontend)).collect();
+        self.retired.retain(|frontend, _| known.contains(frontend));
     }
 
     /// The number of the configuration in force.

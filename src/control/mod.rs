@@ -1,16 +1,21 @@
 //! The management thread: everything that is not done for each packet. Neighbours, reloads, signals,
 //! statistics; and the start and the stop of it all.
 
+mod access;
 mod api;
 mod capture;
 mod check;
 pub mod difference;
+mod doors;
 mod drain;
 mod flows;
 mod hash_key;
+mod http;
 #[cfg(feature = "dpdk")]
 mod launch;
+mod limited;
 mod manager;
+pub mod metrics;
 mod neighbours;
 mod plan;
 mod probe;
@@ -19,11 +24,14 @@ mod runtime;
 mod server;
 mod socket;
 mod standing;
+mod tally;
 pub mod views;
 
+pub use access::{Token, TokenError};
 pub use api::{Context, Load, Peer, ROUTES, Refusal, Request, Route, reload};
 pub use capture::{Chosen as TracedChoice, TracedPacket};
 pub use check::Configuration;
+pub use doors::{Doors, DoorsError};
 pub use flows::FLOWS_MAX;
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]
@@ -33,5 +41,6 @@ pub use plan::{NoSuchCpu, Plan, plan, pool_frames};
 pub use probe::{ProbeReport, Probes, Verdict};
 pub use report::{counters_text, rule_names};
 pub use runtime::{Override, Runtime};
-pub use server::start as start_server;
+pub use server::{start as start_server, start_tcp as start_tcp_server};
 pub use socket::{Socket, SocketError};
+pub use tally::Tally;

@@ -1,150 +1,108 @@
-//! HTTP/1.1 over the control socket, on the management thread's runtime. One request a connection, and bounds on all that
-//! a client can make us hold: bytes, connections, time.
+//! The control API's listeners: the Unix socket, which the file system guards, and TCP, which a token guards.
 
-use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
-use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
 
+use super::access::{Access, is_json};
 use super::api::{Answer, Peer, Refusal, Request, body_bytes_max, understand};
+use super::http;
 use super::socket::Socket;
 
-/// Connections served at once; others wait in the kernel.
+/// Connections served at once, for each listener; others wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
-
-/// From the first byte to the last, the client's slowness included.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Bytes of a request line and its headers, and how many of these.
-const HEAD_BYTES_MAX: usize = 16 << 10;
-const HEADERS_MAX: usize = 64;
 
 /// Requests that wait for the management thread's loop.
 const REQUESTS_MAX: usize = 16;
 
-/// Serves `socket` for as long as the runtime lives. What comes out is to be answered, one at a time. To be called within
-/// a tokio runtime.
+/// Where requests go, and where they come out to be answered, one at a time.
+pub(super) fn channel() -> (mpsc::Sender<Request>, mpsc::Receiver<Request>) {
+    mpsc::channel(REQUESTS_MAX)
+}
+
+/// Serves `socket` for as long as the runtime lives. To be called within a tokio runtime.
 ///
 /// # Errors
 /// When the runtime cannot watch the socket.
 pub fn start(socket: &Socket) -> io::Result<mpsc::Receiver<Request>> {
-    let listener = UnixListener::from_std(socket.listener()?)?;
-    let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
-    tokio::spawn(accept(listener, sender));
+    let (sender, receiver) = channel();
+    start_unix(socket, sender)?;
     Ok(receiver)
 }
 
-async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Ok(place) = places.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let requests = requests.clone();
-                tokio::spawn(async move {
-                    converse(stream, requests).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                log::warn!("control socket: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+pub(super) fn start_unix(socket: &Socket, requests: mpsc::Sender<Request>) -> io::Result<()> {
+    let listener = UnixListener::from_std(socket.listener()?)?;
+    let service = move |request, peer| respond(request, peer, requests.clone(), None);
+    tokio::spawn(http::serve(listener, CONNECTIONS_MAX, "control socket", service));
+    Ok(())
 }
 
-async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>) {
-    let peer = match stream.peer_cred() {
-        Ok(credentials) => Peer { uid: credentials.uid(), pid: credentials.pid() },
-        Err(error) => return log::warn!("control socket: who connects is not known: {error}"),
-    };
-    // Whether the answer is a stream, which has a time of its own.
-    let (streams, mut is_stream) = watch::channel(false);
-    let service = service_fn(move |request| {
-        let (requests, streams) = (requests.clone(), streams.clone());
-        async move { Ok::<_, Infallible>(respond(request, peer, &requests, &streams).await) }
-    });
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .header_read_timeout(None)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let too_late = async {
-        tokio::time::sleep(CONNECTION_TIME_MAX).await;
-        if *is_stream.borrow_and_update() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        ended = connection => if let Err(error) = ended {
-            log::debug!("control socket, {peer}: {error}");
-        },
-        () = too_late => log::debug!("control socket, {peer}: too slow"),
-    }
+/// Serves who has the token in `token_file`, over TCP at `address`, for as long as the runtime lives. Returns the address,
+/// whose port was chosen where it was 0. To be called within a tokio runtime.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn start_tcp(
+    address: SocketAddr,
+    token_file: PathBuf,
+    requests: mpsc::Sender<Request>,
+) -> io::Result<SocketAddr> {
+    let listener = http::bind(address)?;
+    let address = listener.local_addr()?;
+    let access = Arc::new(Access::new(address, token_file));
+    let service = move |request, peer| respond(request, peer, requests.clone(), Some(access.clone()));
+    tokio::spawn(http::serve(listener, CONNECTIONS_MAX, "control API", service));
+    Ok(address)
 }
-
-/// The parts of a stream. Who gives it up, or leaves, lets its sender know by dropping it.
-struct Chunks(mpsc::Receiver<Bytes>);
-
-impl Body for Chunks {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.get_mut().0.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
-    }
-}
-
-type Reply = Response<Either<Full<Bytes>, Chunks>>;
 
 async fn respond(
     request: hyper::Request<Incoming>,
     peer: Peer,
-    requests: &mpsc::Sender<Request>,
-    streams: &watch::Sender<bool>,
-) -> Reply {
-    match answer(request, peer, requests).await {
-        Ok(Answer::Json(body)) => response(StatusCode::OK, body),
-        Ok(Answer::Stream(stream)) => {
-            streams.send_replace(true);
-            let mut response = Response::new(Either::Right(Chunks(stream.chunks)));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(stream.content_type));
-            response
-        }
+    requests: mpsc::Sender<Request>,
+    access: Option<Arc<Access>>,
+) -> http::Answer {
+    match answer(request, peer, &requests, access.as_deref()).await {
+        Ok(Answer::Json(body)) => json(StatusCode::OK, body),
+        Ok(Answer::Stream(stream)) => http::stream(stream.content_type, stream.chunks),
         Err(refusal) => {
-            let mut told = response(refusal.status, refusal.body());
+            let mut told = json(refusal.status, refusal.body());
             if let Ok(value) = HeaderValue::from_str(&refusal.allow)
                 && !refusal.allow.is_empty()
             {
                 told.headers_mut().insert(ALLOW, value);
+            }
+            if refusal.status == StatusCode::UNAUTHORIZED {
+                let scheme = HeaderValue::from_static("Bearer realm=\"guideway\"");
+                told.headers_mut().insert(WWW_AUTHENTICATE, scheme);
             }
             told
         }
     }
 }
 
+fn json(status: StatusCode, body: String) -> http::Answer {
+    http::answer(status, "application/json", body)
+}
+
 async fn answer(
     request: hyper::Request<Incoming>,
     peer: Peer,
     requests: &mpsc::Sender<Request>,
+    access: Option<&Access>,
 ) -> Result<Answer, Refusal> {
     let (head, body) = request.into_parts();
+    let peer = match access {
+        Some(access) => access.check(&head.headers, peer).await?,
+        None => peer,
+    };
     let bytes_max = body_bytes_max(&head.uri);
     let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
@@ -154,16 +112,13 @@ async fn answer(
             Refusal::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))
         }
     })?;
-    let ask = understand(&head.method, &head.uri, &body.to_bytes())?;
+    let body = body.to_bytes();
+    let ask = understand(&head.method, &head.uri, &body)?;
+    if access.is_some() && !body.is_empty() {
+        is_json(&head.headers)?;
+    }
     let (reply, answer) = oneshot::channel();
     let gone = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "guideway is stopping".into());
     requests.send(Request { ask, peer, reply }).await.map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?
-}
-
-fn response(status: StatusCode, body: String) -> Reply {
-    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

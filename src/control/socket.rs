@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,8 @@ pub enum SocketError {
     Live(PathBuf),
     /// What is there is not a socket.
     NotASocket(PathBuf),
+    /// It cannot be given to the group.
+    Group(PathBuf, u32, io::Error),
     /// The system refuses.
     System(PathBuf, io::Error),
 }
@@ -34,6 +36,12 @@ impl fmt::Display for SocketError {
                 f,
                 "control socket {}: there is something else there; remove it, or name another path with \
                  --control-socket",
+                path.display()
+            ),
+            Self::Group(path, group, error) => write!(
+                f,
+                "control socket {}: cannot give it to group {group}: {error}; run as root or as a member of the group, \
+                 or leave --control-socket-group out",
                 path.display()
             ),
             Self::System(path, error) => write!(
@@ -81,6 +89,15 @@ impl Socket {
         fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(system)?;
         socket.listener.set_nonblocking(true).map_err(system)?;
         Ok(socket)
+    }
+
+    /// Makes it a group's.
+    ///
+    /// # Errors
+    /// When this process may not.
+    pub fn give_to(&self, group: u32) -> Result<(), SocketError> {
+        chown(&self.path, None, Some(group))
+            .map_err(|error| SocketError::Group(self.path.clone(), group, error))
     }
 
     /// Where it is.

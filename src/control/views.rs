@@ -216,6 +216,14 @@ fn frames(t: &Totals) -> Frames {
     }
 }
 
+impl From<&BackendTotals> for Traffic {
+    fn from(totals: &BackendTotals) -> Self {
+        let mut traffic = Self::default();
+        traffic.add(totals);
+        traffic
+    }
+}
+
 impl Traffic {
     fn add(&mut self, totals: &BackendTotals) {
         self.flows += totals.flows;
@@ -228,10 +236,7 @@ impl Traffic {
 }
 
 pub(super) fn rules(manager: &Manager, probings: &Probings, of: &Of) -> Rules {
-    let mut traffic: BTreeMap<_, Traffic> = BTreeMap::new();
-    for (identity, totals) in manager.backends() {
-        traffic.entry(identity.frontend).or_default().add(&totals);
-    }
+    let traffic = manager.frontends();
     let snapshot = manager.snapshot();
     let view = |rule: &RuleModel| Rule {
         rule: rule.name.clone(),
@@ -248,7 +253,7 @@ pub(super) fn rules(manager: &Manager, probings: &Probings, of: &Of) -> Rules {
             .as_ref()
             .map(|probe| rule.probe_name.clone().unwrap_or_else(|| probe.kind.to_string())),
         backends_healthy: rule.probe.as_ref().map(|_| probings.healthy(rule)),
-        traffic: traffic.get(&rule.frontend).copied().unwrap_or_default(),
+        traffic: traffic.get(&rule.frontend).map_or_else(Traffic::default, Traffic::from),
     };
     Rules { rules: manager.model().rules.iter().filter(|rule| of.includes(rule)).map(view).collect() }
 }

@@ -1,10 +1,11 @@
 //! Who else is there, and has what guideway wants.
 
-use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 
 use super::machine::Process;
 use super::{Finding, Level, Machine, Wanted};
+use crate::config::{ControlSettings, METRICS_DEFAULT, Metrics};
 
 /// Programs that take cards, hugepages and whole CPUs for themselves. The kernel keeps 15 bytes of a name.
 const DPDK_PROGRAMS: [&str; 9] = [
@@ -24,7 +25,7 @@ pub(super) fn check(machine: &Machine, wanted: Option<&Wanted<'_>>) -> Vec<Findi
     all.extend(irqbalance(machine));
     if let Some(wanted) = wanted {
         all.extend(socket(machine, wanted));
-        all.extend(metrics(machine, wanted));
+        all.extend(listeners(wanted));
         all.extend(prefix(machine, wanted));
     }
     if all.is_empty() {
@@ -78,26 +79,26 @@ fn socket(machine: &Machine, wanted: &Wanted<'_>) -> Option<Finding> {
     })
 }
 
-/// Whether another listens where metrics are to be served.
-fn metrics(machine: &Machine, wanted: &Wanted<'_>) -> Option<Finding> {
-    let wanted = wanted.model.control.metrics?;
-    let ports: BTreeSet<u16> = ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
-        .iter()
-        .filter_map(|file| machine.read(file))
-        .flat_map(|table| table.lines().skip(1).filter_map(listening).collect::<Vec<_>>())
-        .collect();
-    let found = format!("TCP port {} is taken, where metrics are to be served", wanted.port());
-    let finding = Finding::new("metrics", Level::Warning, found, "nobody could scrape them");
-    ports.contains(&wanted.port()).then(|| finding.advise("choose another: --metrics"))
-}
-
-/// The port of a line of /proc/net/tcp, of a socket that listens.
-fn listening(line: &str) -> Option<u16> {
-    const LISTEN: &str = "0A";
-    let mut words = line.split_whitespace().skip(1);
-    let (local, state) = (words.next()?, words.nth(1)?);
-    let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
-    (state == LISTEN).then_some(port)
+/// Whether the TCP addresses that are to be listened at can be had: tried, and let go of at once.
+fn listeners(wanted: &Wanted<'_>) -> Vec<Finding> {
+    let ControlSettings { metrics, remote, .. } = &wanted.model.control;
+    let metrics = match metrics {
+        Metrics::Default => Some((METRICS_DEFAULT, Level::Warning)),
+        Metrics::At(address) => Some((*address, Level::Error)),
+        Metrics::Off => None,
+    };
+    let metrics = metrics.map(|(address, level)| ("metrics", address, level, "--metrics"));
+    let api = remote.as_ref().map(|api| ("control-api", api.address, Level::Error, "--control-listen"));
+    let taken = |(topic, address, level, flag): (&'static str, SocketAddr, Level, &str)| {
+        let error = TcpListener::bind(address).err()?;
+        let why = match level {
+            Level::Error => "this configuration would not start",
+            _ => "guideway would warn and run without, and nobody could scrape it",
+        };
+        let found = format!("nothing can listen at {address}: {error}");
+        Some(Finding::new(topic, level, found, why).advise(format!("choose another place: {flag} ADDR:PORT")))
+    };
+    metrics.into_iter().chain(api).filter_map(taken).collect()
 }
 
 /// Whether another DPDK program has the files of the prefix that EAL was told to use. By default it uses none.

@@ -1,6 +1,7 @@
 //! Made-up machines, as trees of the kernel's files, and what is found on them.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
@@ -117,9 +118,12 @@ fn build() -> Build {
     Build { dpdk: Some("22.11.11"), drivers, for_v3: true, file: "/usr/bin/guideway".into() }
 }
 
+/// This machine's own metrics are none of a made-up one's business.
+const CONTROL: &str = "[control]\nmetrics = \"off\"\n";
+
 fn config(device: &str, dataplane: &str) -> String {
     format!(
-        "[dataplane]\nflows_per_worker = 1024\nframes = 4095\nmanagement_cpu = 0\n{dataplane}\n\
+        "{CONTROL}[dataplane]\nflows_per_worker = 1024\nframes = 4095\nmanagement_cpu = 0\n{dataplane}\n\
          [[port]]\nname = \"outside\"\ndevice = \"{device}\"\naddresses = [\"10.0.0.1/24\"]\n"
     )
 }
@@ -269,26 +273,28 @@ fn one_who_listens_at_the_sockets_is_found() {
     let tree = Tree::new();
     fs::create_dir_all(tree.0.path().join("run")).unwrap();
     let socket = UnixListener::bind(tree.0.path().join("run/gw.sock")).unwrap();
-    tree.file(
-        "/proc/self/net/tcp",
-        "sl\n 0: 0100007F:24F8 00000000:0000 0A 0 0\n 1: 0100007F:24F9 0:0 01 0 0\n",
-    );
     tree.process(8, "guideway");
-    let text = |port| {
-        let control = format!("[control]\nsocket = \"/run/gw.sock\"\nmetrics = \"127.0.0.1:{port}\"\n");
-        config(CARD, WORKERS) + &control
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = |more: &str| {
+        let control = format!("[control]\nsocket = \"/run/gw.sock\"\n{more}\n");
+        config(CARD, WORKERS).replace(CONTROL, &control)
     };
-    let findings = tree.examine(&text(9464));
-    let taken = of(&findings, "control-socket")[0];
-    assert_eq!((taken.level, &taken.commands[..]), (Level::Error, &["kill 8".to_owned()][..]));
-    assert_eq!(of(&findings, "metrics")[0].level, Level::Warning);
+    let address = taken.local_addr().unwrap();
+    let remote = format!("metrics = \"off\"\nlisten = \"{address}\"\ntoken_file = \"/etc/token\"");
+    let findings = tree.examine(&text(&format!("metrics = \"{address}\"")));
+    let level = |findings: &[Finding], topic| of(findings, topic).first().map(|finding| finding.level);
+    assert_eq!(of(&findings, "control-socket")[0].commands, ["kill 8"]);
+    assert_eq!(level(&findings, "control-socket"), Some(Level::Error));
+    assert_eq!(level(&findings, "metrics"), Some(Level::Error));
+    let findings = tree.examine(&text(&remote));
+    assert_eq!(level(&findings, "control-api"), Some(Level::Error));
+    assert_eq!(level(&findings, "metrics"), None);
     drop(socket);
-    // Left by a dead process; and a port that is connected, not listened at.
-    let findings = tree.examine(&text(9465));
-    assert!(
-        of(&findings, "control-socket").is_empty() && of(&findings, "metrics").is_empty(),
-        "{findings:#?}"
-    );
+    drop(taken);
+    // Left by a dead process; and an address that nobody has any more.
+    let findings = tree.examine(&text(&remote));
+    let all = ["control-socket", "control-api", "metrics"];
+    assert!(all.iter().all(|topic| level(&findings, topic).is_none()), "{findings:#?}");
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl Compiler {
 
     /// Frees the ids of lingering backends that `is_unused`. The caller has made sure that no worker can
     /// come to use them again.
-    pub fn release(&mut self, is_unused: impl Fn(BackendId) -> bool) -> Vec<BackendId> {
+    pub fn release(&mut self, is_unused: impl Fn(BackendId) -> bool) -> Vec<(BackendIdentity, BackendId)> {
         self.ids.release(is_unused)
     }
 

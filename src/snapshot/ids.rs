@@ -112,11 +112,14 @@ impl Ids {
     }
 
     /// Frees what lingers and `is_unused`; a frontend once all its backends are gone.
-    pub(super) fn release(&mut self, is_unused: impl Fn(BackendId) -> bool) -> Vec<BackendId> {
+    pub(super) fn release(
+        &mut self,
+        is_unused: impl Fn(BackendId) -> bool,
+    ) -> Vec<(BackendIdentity, BackendId)> {
         let freed = self.backends.release(|_, id| is_unused(BackendId(id)));
         let backends = &self.backends.ids;
         self.frontends.release(|endpoint, _| backends.keys().all(|identity| identity.frontend != *endpoint));
-        freed.into_iter().map(BackendId).collect()
+        freed.into_iter().map(|(identity, id)| (identity, BackendId(id))).collect()
     }
 }
 
@@ -150,7 +153,7 @@ impl<K: Ord + Copy> Slots<K> {
         self.lingering = gone.filter_map(|key| Some((*key, *self.ids.get(key)?))).collect();
     }
 
-    fn release(&mut self, is_unused: impl Fn(&K, u32) -> bool) -> Vec<u32> {
+    fn release(&mut self, is_unused: impl Fn(&K, u32) -> bool) -> Vec<(K, u32)> {
         let freed: Vec<(K, u32)> =
             self.lingering.iter().filter(|(key, id)| is_unused(key, **id)).map(|(k, id)| (*k, *id)).collect();
         for (key, id) in &freed {
@@ -158,7 +161,7 @@ impl<K: Ord + Copy> Slots<K> {
             self.lingering.remove(key);
             self.free.insert(*id);
         }
-        freed.into_iter().map(|(_, id)| id).collect()
+        freed
     }
 }
 
@@ -197,7 +200,7 @@ mod tests {
         assign(&mut slots, "acde");
         assert_eq!(slots.ids[&'e'], 4);
         // No longer in use: the next newcomer gets it.
-        assert_eq!(slots.release(|_, _| true), [1]);
+        assert_eq!(slots.release(|_, _| true), [('b', 1)]);
         assign(&mut slots, "acdef");
         assert_eq!(slots.ids[&'f'], 1);
         // One that comes back before its id was freed has it again.

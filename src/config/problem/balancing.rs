@@ -192,8 +192,8 @@ pub enum NoEffect {
         /// As written.
         text: String,
     },
-    /// `metrics`.
-    Metrics,
+    /// `token_file` without `listen`.
+    TokenFile,
 }
 
 impl fmt::Display for NoEffect {
@@ -202,7 +202,11 @@ impl fmt::Display for NoEffect {
             Self::Ipv6 { subject, text } => {
                 write!(f, "{subject} has {text}, which has no effect: this version forwards IPv4 only")
             }
-            Self::Metrics => write!(f, "metrics has no effect: this version does not serve metrics"),
+            Self::TokenFile => write!(
+                f,
+                "token_file has no effect: the control API listens at its Unix socket only; add listen = \
+                 \"127.0.0.1:9465\", or delete the token_file"
+            ),
         }
     }
 }

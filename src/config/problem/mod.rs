@@ -3,6 +3,7 @@
 //! A sentence begins with its subject ("port outside", "rule https") and ends with what to do.
 
 mod balancing;
+mod control;
 mod name;
 mod network;
 mod value;
@@ -10,6 +11,7 @@ mod value;
 use std::fmt;
 
 pub use balancing::{NoEffect, PoolProblem, RuleProblem};
+pub use control::ControlProblem;
 pub use name::{FlagProblem, NameProblem};
 pub use network::{AddressFlaw, NetworkProblem};
 pub use value::{FileProblem, ValueProblem};
@@ -31,6 +33,8 @@ pub enum Problem {
     Pool(PoolProblem),
     /// A rule against the rest.
     Rule(RuleProblem),
+    /// The control API.
+    Control(ControlProblem),
     /// Accepted, but without effect in this version.
     NoEffect(NoEffect),
 }
@@ -45,6 +49,7 @@ impl fmt::Display for Problem {
             Self::Network(problem) => problem.fmt(f),
             Self::Pool(problem) => problem.fmt(f),
             Self::Rule(problem) => problem.fmt(f),
+            Self::Control(problem) => problem.fmt(f),
             Self::NoEffect(problem) => problem.fmt(f),
         }
     }
@@ -83,5 +88,6 @@ problem_from!(
     Network(NetworkProblem),
     Pool(PoolProblem),
     Rule(RuleProblem),
+    Control(ControlProblem),
     NoEffect(NoEffect)
 );

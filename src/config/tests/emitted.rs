@@ -16,6 +16,10 @@ hash_key = "00112233445566778899aabbccddeeff"
 eal = ["--file-prefix=\"gw\\\"", "-m 64"]
 [control]
 socket = "/tmp/a \"b\"/control.sock"
+socket_group = "0"
+listen = "192.0.2.1:9465"
+listen_anywhere = true
+token_file = "/etc/guideway/token"
 metrics = "[::1]:9464"
 state_directory = "/tmp/state"
 [[port]]
@@ -87,9 +91,12 @@ fn the_text_of_a_model_gives_the_model_less_its_key() {
     assert_eq!(again, model, "{text}");
     assert_eq!(to_text(&again), text);
     let (two_arm, flags) = (include_str!("../../../dpdk-config/two-arm.toml"), ["--backend", "x=10.0.0.77"]);
-    for (file, words) in [("", &[][..]), (two_arm, &[]), ("", &flags)] {
+    for (file, words) in
+        [("", &[][..]), (two_arm, &[]), ("", &flags), ("[control]\nmetrics = \"off\"\n", &[])]
+    {
         let model = load(file, words).unwrap_or_else(|all| panic!("{all}")).model;
-        assert_eq!(load(&to_text(&model), &[]).unwrap().model.rules, model.rules);
+        let again = load(&to_text(&model), &[]).unwrap().model;
+        assert_eq!((again.rules, again.control), (model.rules, model.control));
     }
 }
 

@@ -197,8 +197,24 @@ const ADDED: &[(&str, &[&str])] = &[
         "[control]\nsocket = 3\nmetrics = \"here\"\nstate_directory = \"\"",
         &[
             "g.toml:10: [control] has an integer as socket; write it as socket = \"/run/guideway/control.sock\"",
-            "g.toml:11: [control] has metrics \"here\", which is not an address with a port; write it as 127.0.0.1:9464",
+            "g.toml:11: [control] has metrics \"here\", which is not an address with a port; write it as 127.0.0.1:9464, or off",
             "g.toml:12: [control] has state_directory \"\", which is empty or has control characters",
+        ],
+    ),
+    (
+        "[control]\nlisten = \"127.0.0.1:9465\"",
+        &[
+            "g.toml:10: [control] has listen 127.0.0.1:9465 but no token_file, so that anybody could change everything; \
+           add token_file = \"/etc/guideway/token\"",
+        ],
+    ),
+    (
+        "[control]\nlisten = \"0.0.0.0:9465\"\ntoken_file = \"t\"\nlisten_anywhere = false\nsocket_group = \"no such\"",
+        &[
+            "g.toml:10: [control] has listen 0.0.0.0:9465, which other machines can reach, and the token would go there \
+             in the clear; use 127.0.0.1 and a tunnel, or say listen_anywhere = true",
+            "g.toml:13: [control] has socket_group \"no such\", which is not a group of this machine; make it with: \
+             groupadd --system NAME",
         ],
     ),
     (
@@ -274,13 +290,14 @@ fn oddities_are_warnings() {
          [[pool]]\nname = \"spare\"\nbackends = []\n[[pool]]\nname = \"off\"\n\
          backends = [{{ address = \"10.0.0.9\", weight = 0 }}, {{ address = \"10.0.0.8\", state = \"down\" }}]\n\
          [[rule]]\nname = \"off\"\nfrontend = \"203.0.113.12:53/udp\"\npool = \"off\"\n\
-         [control]\nmetrics = \"[::1]:9464\"\n[dataplane]\nworkers = \"0,2-5\"\nmanagement_cpu = 4\n"
+         [control]\ntoken_file = \"t\"\n[dataplane]\nworkers = \"0,2-5\"\nmanagement_cpu = 4\n"
     );
     let expected = [
         "g.toml:14: nothing uses probe q; name it in a rule, or delete it",
         "g.toml:17: nothing uses pool spare; name it in a rule, or delete it",
         "g.toml:25: rule off has no backend to choose: all of pool off are down, drained or of weight 0, or it is empty",
-        "g.toml:27: metrics has no effect: this version does not serve metrics",
+        "g.toml:27: token_file has no effect: the control API listens at its Unix socket only; add listen = \
+         \"127.0.0.1:9465\", or delete the token_file",
         "g.toml:30: management_cpu 4 is also a worker's, which will lose packets whenever management work is done; \
          use another CPU for one of them",
     ];

@@ -118,7 +118,7 @@ fn all_mistakes_of_flags_and_file_are_reported_together() {
         r#"--idle-timeout: there is no rule "zzzzz"; add --frontend NAME=ADDR:PORT/PROTO"#,
         r#"--idle-timeout: rule a has idle_timeout "4", which is not a duration with a unit; write it as 250ms, 5s, 4m or 1h30m"#,
         r#"--management-cpu: the command line has management_cpu "x", which is not a whole number"#,
-        r#"--metrics: the command line has metrics "1", which is not an address with a port; write it as 127.0.0.1:9464"#,
+        r#"--metrics: the command line has metrics "1", which is not an address with a port; write it as 127.0.0.1:9464, or off"#,
         "--mtu: port out has mtu 3; allowed are 576 to 9216",
         r#"--neighbour: the command line has mac "0", which is not an Ethernet address; write it as 02:00:00:00:00:04"#,
         "--port: port out is given twice; delete one",

@@ -141,6 +141,10 @@ proptest! {
             idle: Some(next()),
             hash_key: None,
             control_socket: None,
+            control_socket_group: Some(next()),
+            control_listen: Some(next()),
+            control_listen_anywhere: false,
+            control_token_file: Some(next()),
             metrics: Some(next()),
             state_directory: None,
         };

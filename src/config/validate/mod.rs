@@ -2,6 +2,7 @@
 //!
 //! A part that is broken has been reported; what depends on it is then passed over in silence.
 
+mod control;
 mod network;
 mod pools;
 mod probes;
@@ -9,18 +10,18 @@ mod rules;
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{Findings, Place, Report};
-use super::model::{ControlSettings, DataplaneSettings, Idle, Model};
-use super::problem::{NameProblem, NetworkProblem, NoEffect, RuleProblem, ValueProblem};
-use super::raw::{At, Field, RawConfig, RawControl, RawDataplane};
+use super::model::{DataplaneSettings, Idle, Model};
+use super::problem::{NameProblem, NetworkProblem, RuleProblem, ValueProblem};
+use super::raw::{At, Field, RawConfig, RawDataplane};
 use super::section::{example, nearest};
 use super::text::CPU_MAX;
 use super::{is_name, subject_of};
 
+pub use control::{METRICS_DEFAULT, SOCKET_DEFAULT};
 pub use pools::BACKENDS_PER_POOL_MAX;
 pub use rules::{RULE_BACKENDS_MAX, RULES_MAX};
 
@@ -31,14 +32,10 @@ const FLOWS_PER_WORKER_DEFAULT: usize = 1 << 20;
 /// Bounds of `frames`: 10 MiB to 40 GiB of packet memory. Fewer would not fill the queues of one port.
 const FRAMES: (i128, i128) = ((1 << 12) - 1, (1 << 24) - 1);
 
-/// Where the control API listens unless told otherwise.
-pub const SOCKET_DEFAULT: &str = "/run/guideway/control.sock";
-const STATE_DIRECTORY_DEFAULT: &str = "/var/lib/guideway";
-
 /// The model of `raw`. To be used only where `report` has no errors in the end.
 pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
     let dataplane = dataplane(&raw.dataplane, report);
-    let control = control(&raw.control, report);
+    let control = control::check(&raw.control, report);
     let network = network::check(raw, report);
     let pools = pools::check(raw, &network, report);
     let probes = probes::check(raw, report);
@@ -94,19 +91,6 @@ fn dataplane(raw: &RawDataplane, report: &mut Report) -> DataplaneSettings {
         idle: raw.idle.value().copied().unwrap_or(Idle::Spin),
         hash_key: raw.hash_key.value().copied(),
         eal: raw.eal.clone(),
-    }
-}
-
-fn control(raw: &RawControl, report: &mut Report) -> ControlSettings {
-    if let Some(metrics) = raw.metrics.given() {
-        report.warn(metrics.place, NoEffect::Metrics);
-    }
-    let path =
-        |field: &Field<String>, default: &str| PathBuf::from(field.value().map_or(default, String::as_str));
-    ControlSettings {
-        socket: path(&raw.socket, SOCKET_DEFAULT),
-        metrics: raw.metrics.value().copied(),
-        state_directory: path(&raw.state_directory, STATE_DIRECTORY_DEFAULT),
     }
 }
 

@@ -1,9 +1,12 @@
 //! What the manager tells of what it knows: sums of the workers' counters, neighbours, how far the workers are.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Manager;
+use crate::config::Endpoint;
+use crate::control::tally::Tally;
 use crate::dataplane::{BackendTotals, Totals, WorkerTotals};
 use crate::io::PortId;
 use crate::snapshot::{BackendId, BackendIdentity, Snapshot};
@@ -50,18 +53,45 @@ impl Manager {
 
     /// What every backend of every rule got and gave, those included that linger.
     pub fn backends(&self) -> Vec<(BackendIdentity, BackendTotals)> {
-        let since_assigned = |id: BackendId| {
-            let mut totals = self.raw_totals(id);
-            if let Some(baseline) = self.baselines.get(&id) {
-                totals.flows_total -= baseline.flows_total;
-                totals.packets_in -= baseline.packets_in;
-                totals.bytes_in -= baseline.bytes_in;
-                totals.packets_out -= baseline.packets_out;
-                totals.bytes_out -= baseline.bytes_out;
-            }
-            totals
-        };
-        self.compiler.backends().map(|(identity, id)| (identity, since_assigned(id))).collect()
+        let totals = |id| self.since_assigned(id, self.raw_totals(id));
+        self.compiler.backends().map(|(identity, id)| (identity, totals(id))).collect()
+    }
+
+    /// What went through each frontend, also to and from backends that are gone: while a frontend stays, its counters
+    /// never fall.
+    pub fn frontends(&self) -> BTreeMap<Endpoint, BackendTotals> {
+        let mut sums = self.retired.clone();
+        for (identity, totals) in self.backends() {
+            sums.entry(identity.frontend).or_default().add(&totals);
+        }
+        sums
+    }
+
+    /// The flows in each worker's table.
+    pub fn flows_by_worker(&self) -> Vec<u64> {
+        let ids: Vec<BackendId> = self.compiler.backends().map(|(_, id)| id).collect();
+        self.counters.iter().map(|worker| ids.iter().map(|id| worker.flows_to(*id)).sum()).collect()
+    }
+
+    /// What operators have had done.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(in crate::control) fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// What `totals` of `id` have become since it was given to the backend that has it.
+    pub(super) fn since_assigned(&self, id: BackendId, mut totals: BackendTotals) -> BackendTotals {
+        if let Some(baseline) = self.baselines.get(&id) {
+            totals.flows_total -= baseline.flows_total;
+            totals.packets_in -= baseline.packets_in;
+            totals.bytes_in -= baseline.bytes_in;
+            totals.packets_out -= baseline.packets_out;
+            totals.bytes_out -= baseline.bytes_out;
+        }
+        totals
     }
 
     pub(super) fn raw_totals(&self, id: BackendId) -> BackendTotals {

@@ -1,0 +1,101 @@
+//! Metrics over HTTP, for Prometheus and its like: `GET /metrics`.
+//!
+//! What they are taken from is read on the management thread, in one go, so that the numbers of one scrape fit together.
+//! They are made into text beside it, since a large configuration comes to megabytes.
+
+mod balancing;
+mod negotiate;
+mod page;
+mod ports;
+mod probes;
+mod program;
+mod sample;
+mod text;
+mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, HeaderValue};
+use hyper::{Method, StatusCode};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::http::{self, Answer};
+pub use negotiate::Format;
+pub use sample::{Sample, Sources};
+
+/// Connections served at once. An answer can be megabytes long, and a client slow to take it.
+const CONNECTIONS_MAX: usize = 8;
+
+/// A scrape leaves the thread this many times as long as it has taken before the next: at most a tenth of it is theirs.
+const REST: u32 = 9;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// A scrape that waits for its sample.
+pub struct Scrape(oneshot::Sender<Sample>);
+
+impl Scrape {
+    /// Answers it.
+    pub fn answer(self, sources: &Sources<'_>) {
+        // Who has left needs no answer.
+        let _ = self.0.send(Sample::take(sources));
+    }
+}
+
+/// Serves at `address` for as long as the runtime lives. What comes out is to be answered. Returns the address too, whose
+/// port was chosen where it was 0. To be called within a tokio runtime.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn start(address: SocketAddr) -> io::Result<(mpsc::Receiver<Scrape>, SocketAddr)> {
+    let listener = http::bind(address)?;
+    let address = listener.local_addr()?;
+    let (sender, receiver) = mpsc::channel(1);
+    let scraper = Arc::new(Scraper { scrapes: sender, next: Mutex::new(Instant::now()) });
+    let service = move |request, _| respond(request, scraper.clone());
+    tokio::spawn(http::serve(listener, CONNECTIONS_MAX, "metrics", service));
+    Ok((receiver, address))
+}
+
+struct Scraper {
+    scrapes: mpsc::Sender<Scrape>,
+    /// Not before then is the next sample taken.
+    next: Mutex<Instant>,
+}
+
+impl Scraper {
+    /// The metrics of now as text; `None` where guideway is stopping.
+    async fn text(&self, format: Format) -> Option<String> {
+        let mut next = self.next.lock().await;
+        tokio::time::sleep_until((*next).into()).await;
+        let (reply, sample) = oneshot::channel();
+        self.scrapes.send(Scrape(reply)).await.ok()?;
+        let sample = sample.await.ok()?;
+        let took = sample.took();
+        // One at a time, on this CPU too: others wait for the lock, not for us.
+        let text = tokio::task::spawn_blocking(move || text::write(sample, format)).await.ok()?;
+        *next = Instant::now() + took.saturating_mul(REST).min(Duration::from_secs(1));
+        Some(text)
+    }
+}
+
+async fn respond(request: hyper::Request<Incoming>, scraper: Arc<Scraper>) -> Answer {
+    if request.uri().path() != "/metrics" {
+        return http::answer(StatusCode::NOT_FOUND, TEXT, "There is only /metrics.\n");
+    }
+    // What HEAD gets is made whole, so that its length is right; it is not sent.
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut refused = http::answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "It has GET and HEAD.\n");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    let format = Format::choose(request.headers());
+    match scraper.text(format).await {
+        Some(text) => http::answer(StatusCode::OK, format.content_type(), text),
+        None => http::answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "guideway is stopping\n"),
+    }
+}
