@@ -194,9 +194,10 @@ fn self_signed() -> TlsAcceptor {
 async fn verdict(port: u16, probe: &str) -> (Verdict, Option<String>) {
     let mut bed = Bed::new(&one(port, probe));
     assert_eq!(bed.states(), [AdminState::Auto]);
-    bed.until(probe, |bed| bed.probes.report().first().is_some_and(|r| r.good + r.bad > 0)).await;
+    bed.until(probe, |bed| bed.probes.report().first().is_some_and(|r| r.good_total + r.bad_total > 0)).await;
     let report = bed.first();
-    bed.until("the manager hears", |bed| (bed.states() == [AdminState::Down]) == (report.bad > 0)).await;
+    bed.until("the manager hears", |bed| (bed.states() == [AdminState::Down]) == (report.bad_total > 0))
+        .await;
     (report.verdict, report.last_failure)
 }
 
@@ -260,7 +261,7 @@ fn a_tcp_probe_does_not_reset_a_server_that_speaks_first() {
 
 impl Bed {
     fn first_good(&self) -> u64 {
-        self.probes.report().first().map_or(0, |report| report.good)
+        self.probes.report().first().map_or(0, |report| report.good_total)
     }
 }
 
@@ -365,7 +366,12 @@ fn a_death_and_a_return_are_noticed_in_time() {
         bed.until("up again", |bed| bed.states() == [AdminState::Auto]).await;
         let report = bed.first();
         assert_eq!((report.verdict, report.flaps), (Verdict::Up, 1));
-        assert!(report.latency.unwrap() < Duration::from_millis(200), "{report:?}");
+        assert!(
+            report.up
+                && report.reason.is_none()
+                && report.last_duration.unwrap() < Duration::from_millis(200),
+            "{report:?}"
+        );
         assert_eq!(report.last_failure.as_deref(), Some("connection refused"));
     });
 }
@@ -415,7 +421,7 @@ fn a_reload_keeps_what_is_known() {
         assert_eq!(bed.states(), [AdminState::Down, AdminState::Auto]);
         bed.until("both down", |bed| bed.states() == [AdminState::Down, AdminState::Down]).await;
         let after = bed.first();
-        assert_eq!((after.bad, after.verdict), (1, Verdict::Down));
+        assert_eq!((after.bad_total, after.verdict), (1, Verdict::Down));
         assert!(after.age > before.age);
         assert_eq!(taken.load(Ordering::Relaxed), 1);
         // The same backend under other settings: asked anew, and down until then.
@@ -457,7 +463,7 @@ fn five_thousand_endpoints_make_no_storm_and_none_starves() {
         });
         let pool = format!("addresses = \"10.0.1.1-10.0.30.255\"\ninstances = {ENDPOINTS}");
         let mut bed = Bed::new(&pool_of(port, &pool, "kind = \"tcp\"\ninterval = \"3s\""));
-        let asked = |bed: &Bed| bed.probes.report().iter().filter(|report| report.good > 0).count();
+        let asked = |bed: &Bed| bed.probes.report().iter().filter(|report| report.good_total > 0).count();
         let mut asking = 0;
         let began = Instant::now();
         while asked(&bed) < ENDPOINTS {
@@ -471,7 +477,7 @@ fn five_thousand_endpoints_make_no_storm_and_none_starves() {
         assert!(asking < ENDPOINTS / 4, "{asking} at once");
         // Then all over the interval, each as often as the others.
         bed.for_a_while(Duration::from_secs(6)).await;
-        let counts = bed.probes.report().into_iter().map(|report| report.good + report.bad);
+        let counts = bed.probes.report().into_iter().map(|report| report.good_total + report.bad_total);
         let (least, most) =
             counts.fold((u64::MAX, 0), |(least, most), count| (least.min(count), most.max(count)));
         assert!(least >= 2 && most <= least + 3, "{least} to {most} answers");
@@ -500,7 +506,7 @@ fn silent_endpoints_do_not_keep_others_from_being_asked() {
             )
         );
         let mut bed = Bed::new(&text);
-        let good = |bed: &Bed| bed.probes.report().iter().map(|report| report.good).sum::<u64>();
+        let good = |bed: &Bed| bed.probes.report().iter().map(|report| report.good_total).sum::<u64>();
         bed.for_a_while(Duration::from_secs(3)).await;
         let before = good(&bed);
         bed.for_a_while(Duration::from_secs(2)).await;

@@ -27,8 +27,8 @@ const BODY_MAX: usize = 64 * 1024;
 /// How long a connection is waited for to end well, when all has been said.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// The time a good answer took, or what was wrong.
-pub(super) type Answer = Result<Duration, Fault>;
+/// Good, or what was wrong.
+pub(super) type Answer = Result<(), Fault>;
 
 /// Why there is no good answer.
 pub(super) enum Fault {
@@ -44,24 +44,25 @@ impl From<String> for Fault {
     }
 }
 
-/// Asks, and waits for an answer no longer than the probe says.
-pub(super) async fn ask(target: SocketAddrV4, probe: Arc<Probe>, trust: Arc<Trust>) -> Answer {
+/// Asks, and waits for an answer no longer than the probe says. Tells how long that took.
+pub(super) async fn ask(target: SocketAddrV4, probe: Arc<Probe>, trust: Arc<Trust>) -> (Answer, Duration) {
     let began = Instant::now();
     let mut connected = false;
     let answer = timeout(probe.timeout, question(target, &probe, &trust, &mut connected)).await;
     let took = began.elapsed();
-    match answer {
-        Ok(Ok(Left::Nothing)) => Ok(took),
+    let answer = match answer {
+        Ok(Ok(Left::Nothing)) => Ok(()),
         Ok(Ok(Left::Open(stream))) => {
             let _ = timeout(FAREWELL, close(stream)).await;
-            Ok(took)
+            Ok(())
         }
         Ok(Err(why)) => Err(why),
         Err(_) => {
             let what = if connected { "no answer" } else { "no connection" };
             Err(format!("{what} in {}", humantime::format_duration(probe.timeout)).into())
         }
-    }
+    };
+    (answer, took)
 }
 
 /// What is to be done with the connection after a good answer.

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 
@@ -64,6 +64,7 @@ struct Entry {
     /// Whether its place in the interval has been drawn.
     is_spread: bool,
     latency: Option<Duration>,
+    last_duration: Option<Duration>,
     last_failure: Option<String>,
     good: u64,
     bad: u64,
@@ -78,18 +79,26 @@ pub struct ProbeReport {
     pub probe: Arc<Probe>,
     /// The frontends of the rules that ask.
     pub frontends: Vec<Endpoint>,
-    /// Whether it is up.
+    /// What has been found.
     pub verdict: Verdict,
-    /// For how long that has been so.
+    /// Whether it gets flows: it is not known to be down.
+    pub up: bool,
+    /// The time of the verdict, by the wall clock.
+    pub since: SystemTime,
+    /// For how long the verdict has stood.
     pub age: Duration,
+    /// Why it is down; nothing while it is not.
+    pub reason: Option<String>,
     /// What the last good answer took.
     pub latency: Option<Duration>,
-    /// What was wrong with the last bad one.
+    /// How long the last question took, whatever the answer; nothing before the first one.
+    pub last_duration: Option<Duration>,
+    /// What was wrong with the last bad answer.
     pub last_failure: Option<String>,
-    /// Good answers.
-    pub good: u64,
-    /// Bad answers.
-    pub bad: u64,
+    /// Good answers since it was first asked.
+    pub good_total: u64,
+    /// Bad answers since it was first asked.
+    pub bad_total: u64,
     /// How often in a row it went down within a minute of coming up.
     pub flaps: u32,
 }
@@ -99,7 +108,7 @@ pub struct Probes {
     entries: BTreeMap<Arc<Question>, Entry>,
     /// Those that are not being asked, by the time that they are due.
     due: BTreeSet<(Instant, Arc<Question>)>,
-    asking: JoinSet<(Arc<Question>, Answer)>,
+    asking: JoinSet<(Arc<Question>, Answer, Duration)>,
     asking_max: usize,
     trust: Arc<Trust>,
     /// Draws each question's place in the interval.
@@ -144,8 +153,8 @@ impl Probes {
             (self.has_news, self.apply_at) = (true, now);
         }
         while let Some(answered) = self.asking.try_join_next() {
-            if let Ok((question, answer)) = answered {
-                self.hear(&question, answer, now);
+            if let Ok((question, answer, took)) = answered {
+                self.hear(&question, answer, took, now);
             }
         }
         if self.has_news && now >= self.apply_at {
@@ -163,20 +172,8 @@ impl Probes {
 
     /// What is known of every endpoint, by address.
     pub fn report(&self) -> Vec<ProbeReport> {
-        let now = Instant::now();
-        let report = |(question, entry): (&Arc<Question>, &Entry)| ProbeReport {
-            target: question.target,
-            probe: question.probe.clone(),
-            frontends: entry.uses.iter().map(|user| user.frontend).collect(),
-            verdict: entry.health.verdict,
-            age: now.duration_since(entry.health.since),
-            latency: entry.latency,
-            last_failure: entry.last_failure.clone(),
-            good: entry.good,
-            bad: entry.bad,
-            flaps: entry.health.flaps,
-        };
-        self.entries.iter().map(report).collect()
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        self.entries.iter().map(|(question, entry)| entry.report(question, now, wall)).collect()
     }
 
     /// Questions that wait for an answer now.
@@ -213,7 +210,7 @@ impl Probes {
     }
 
     /// Takes one answer.
-    fn hear(&mut self, question: &Arc<Question>, answer: Answer, now: Instant) {
+    fn hear(&mut self, question: &Arc<Question>, answer: Answer, took: Duration, now: Instant) {
         let draw = self.draw(question);
         // It may be of a question that nobody asks any more.
         let Some(entry) = self.entries.get_mut(question) else { return };
@@ -226,10 +223,11 @@ impl Probes {
         let before = entry.health.clone();
         let is_good = answer.is_ok();
         match answer {
-            Ok(latency) => (entry.latency, entry.good) = (Some(latency), entry.good + 1),
+            Ok(()) => (entry.latency, entry.good) = (Some(took), entry.good + 1),
             Err(Fault::Theirs(why)) => (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1),
             Err(Fault::Ours(why)) => return self.news.cannot_ask(&why, now),
         }
+        entry.last_duration = Some(took);
         if entry.health.hear(is_good, now, (probe.rise, probe.fall)) {
             self.has_news = true;
             self.news.tell(question.target, entry, &before, now);
@@ -248,7 +246,10 @@ impl Probes {
             }
             self.news.lag(now.duration_since(due), question.probe.interval, self.entries.len(), now);
             let (target, probe, trust) = (question.target, question.probe.clone(), self.trust.clone());
-            self.asking.spawn(async move { (question, ask(target, probe, trust).await) });
+            self.asking.spawn(async move {
+                let (answer, took) = ask(target, probe, trust).await;
+                (question, answer, took)
+            });
         }
     }
 
@@ -269,8 +270,29 @@ impl Probes {
 
 impl Entry {
     fn new(uses: Vec<Use>, health: Health, due: Instant) -> Self {
-        let (latency, last_failure) = (None, None);
-        Self { uses, health, due, is_spread: false, latency, last_failure, good: 0, bad: 0 }
+        let (latency, last_duration, last_failure) = (None, None, None);
+        Self { uses, health, due, is_spread: false, latency, last_duration, last_failure, good: 0, bad: 0 }
+    }
+
+    fn report(&self, question: &Question, now: Instant, wall: SystemTime) -> ProbeReport {
+        let age = now.duration_since(self.health.since);
+        let up = self.health.verdict != Verdict::Down;
+        ProbeReport {
+            target: question.target,
+            probe: question.probe.clone(),
+            frontends: self.uses.iter().map(|user| user.frontend).collect(),
+            verdict: self.health.verdict,
+            up,
+            since: wall.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
+            age,
+            reason: self.last_failure.clone().filter(|_| !up),
+            latency: self.latency,
+            last_duration: self.last_duration,
+            last_failure: self.last_failure.clone(),
+            good_total: self.good,
+            bad_total: self.bad,
+            flaps: self.health.flaps,
+        }
     }
 }
 
