@@ -301,6 +301,16 @@ impl Manager {
         self.neighbours.all()
     }
 
+    /// What workers tell.
+    pub(super) fn events(&self) -> Arc<Events> {
+        self.events.clone()
+    }
+
+    /// Where frames to be sent are put.
+    pub(super) fn originated(&self) -> Arc<ArrayQueue<ControlFrame>> {
+        self.originated.clone()
+    }
+
     /// What was published last.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.publisher.latest()

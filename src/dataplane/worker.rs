@@ -118,18 +118,26 @@ impl<Q: Queues> Worker<Q> {
             }
         }
         frames += self.take_over(tick);
-        // As many as there is room for, so that none is lost.
-        for _ in 0..BURST_MAX {
-            let Some(control) = self.out.seat.originated() else { break };
-            if let Some(frame) = self.queues.new_frame(control.bytes()) {
-                self.out.send(control.port, FrameKind::Originated, frame);
-            }
+        if self.out.seat.has_originated() {
+            self.originate();
         }
         self.out.flush(&mut self.queues);
         self.out.counters.other.polls.add(1);
         self.out.counters.other.busy_polls.add(u64::from(frames > 0));
         self.sweep(now, tick, frames > 0);
         frames
+    }
+
+    /// Sends frames of the management thread, as many as there is room for, so that none is lost.
+    #[cold]
+    #[inline(never)]
+    fn originate(&mut self) {
+        for _ in 0..BURST_MAX {
+            let Some(control) = self.out.seat.originated() else { break };
+            if let Some(frame) = self.queues.new_frame(control.bytes()) {
+                self.out.send(control.port, FrameKind::Originated, frame);
+            }
+        }
     }
 
     /// Frames that other workers have for this one.
@@ -215,6 +223,10 @@ impl<F: crate::io::Frame> Outbox<F> {
                 Outcome::Forward(port) => self.send(port, FrameKind::Forwarded, frame),
                 Outcome::Answer(port) => self.send(port, FrameKind::Answer, frame),
                 Outcome::Control => self.counters.other.controlled.add(1),
+                Outcome::HandUp if self.seat.hand_up(source.port(), frame.bytes()) => {
+                    self.counters.other.controlled.add(1);
+                }
+                Outcome::HandUp => self.counters.dropped(DropReason::ControlFull),
                 Outcome::HandOver(worker) => self.hand_over(worker, Handed::Process(source.port(), frame)),
                 Outcome::Drop(reason) => self.counters.dropped(reason),
             }

@@ -25,7 +25,7 @@ pub use word_map::WordMap;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, PROBE_PORT_FIRST};
 use crate::io::PortId;
 use crate::packet::{EndpointKey, FlowKey, FrontendWord, SipHash};
 use crate::wire::plain::Pattern;
@@ -68,6 +68,8 @@ pub struct Snapshot {
     pub(crate) by_frontend: WordMap,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
+    /// Endpoint that a probe asks out of a port → index of that port.
+    pub(crate) probed: WordMap,
     /// Address → port index, or [`ANY_PORT`] for an address that is ours on all ports.
     pub(crate) locals: WordMap,
     /// No frontend's established flows are forgotten sooner.
@@ -182,6 +184,13 @@ impl Snapshot {
     pub(crate) fn local(&self, address: Ipv4Addr) -> Option<Local> {
         let value = self.locals.get(address_key(address))?;
         Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
+    }
+
+    /// Whether a segment that came in by `port`, for TCP port `to_port` of `to`, can be an endpoint's answer to a probe.
+    pub(crate) fn answers_probe(&self, port: PortId, from: EndpointKey, to: Ipv4Addr, to_port: u16) -> bool {
+        to_port >= PROBE_PORT_FIRST
+            && self.probed.get(from.0) == Some(u64::from(port.0))
+            && self.local(to) == Some(Local::Port(port))
     }
 
     /// The port's Ethernet address and limits.

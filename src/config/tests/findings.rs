@@ -185,8 +185,6 @@ const ADDED: &[(&str, &[&str])] = &[
         &[
             "g.toml:12: probe p is of kind http and has a verify; delete the verify, or use kind https",
             "g.toml:13: probe p has status \"200-\", which is not a list of statuses; write it as 200 or 200,204 or 200-299",
-            "g.toml:14: probe p has via = \"port\", which this version does not support; use \"host\", and give this \
-             machine a route of its own to the backends",
         ],
     ),
     (

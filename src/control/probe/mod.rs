@@ -1,12 +1,14 @@
 //! Probes: asks every endpoint that a rule's probe names, and tells the manager which are down.
 //!
 //! One endpoint under one set of settings is asked once, however many rules use it. Questions are tasks of the management
-//! thread's runtime and go out by the host's network. Who has been due for longest is asked first, so none starves; how
+//! thread's runtime; they go out by the host's network, or by guideway's own ports. Who has been due for longest is asked first, so none starves; how
 //! many are asked at once, and how many in one tick, is bounded. `docs/PROBES.md` tells what that comes to.
 
 mod ask;
 mod health;
 mod news;
+mod port;
+mod rules;
 mod tls;
 
 use std::collections::hash_map::RandomState;
@@ -18,10 +20,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 
-use self::ask::{Answer, Fault, ask};
+use self::ask::{Answer, Fault, Means, ask};
 use self::health::Health;
 pub use self::health::Verdict;
 use self::news::News;
+use self::port::PortWay;
+use self::rules::DeadRules;
 use self::tls::Trust;
 use super::manager::Manager;
 use crate::config::{Endpoint, Model, Probe};
@@ -38,6 +42,10 @@ const STARTS_PER_TICK: usize = 64;
 
 /// New endpoints are asked for the first time within so long for each of them, at most an interval.
 const FIRST_SPREAD: Duration = Duration::from_millis(2);
+
+/// Next hops are asked for once a second from when they are needed. For so long an endpoint whose next hop has not
+/// answered is one that has not been asked.
+const NEIGHBOUR_GRACE: Duration = Duration::from_secs(3);
 
 /// Between two snapshots for the probes' sake: each takes some milliseconds where there are many rules.
 const APPLY_INTERVAL: Duration = Duration::from_millis(50);
@@ -61,6 +69,8 @@ struct Entry {
     health: Health,
     /// When it is or was to be asked.
     due: Instant,
+    /// How often it has been asked, from a number that was drawn.
+    asked: u16,
     /// Whether its place in the interval has been drawn.
     is_spread: bool,
     latency: Option<Duration>,
@@ -111,6 +121,8 @@ pub struct Probes {
     asking: JoinSet<(Arc<Question>, Answer, Duration)>,
     asking_max: usize,
     trust: Arc<Trust>,
+    /// Since the first call, which tells of the rings.
+    means: Option<Means>,
     /// Draws each question's place in the interval.
     random: RandomState,
     /// The manager's count of changes that the entries stand for.
@@ -119,6 +131,7 @@ pub struct Probes {
     has_news: bool,
     apply_at: Instant,
     news: News,
+    dead_rules: DeadRules,
 }
 
 impl Probes {
@@ -135,11 +148,13 @@ impl Probes {
             asking: JoinSet::new(),
             asking_max: ASKING_MAX.min(descriptors as usize / 2).max(1),
             trust: Arc::new(Trust::new().map_err(std::io::Error::other)?),
+            means: None,
             random: RandomState::new(),
             followed: None,
             has_news: false,
             apply_at: now,
             news: News::new(now),
+            dead_rules: DeadRules::default(),
         })
     }
 
@@ -147,7 +162,14 @@ impl Probes {
     /// milliseconds, on a tokio runtime.
     pub fn advance(&mut self, manager: &mut Manager) {
         let now = Instant::now();
+        let means = self.means.get_or_insert_with(|| {
+            let ports = PortWay::new(manager.events(), manager.originated());
+            Means { trust: self.trust.clone(), ports }
+        });
+        means.ports.advance(manager.snapshot());
         if self.followed != Some(manager.changes()) {
+            means.ports.follow(manager.model());
+            means.trust = Arc::new(self.trust.follow(manager.model()));
             self.follow(manager.model(), now);
             self.followed = Some(manager.changes());
             (self.has_news, self.apply_at) = (true, now);
@@ -165,6 +187,7 @@ impl Probes {
             if let Err(error) = manager.adjust(|runtime| runtime.unhealthy = unhealthy) {
                 log::error!("what probes found is not in force: {error}");
             }
+            self.dead_rules.advance(&manager.model().rules, manager.runtime(), &mut self.news, now);
         }
         self.start_due(now);
         self.news.advance(now);
@@ -205,7 +228,8 @@ impl Probes {
             let health = known.map_or_else(|| Health::new(now), |health| health.carried_over());
             let due = now + spread.min(question.probe.interval).mul_f64(self.draw(&question));
             self.due.insert((due, question.clone()));
-            self.entries.insert(question, Entry::new(uses, health, due));
+            let asked = RandomState::new().hash_one(&question) as u16;
+            self.entries.insert(question, Entry::new(uses, health, due, asked));
         }
     }
 
@@ -224,7 +248,11 @@ impl Probes {
         let is_good = answer.is_ok();
         match answer {
             Ok(()) => (entry.latency, entry.good) = (Some(took), entry.good + 1),
-            Err(Fault::Theirs(why)) => (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1),
+            Err(Fault::NoNeighbour(_)) if entry.is_new(now) => return,
+            Err(Fault::Theirs(why) | Fault::NoNeighbour(why)) => {
+                log::debug!("probe of {}: {why}", question.target);
+                (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1);
+            }
             Err(Fault::Ours(why)) => return self.news.cannot_ask(&why, now),
         }
         entry.last_duration = Some(took);
@@ -235,6 +263,7 @@ impl Probes {
     }
 
     fn start_due(&mut self, now: Instant) {
+        let Some(means) = &self.means else { return };
         for _ in 0..STARTS_PER_TICK {
             if self.asking.len() >= self.asking_max {
                 break;
@@ -245,9 +274,12 @@ impl Probes {
                 break;
             }
             self.news.lag(now.duration_since(due), question.probe.interval, self.entries.len(), now);
-            let (target, probe, trust) = (question.target, question.probe.clone(), self.trust.clone());
+            let Some(entry) = self.entries.get_mut(&question) else { continue };
+            entry.asked = entry.asked.wrapping_add(1);
+            let (target, probe, nth) = (question.target, question.probe.clone(), entry.asked);
+            let means = means.clone();
             self.asking.spawn(async move {
-                let (answer, took) = ask(target, probe, trust).await;
+                let (answer, took) = ask(target, probe, nth, means).await;
                 (question, answer, took)
             });
         }
@@ -269,9 +301,16 @@ impl Probes {
 }
 
 impl Entry {
-    fn new(uses: Vec<Use>, health: Health, due: Instant) -> Self {
+    fn new(uses: Vec<Use>, health: Health, due: Instant, asked: u16) -> Self {
         let (latency, last_duration, last_failure) = (None, None, None);
-        Self { uses, health, due, is_spread: false, latency, last_duration, last_failure, good: 0, bad: 0 }
+        let (is_spread, good, bad) = (false, 0, 0);
+        Self { uses, health, due, asked, is_spread, latency, last_duration, last_failure, good, bad }
+    }
+
+    /// Whether its next hop may not have had the time to answer.
+    fn is_new(&self, now: Instant) -> bool {
+        let age = now.duration_since(self.health.since);
+        self.health.verdict == Verdict::Unknown && age < NEIGHBOUR_GRACE
     }
 
     fn report(&self, question: &Question, now: Instant, wall: SystemTime) -> ProbeReport {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::Entry;
 use super::health::{Health, Verdict};
+use crate::config::{NoHealthyBackends, Rule};
 
-/// New verdicts told in one second; the others are counted.
+/// Lines on new verdicts in one second; the others are counted.
 const LINES_MAX: usize = 50;
 
 /// Between two complaints that probes are late, or cannot be sent.
@@ -30,7 +31,7 @@ impl News {
             return;
         }
         if let Some(more @ 1..) = self.lines.checked_sub(LINES_MAX) {
-            log::warn!("probes: {more} more endpoints have gone up or down in the same second");
+            log::warn!("probes: {more} more backends and rules have gone up or down in the same second");
         }
         (self.second, self.lines) = (now, 0);
     }
@@ -40,8 +41,7 @@ impl News {
         let first = before.verdict == Verdict::Unknown;
         let is_expected = first && entry.health.verdict == Verdict::Up;
         if !is_expected {
-            self.lines += 1;
-            if self.lines > LINES_MAX {
+            if !self.has_room() {
                 return;
             }
         }
@@ -58,6 +58,34 @@ impl News {
             _ if is_expected => log::debug!("{whose} is up, answers in {latency}"),
             _ => log::info!("{whose} is up again after {after}, answers in {latency}"),
         }
+    }
+
+    /// Tells that a rule has no healthy backend any more.
+    pub(super) fn rule_is_dead(&mut self, rule: &Rule) {
+        let then = match rule.no_healthy_backends {
+            NoHealthyBackends::Drop => "new flows are dropped",
+            NoHealthyBackends::All => "new flows go to all of them",
+        };
+        if self.has_room() {
+            log::error!("rule {}: no backend is healthy; {then}", rule.name);
+        }
+    }
+
+    /// Tells that it has one again.
+    pub(super) fn rule_is_back(&mut self, rule: &Rule, since: Instant, now: Instant) {
+        if self.has_room() {
+            log::info!(
+                "rule {}: a backend is healthy again, after {}",
+                rule.name,
+                text(now.duration_since(since))
+            );
+        }
+    }
+
+    /// Counts a line; whether it may be said.
+    fn has_room(&mut self) -> bool {
+        self.lines += 1;
+        self.lines <= LINES_MAX
     }
 
     /// Complains that this machine could not ask.
