@@ -464,7 +464,7 @@ fn hostile_servers_get_the_right_verdict_in_bounded_time() {
         ("a status line without end", flood(b"HTTP/1.1 200 ".to_vec(), b"a"), "", "not HTTP: "),
         ("headers without end", flood(head(""), b"X-A: b\r\n"), "", "not HTTP: "),
         ("a header without end", flood(head("X-A: "), b"a"), "", "not HTTP: "),
-        ("empty lines", flood(Vec::new(), b"\r\n"), "", "connection closed without an answer"),
+        ("empty lines", flood(Vec::new(), b"\r\n"), "", "not HTTP: "),
         ("to be continued", flood(Vec::new(), b"HTTP/1.1 100 Continue\r\n\r\n"), "", "connection closed"),
         (
             "dripping",
@@ -485,19 +485,21 @@ fn hostile_servers_get_the_right_verdict_in_bounded_time() {
         ("a compressed bomb", flood(body("Content-Encoding: gzip\r\n"), &noise), wanted, no_ready),
     ];
     on_runtime(async {
+        let mut wrong = Vec::new();
         for (name, does, extra, why) in cases {
             let (port, _) = server(does, None).await;
             let began = Instant::now();
             let (verdict, failure) = verdict(port, &format!("kind = \"http\"\n{QUICK}\n{extra}")).await;
             let took = began.elapsed();
-            println!("{name}: {verdict:?} {failure:?} {took:?}");
             let failure = failure.unwrap_or_default();
             let is_good = extra.is_empty() && why.is_empty();
-            assert_eq!(verdict == Verdict::Up, is_good, "{name}: {failure}");
-            assert!(failure.contains(why), "{name}: {failure}");
-            // The timeout, the farewell, and what a busy machine adds; the first question begins within 2 ms.
-            assert!(took < Duration::from_millis(300 + 100 + 600), "{name}: {took:?}");
+            // The timeout, the farewell, and what a busy machine adds.
+            let in_time = took < Duration::from_millis(300 + 100 + 600);
+            if (verdict == Verdict::Up) != is_good || !failure.contains(why) || !in_time {
+                wrong.push(format!("{name}: {verdict:?} {failure:?} {took:?}"));
+            }
         }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         let tls = [
             ("noise", flood(Vec::new(), &noise)),
             ("HTTP", flood(Vec::new(), b"HTTP/1.1 200 Fine\r\n\r\n")),
@@ -508,8 +510,7 @@ fn hostile_servers_get_the_right_verdict_in_bounded_time() {
         for (name, does) in tls {
             let (port, _) = server(does, None).await;
             let (verdict, failure) = verdict(port, &format!("kind = \"https\"\n{QUICK}")).await;
-            println!("TLS, {name}: {verdict:?} {failure:?}");
-            assert_eq!(verdict, Verdict::Down, "TLS, {name}");
+            assert_eq!(verdict, Verdict::Down, "TLS, {name}: {failure:?}");
         }
     });
 }
@@ -542,9 +543,10 @@ fn a_flood_of_answers_takes_little_memory() {
     };
     let (_, idle) = run("interval = \"1h\"", 1);
     let (asked, busy) = run("interval = \"100ms\"\nbody = \"ready\"", 1000);
-    println!("{asked} answers: {} KiB over {} KiB", (busy - idle) >> 10, idle >> 10);
+    let more = busy.saturating_sub(idle) >> 10;
+    println!("{asked} answers: {more} KiB over {} KiB", idle >> 10);
     assert!(asked >= 3, "{asked}");
-    assert!(busy - idle < 512 << 10, "{} KiB over {} KiB", (busy - idle) >> 10, idle >> 10);
+    assert!(more < 512, "{more} KiB");
 }
 
 #[test]
@@ -571,7 +573,8 @@ fn a_rule_without_a_healthy_backend_is_told_of() {
         bed.reload(&text("").replace("status = \"200\"", "status = \"503\""));
         bed.until("up", |bed| bed.states()[0] == AdminState::Auto).await;
         bed.for_a_while(Duration::from_millis(20)).await;
-        let told = log_lines::with("rule lonely: ");
+        let mut told = log_lines::with("rule lonely: ");
+        told.retain(|line| line.starts_with("rule"));
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[1].starts_with("rule lonely: a backend is healthy again, after "), "{told:?}");
     });
