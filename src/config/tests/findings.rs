@@ -188,6 +188,17 @@ const ADDED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[[probe]]\nname = \"p\"\nkind = \"https\"\nverify = false\nca_file = \"ca.pem\"\nvia = \"port\"\n[[rule]]\nname = \"b\"\n\
+         frontend = \"10.0.0.1:61000/tcp\"\npool = \"web\"\nbackend_port = 9\nprobe = \"p\"\n[[rule]]\nname = \"c\"\n\
+         frontend = \"10.0.0.1:61000/udp\"\npool = \"web\"\nbackend_port = 9\n[[rule]]\nname = \"d\"\n\
+         frontend = \"10.0.0.1:60999/tcp\"\npool = \"web\"\nbackend_port = 10",
+        &[
+            "g.toml:13: probe p has a ca_file, and verify = false; delete one of them",
+            "g.toml:17: frontend 10.0.0.1:61000/tcp is port inside's own address, whose TCP ports from 61000 are for \
+             probes with via = \"port\" (rule b has one); use a lower port, or another address",
+        ],
+    ),
+    (
         "[[rule]]\nname = \"b\"\nfrontend = \"203.0.113.11:443/udp\"\npool = \"web\"\nprobe = \"p\"",
         &["g.toml:13: rule b uses probe \"p\", which does not exist; add a [[probe]] of that name"],
     ),

@@ -44,8 +44,6 @@ pub(super) type Answer = Result<(), Fault>;
 pub(super) enum Fault {
     /// The endpoint's, or the way's to it.
     Theirs(String),
-    /// The next hop's Ethernet address is not known, so that nothing was sent.
-    NoNeighbour(String),
     /// This machine could not even ask, which says nothing of the endpoint.
     Ours(String),
 }
@@ -57,7 +55,7 @@ impl From<String> for Fault {
 }
 
 /// How far a question has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Stage {
     /// The next hop's Ethernet address is not known.
     Neighbour,
@@ -81,6 +79,13 @@ impl Stage {
 pub(super) struct Means {
     pub(super) trust: Arc<Trust>,
     pub(super) ports: PortWay,
+}
+
+impl Means {
+    /// Whether a question can be sent at once.
+    pub(super) fn know_the_way(&self, target: SocketAddrV4, probe: &Probe) -> bool {
+        probe.via == Via::Host || self.ports.knows_the_way(target)
+    }
 }
 
 /// A connection, whichever way it goes.
@@ -108,8 +113,7 @@ pub(super) async fn ask(
         Ok(Err(why)) => Err(why),
         Err(_) => {
             let timeout = humantime::format_duration(probe.timeout);
-            let why = format!("{} in {timeout}", stage.missing());
-            Err(if stage == Stage::Neighbour { Fault::NoNeighbour(why) } else { Fault::Theirs(why) })
+            Err(format!("{} in {timeout}", stage.missing()).into())
         }
     };
     (answer, took)

@@ -43,9 +43,12 @@ const STARTS_PER_TICK: usize = 64;
 /// New endpoints are asked for the first time within so long for each of them, at most an interval.
 const FIRST_SPREAD: Duration = Duration::from_millis(2);
 
-/// Next hops are asked for once a second from when they are needed. For so long an endpoint whose next hop has not
-/// answered is one that has not been asked.
+/// Next hops are asked for once a second from when they are needed. A new endpoint is asked when its next hop is known,
+/// or after so long.
 const NEIGHBOUR_GRACE: Duration = Duration::from_secs(3);
+
+/// Between two looks whether it is known.
+const NEIGHBOUR_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Between two snapshots for the probes' sake: each takes some milliseconds where there are many rules.
 const APPLY_INTERVAL: Duration = Duration::from_millis(50);
@@ -248,8 +251,7 @@ impl Probes {
         let is_good = answer.is_ok();
         match answer {
             Ok(()) => (entry.latency, entry.good) = (Some(took), entry.good + 1),
-            Err(Fault::NoNeighbour(_)) if entry.is_new(now) => return,
-            Err(Fault::Theirs(why) | Fault::NoNeighbour(why)) => {
+            Err(Fault::Theirs(why)) => {
                 log::debug!("probe of {}: {why}", question.target);
                 (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1);
             }
@@ -264,10 +266,8 @@ impl Probes {
 
     fn start_due(&mut self, now: Instant) {
         let Some(means) = &self.means else { return };
-        for _ in 0..STARTS_PER_TICK {
-            if self.asking.len() >= self.asking_max {
-                break;
-            }
+        let mut starts = 0;
+        while starts < STARTS_PER_TICK && self.asking.len() < self.asking_max {
             let Some((due, question)) = self.due.pop_first() else { break };
             if due > now {
                 self.due.insert((due, question));
@@ -275,6 +275,12 @@ impl Probes {
             }
             self.news.lag(now.duration_since(due), question.probe.interval, self.entries.len(), now);
             let Some(entry) = self.entries.get_mut(&question) else { continue };
+            if entry.is_new(now) && !means.know_the_way(question.target, &question.probe) {
+                entry.due = now + NEIGHBOUR_INTERVAL;
+                self.due.insert((entry.due, question));
+                continue;
+            }
+            starts += 1;
             entry.asked = entry.asked.wrapping_add(1);
             let (target, probe, nth) = (question.target, question.probe.clone(), entry.asked);
             let means = means.clone();
@@ -307,7 +313,7 @@ impl Entry {
         Self { uses, health, due, asked, is_spread, latency, last_duration, last_failure, good, bad }
     }
 
-    /// Whether its next hop may not have had the time to answer.
+    /// Whether it has not been asked, and its next hop may not have had the time to answer.
     fn is_new(&self, now: Instant) -> bool {
         let age = now.duration_since(self.health.since);
         self.health.verdict == Verdict::Unknown && age < NEIGHBOUR_GRACE

@@ -75,6 +75,11 @@ impl PortWay {
         self.0.lock().connections.values_mut().for_each(|connection| connection.advance(now));
     }
 
+    /// Whether the next hop to `target` is known, or can never be.
+    pub(super) fn knows_the_way(&self, target: SocketAddrV4) -> bool {
+        !matches!(self.0.lock().hop_to(target), Ok(None))
+    }
+
     /// Opens a connection to `target`. The `nth` question to one endpoint has the nth port, so that none is used again
     /// while the other end may remember it.
     pub(super) async fn connect(
