@@ -245,6 +245,7 @@ fn link_static() -> Result<(), String> {
             );
         }
     }
+    println!("cargo::metadata=drivers={}", drivers(&linked));
     for name in listed.iter().filter_map(|flag| dpdk_library(flag)) {
         let is_driver = DRIVER_KINDS.iter().any(|kind| name.starts_with(kind));
         if !is_driver && has_archive(&directory, name) && linked.insert(name.to_owned()) {
@@ -257,6 +258,13 @@ fn link_static() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Those of the linked libraries that are drivers of network devices.
+fn drivers(linked: &BTreeSet<String>) -> String {
+    let names: Vec<&str> =
+        linked.iter().map(String::as_str).filter(|name| name.starts_with("net_")).collect();
+    names.join(" ")
 }
 
 fn has_archive(directory: &Path, name: &str) -> bool {

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod doctor;
 pub mod drop_reason;
 pub mod io;
 pub mod maglev;

@@ -167,7 +167,7 @@ const LINES: &[Line] = &[
     ),
     ("replay --config gw.toml --in outside=/dev/null", 2, "not a regular file"),
     ("explain --config gw.toml 127.0.0.1:5 https", 2, "packets from there are dropped"),
-    ("check --config gw.toml --against RUNNING", 2, "cannot ask what runs"),
+    ("check --config gw.toml --against RUNNING --control-socket absent.sock", 1, "is guideway running"),
     ("--version", 0, "guideway 0."),
     ("--help", 0, "replay"),
     ("check --config gw.toml", 0, "rule https: 203.0.113.10:443/tcp to pool web port 8443, 5-tuple"),

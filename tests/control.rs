@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use guideway::config::{ConfigFlags, Findings, Model, load_text};
-use guideway::control::{Context, Manager, REPLAY_KEY, ROUTES, Socket, SocketError, start_server, views};
+use guideway::control::{
+    Context, Manager, Probes, REPLAY_KEY, ROUTES, Socket, SocketError, start_server, views,
+};
 use guideway::dataplane::{FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
 use guideway::io::PortId;
 use guideway::io::memory::{HeapFrame, MemoryQueues};
@@ -55,6 +57,7 @@ impl Running {
             mesh.originated(),
         )
         .unwrap();
+        let manager = manager.with_surveys(mesh.surveys());
         let me = WorkerId(0);
         let own = |port| WorkerPort { port: PortId(port), keeps_flows: true, transmitter: me };
         let (queues, flows) = (MemoryQueues::new(2), FlowTable::new(1024).unwrap());
@@ -118,13 +121,18 @@ fn manage(mut manager: Manager, socket: &Socket, file: &Path, stop: &AtomicBool)
     let ports = || vec![views::Link { driver: "memory".into(), ..views::Link::default() }; 2];
     runtime.block_on(async {
         let start = Instant::now();
+        let mut probes = Probes::new().unwrap();
         let mut requests = start_server(socket).unwrap();
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         while !stop.load(Ordering::Relaxed) {
             tokio::select! {
-                _ = tick.tick() => manager.advance(start.elapsed()),
+                _ = tick.tick() => {
+                    manager.advance(start.elapsed());
+                    probes.advance(&mut manager);
+                }
                 Some(request) = requests.recv() => {
-                    let context = Context { load: &load, ports: &ports, now: start.elapsed() };
+                    let (probes, now) = (|| probes.report(), start.elapsed());
+                    let context = Context { load: &load, ports: &ports, probes: &probes, now };
                     request.answer(&mut manager, &context);
                 }
             }
@@ -189,6 +197,46 @@ fn state_and_weight_are_changed_and_told_and_shares_follow() {
 }
 
 #[test]
+fn a_drain_counts_down_to_its_deadline_and_says_so() {
+    let running = Running::new();
+    let path = "/v1/backends/web/10.0.0.5";
+    let left = |running: &Running| {
+        let view = running.good("GET", "/v1/backends", "");
+        backend(&view, "dns", "10.0.0.5")["drain_seconds_left"].as_f64()
+    };
+    assert_eq!(left(&running), None);
+    running.good("POST", path, r#"{"state": "drain", "deadline_seconds": 100}"#);
+    let first = left(&running).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let later = left(&running).unwrap();
+    assert!(first <= 100.1 && (0.2..20.0).contains(&(first - later)), "{first} {later}");
+    let (_, out, _) = running.guideway("show backends");
+    assert!(out.contains("drain (operator), 1m "), "{out}");
+    // A weight says nothing of the state.
+    running.good("POST", path, r#"{"weight": 3}"#);
+    assert!(left(&running).unwrap() > 50.0);
+    running.good("POST", path, r#"{"state": "drain", "deadline_seconds": 0}"#);
+    assert_eq!(left(&running), Some(0.0));
+    let (_, out, _) = running.guideway("show backends");
+    assert!(out.contains("drain (operator), deadline passed"), "{out}");
+    running.good("POST", path, r#"{"state": "drain"}"#);
+    assert_eq!(left(&running), None);
+    let (code, out, err) = running.guideway("backend web/10.0.0.5 drain --deadline 2h");
+    assert_eq!((code, out.contains("done")), (Some(0), true), "{err}");
+    assert!((7100.0..=7200.1).contains(&left(&running).unwrap()));
+    for (line, code, part) in [
+        ("backend web/10.0.0.5 drain --deadline 5", 2, "time unit"),
+        ("backend web/10.0.0.5 drain --deadline 31d", 2, "not in 0 to 2592000"),
+        ("backend web/10.0.0.5 up --deadline 5m", 2, "--deadline"),
+    ] {
+        let (got, _, err) = running.guideway(line);
+        assert!(got == Some(code) && err.contains(part), "{line}: {got:?} {err}");
+    }
+    running.good("DELETE", path, "");
+    assert_eq!(left(&running), None);
+}
+
+#[test]
 fn a_reload_takes_a_good_file_refuses_a_bad_one_with_reasons_and_keeps_what_was_said() {
     let running = Running::new();
     let file = running.directory.path().join("gw.toml");
@@ -198,6 +246,9 @@ fn a_reload_takes_a_good_file_refuses_a_bad_one_with_reasons_and_keeps_what_was_
     assert_eq!(status, 422);
     assert!(refused["error"].as_str().unwrap().contains("naem"), "{refused}");
     assert_eq!(running.good("GET", "/v1/status", "")["generation"], 2);
+    let last = &running.good("GET", "/v1/status", "")["last_reload"];
+    assert!(last["is_done"] == false && last["errors"].as_str().unwrap().contains("naem"), "{last}");
+    assert!(last["by"].as_str().unwrap().starts_with("uid "), "{last}");
     fs::write(&file, config().replace("443", "444")).unwrap();
     assert_eq!(running.good("POST", "/v1/reload", "")["generation"], 3);
     assert_eq!(running.good("GET", "/v1/rules", "")["rules"][0]["frontend"], "203.0.113.10:444/tcp");
@@ -220,6 +271,36 @@ fn a_reload_takes_a_good_file_refuses_a_bad_one_with_reasons_and_keeps_what_was_
 }
 
 #[test]
+fn bad_queries_get_a_reason() {
+    let running = Running::new();
+    for (path, status, reason) in [
+        ("/v1/flows/", 404, "no such path"),
+        ("/v1/flows?colour=red", 400, "unknown field `colour`"),
+        ("/v1/flows?limit=1&limit=2", 400, "duplicate field `limit`"),
+        ("/v1/flows?limit=0", 400, "not in 1 to 10000"),
+        ("/v1/flows?limit=10001", 400, "not in 1 to 10000"),
+        ("/v1/flows?limit=-1", 400, "the query"),
+        ("/v1/flows?limit=99999999999999999999999", 400, "the query"),
+        ("/v1/flows?client=", 400, "not an IPv4 address"),
+        ("/v1/flows?client=192.0.2.7:99999", 400, "not an IPv4 address"),
+        ("/v1/flows?client=%ff%00", 400, "not an IPv4 address"),
+        ("/v1/flows?state=sleepy", 400, "sleepy"),
+        ("/v1/flows?rule=nope", 404, "no rule nope"),
+        ("/v1/flows?backend=10.0.0.99", 404, "no rule has a backend 10.0.0.99"),
+        ("/v1/flows?backend=nope/10.0.0.4", 404, "no pool nope"),
+        ("/v1/flows?backend=web/10.0.0.99", 404, "no backend 10.0.0.99"),
+        ("/v1/flows?backend=web/", 400, "not an IPv4 address"),
+        ("/v1/backends?pool=nope", 404, "no pool nope"),
+        ("/v1/rules?rule=nope", 404, "no rule nope"),
+        ("/v1/rules?state=up", 400, "unknown field `state`"),
+    ] {
+        let (got, told) = running.ask("GET", path, "");
+        assert_eq!(got, status, "{path}: {told}");
+        assert!(told["error"].as_str().unwrap().contains(reason), "{path}: {told}");
+    }
+}
+
+#[test]
 fn bad_requests_get_a_reason_and_change_nothing() {
     let running = Running::new();
     let path = "/v1/backends/web/10.0.0.5";
@@ -227,8 +308,7 @@ fn bad_requests_get_a_reason_and_change_nothing() {
     for (method, path, body, status, reason) in [
         ("GET", "/", "", 404, "no such path"),
         ("GET", "/v1/status/", "", 404, "no such path"),
-        ("GET", "/v1/flows", "", 404, "no such path"),
-        ("GET", "/v1/status?verbose", "", 400, "query"),
+        ("GET", "/v1/status?verbose", "", 400, "takes no query parameters"),
         ("PUT", path, "{}", 405, "POST, DELETE"),
         ("BREW", "/v1/reload", "", 405, "POST"),
         ("HEAD", "/v1/reload", "", 405, ""),
@@ -238,6 +318,12 @@ fn bad_requests_get_a_reason_and_change_nothing() {
         ("POST", path, "{\"state\": \"sideways\"}", 400, "sideways"),
         ("POST", path, "{\"weight\": 101}", 400, "not in 0 to 100"),
         ("POST", path, "{\"weight\": -1}", 400, "the body"),
+        ("POST", path, "{\"deadline_seconds\": 5}", 400, "neither state nor weight"),
+        ("POST", path, "{\"weight\": 1, \"deadline_seconds\": 5}", 400, "goes with"),
+        ("POST", path, "{\"state\": \"down\", \"deadline_seconds\": 5}", 400, "goes with"),
+        ("POST", path, "{\"state\": \"drain\", \"deadline_seconds\": -1}", 400, "not in 0 to 2592000"),
+        ("POST", path, "{\"state\": \"drain\", \"deadline_seconds\": 1e300}", 400, "not in 0 to 2592000"),
+        ("POST", path, "{\"state\": \"drain\", \"deadline_seconds\": \"5m\"}", 400, "the body"),
         ("POST", path, "{\"weight\": 1e99}", 400, "the body"),
         ("POST", path, "{\"wieght\": 1}", 400, "wieght"),
         ("POST", path, "{\"weight\": 1, \"weight\": 2}", 400, "duplicate"),
@@ -249,6 +335,10 @@ fn bad_requests_get_a_reason_and_change_nothing() {
         ("POST", "/v1/backends/web/10.0.0.555", "{\"weight\": 1}", 400, "not an IPv4 address"),
         ("POST", "/v1/backends//", "{\"weight\": 1}", 400, "not an IPv4 address"),
         ("DELETE", "/v1/backends/wbe/10.0.0.5", "", 404, "no pool wbe"),
+        ("POST", "/v1/check", "", 400, "the body"),
+        ("POST", "/v1/check", "{\"configuration\": 1}", 400, "the body"),
+        ("POST", "/v1/check", "{\"configuration\": \"\", \"more\": 1}", 400, "more"),
+        ("POST", "/v1/check", "{\"configuration\": \"[[rule]]\\nnaem = 1\"}", 422, "naem"),
     ] {
         if method == "HEAD" {
             let head = send(&running.socket(), b"HEAD /v1/reload HTTP/1.1\r\nhost: g\r\n\r\n");
@@ -315,6 +405,84 @@ fn more_slow_clients_than_places_delay_others_and_no_more() {
     assert_eq!(running.good("GET", "/v1/status", "")["generation"], 1);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     drop(silent);
+}
+
+/// What would change is told with the running key and with what operators have said, and changes nothing.
+#[test]
+fn a_configuration_is_held_against_the_one_that_runs() {
+    let running = Running::new();
+    let check = |text: &str| {
+        let body = json!({ "configuration": text }).to_string();
+        running.good("POST", "/v1/check", &body)
+    };
+    let told = running.good("GET", "/v1/configuration", "");
+    let text = told["configuration"].as_str().unwrap();
+    assert_eq!(load_text("", text, &ConfigFlags::default()).unwrap().model, model(&config()));
+    assert_eq!(check(text), json!({ "rules": [], "overrides": [], "next_start": [], "refused": null }));
+    let less = with_backends(&numbered(4..6, ""), "");
+    let told = check(&less);
+    let rule = &told["rules"][1];
+    assert_eq!((&rule["rule"], &rule["change"]), (&json!("https"), &json!("changed")), "{told}");
+    assert_eq!(rule["changes"], json!(["-10.0.0.6"]));
+    let moved = |told: &Value| told["rules"][1]["moved"].as_f64().unwrap();
+    assert!((moved(&told) - 1.0 / 3.0).abs() < 0.05, "{told}");
+    // The same as what the running key makes of both.
+    let spread = |text: &str| guideway::snapshot::Spread::new(REPLAY_KEY, &model(text).rules[0]);
+    assert!((moved(&told) - spread(&config()).differs_from(&spread(&less))).abs() < 1e-12);
+    // One that takes no new flows is not missed.
+    running.good("POST", "/v1/backends/web/10.0.0.6", r#"{"state": "drain"}"#);
+    let told = check(&less);
+    assert_eq!(moved(&told), 0.0, "{told}");
+    let said =
+        json!({"pool": "web", "address": "10.0.0.6", "state": "drain", "weight": null, "applies": false});
+    assert_eq!(told["overrides"], json!([said]));
+    // A rule that goes takes its flow with it, one that comes is new; what is fixed waits, and ports are refused.
+    let other =
+        less.replace("443/tcp", "444/tcp").replace("flows_per_worker = 1024", "flows_per_worker = 2048");
+    let other = format!(
+        "{}[control]\nsocket = \"/tmp/x\"\n",
+        other.replace("198.51.100.1\"", "198.51.100.1\"\nmtu = 1400")
+    );
+    let told = check(&other);
+    let rules: Vec<_> =
+        told["rules"].as_array().unwrap().iter().map(|r| (&r["change"], &r["flows"])).collect();
+    assert_eq!(rules[0], (&json!("removed"), &json!(1)), "{told}");
+    assert!(rules.contains(&(&json!("added"), &json!(0))), "{told}");
+    assert_eq!(told["next_start"], json!(["[dataplane]", "[control]"]));
+    assert!(told["refused"].as_str().unwrap().contains("port outside"), "{told}");
+    let key = format!("[dataplane]\nhash_key = \"{}\"", "ff".repeat(16));
+    assert_eq!(check(&config().replace("[dataplane]", &key))["next_start"], json!(["hash_key"]));
+    let key = key.replace(&"ff".repeat(16), "000102030405060708090a0b0c0d0e0f");
+    assert_eq!(check(&config().replace("[dataplane]", &key))["next_start"], json!([]));
+    assert_eq!(running.good("GET", "/v1/status", "")["generation"], 2);
+    // Larger than any other body may be, and as large as none may be.
+    let large = |len| json!({ "configuration": format!("{}\n#{}", config(), "x".repeat(len)) }).to_string();
+    running.good("POST", "/v1/check", &large(900 << 10));
+    assert_eq!(running.ask("POST", "/v1/check", &large(2 << 20)).0, 413);
+}
+
+#[test]
+fn the_command_line_checks_against_what_runs() {
+    let running = Running::new();
+    let file = running.directory.path().join("new.toml");
+    fs::write(&file, with_backends(&numbered(4..6, ""), "")).unwrap();
+    running.good("POST", "/v1/backends/web/10.0.0.5", r#"{"weight": 2}"#);
+    let line = format!("check --config {} --against RUNNING", file.display());
+    let (code, out, err) = running.guideway(&line);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    for part in [
+        "~ rule https: -10.0.0.6; ",
+        "% of new flows move, ",
+        "= backend web/10.0.0.5: what the operator says, weight 2, stays in force over it\n",
+        "sound, but cannot run yet:",
+    ] {
+        assert!(out.contains(part), "{out}\nlacks: {part}");
+    }
+    let (code, out, err) = running.guideway(&format!("{line} --mtu outside=1400"));
+    assert!(code == Some(2) && err.contains("a reload would be refused: port outside"), "{out}{err}");
+    fs::write(&file, "no = toml = at all").unwrap();
+    let (code, out, err) = running.guideway(&line);
+    assert!(code == Some(2) && err.contains("new.toml:1") && out.is_empty(), "{out}{err}");
 }
 
 /// Two operators at once: each change has a generation of its own, and no snapshot stays behind.
@@ -398,7 +566,12 @@ fn the_openapi_file_is_the_server() {
     assert_eq!(written, served);
     let running = Running::new();
     for (method, path) in &written {
-        let body = if method == "POST" { r#"{"state": "drain", "weight": 3}"# } else { "" };
+        let configuration = json!({ "configuration": config() }).to_string();
+        let body = match path.as_str() {
+            "/v1/check" => &configuration,
+            _ if method == "POST" => r#"{"state": "drain", "weight": 3}"#,
+            _ => "",
+        };
         let at = |pool: &str| path.replace("{pool}", pool).replace("{address}", "10.0.0.5");
         let answer = running.good(method, &at("web"), body);
         assert_is(&document, path, method, 200, &answer);
@@ -450,6 +623,9 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
         ("show counters", vec!["received"]),
         ("show counters --all", vec!["no-rule", "handover-full"]),
         ("show neighbours", vec!["198.51.100.1", "not known; asked for", "02:00:00:00:00:04", "static"]),
+        ("show flows", vec!["192.0.2.7:40000", "203.0.113.10:443/tcp", "half-open", "1 of 1 flows"]),
+        ("show flows --client 192.0.2.8", vec!["0 of 1 flows"]),
+        ("show backends --rule dns", vec!["10.0.0.4:5353"]),
         ("show ports", vec!["outside", "inside", "memory", "1500"]),
     ] {
         let (code, out, err) = running.guideway(line);
@@ -461,7 +637,8 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
     for what in ["rules", "backends", "counters", "neighbours", "ports"] {
         let (code, out, _) = running.guideway(&format!("show {what} --json"));
         let told: Value = serde_json::from_str(&out).unwrap();
-        assert_eq!((code, told), (Some(0), running.good("GET", &format!("/v1/{what}"), "")), "{what}");
+        let now = running.good("GET", &format!("/v1/{what}"), "");
+        assert_eq!((code, timeless(told)), (Some(0), timeless(now)), "{what}");
     }
     for (line, code, part) in [
         ("backend web/10.0.0.9 up", 2, "pool web has no backend 10.0.0.9"),
@@ -470,7 +647,11 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
         ("backend web/10.0.0.5?x up", 2, "not POOL/ADDRESS"),
         ("backend web/10.0.0.5 weight 101", 2, "101 is not in 0..=100"),
         ("backend web/10.0.0.5 sideways", 2, "sideways"),
-        ("show flows", 2, "possible values: status, rules"),
+        ("show flows --state sleepy", 2, "possible values: half-open"),
+        ("show flows --limit 10001", 2, "10001 is not in 1..=10000"),
+        ("show flows --client web", 2, "not an IPv4 address"),
+        ("show flows --rule nope", 2, "there is no rule nope"),
+        ("show rules --pool nope", 2, "there is no pool nope"),
     ] {
         let (got, out, err) = running.guideway(line);
         assert!(got == Some(code) && err.contains(part) && out.is_empty(), "{line}: {got:?}\n{out}{err}");
@@ -484,4 +665,55 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
     let output = command.args(["show", "status", "--control-socket"]).arg(socket).output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && err.contains("is guideway running"), "{err}");
+}
+
+/// The same at any time: ages are left out.
+fn timeless(mut view: Value) -> Value {
+    for backend in view["backends"].as_array_mut().into_iter().flatten() {
+        assert!(backend.as_object_mut().unwrap().remove("since_seconds").is_some_and(|age| age.is_number()));
+    }
+    view
+}
+
+/// Every filter keeps what it says and nothing else.
+#[test]
+fn flows_are_told_by_client_rule_backend_and_state() {
+    let running = Running::new();
+    let all = running.good("GET", "/v1/flows", "");
+    assert_eq!(
+        (&all["looked_at"], &all["held"], &all["limit"], &all["cut_by"]),
+        (&json!(1), &json!(1), &json!(100), &Value::Null)
+    );
+    let flow = &all["flows"][0];
+    assert_eq!(
+        (&flow["client"], &flow["rule"], &flow["pool"]),
+        (&json!("192.0.2.7:40000"), &json!("https"), &json!("web"))
+    );
+    assert_eq!((&flow["state"], &flow["worker"]), (&json!("half-open"), &json!(0)));
+    let idle = flow["idle_seconds"].as_f64().unwrap() + flow["expires_in_seconds"].as_f64().unwrap();
+    assert_eq!(idle, 30.0, "{flow}");
+    let backend = flow["backend"].as_str().unwrap();
+    let address = backend.strip_suffix(":8443").unwrap();
+    let other = if address == "10.0.0.4" { "10.0.0.5" } else { "10.0.0.4" };
+    for (query, flows) in [
+        ("client=192.0.2.7", 1),
+        ("client=192.0.2.7:40000", 1),
+        ("client=192.0.2.7:40001", 0),
+        ("client=192.0.2.8", 0),
+        ("rule=https", 1),
+        ("rule=dns", 0),
+        ("state=half-open", 1),
+        ("state=established", 0),
+        (&format!("backend={backend}"), 1),
+        (&format!("backend={address}"), 1),
+        (&format!("backend=web%2F{address}"), 1),
+        (&format!("backend={address}:5353"), 0),
+        (&format!("backend=web/{other}"), 0),
+        (&format!("client=192.0.2.7&rule=https&state=half-open&limit=1&backend={backend}"), 1),
+        ("client=192.0.2.7&rule=dns", 0),
+    ] {
+        let told = running.good("GET", &format!("/v1/flows?{query}"), "");
+        assert_eq!(told["flows"].as_array().unwrap().len(), flows, "{query}: {told}");
+        assert_eq!((&told["looked_at"], &told["cut_by"]), (&json!(1), &Value::Null), "{query}");
+    }
 }

@@ -19,8 +19,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dataplane", &["wire", "drop_reason", "tick", "io", "packet", "snapshot"]),
     ("dpdk", &["io"]),
     ("replay", &["wire", "tick", "io", "config", "snapshot", "dataplane"]),
-    ("control", &["wire", "io", "config", "snapshot", "dataplane", "dpdk"]),
-    ("cli", &["wire", "io", "maglev", "packet", "config", "snapshot", "dataplane", "control", "replay"]),
+    ("control", &["wire", "io", "packet", "config", "snapshot", "dataplane", "dpdk"]),
+    ("doctor", &["config", "dataplane", "dpdk", "control"]),
+    (
+        "cli",
+        &["wire", "io", "maglev", "packet", "config", "snapshot", "dataplane", "control", "doctor", "replay"],
+    ),
 ];
 
 const LINES_MAX: usize = 450;

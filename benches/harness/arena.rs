@@ -51,6 +51,14 @@ impl Frame for ArenaFrame {
         &mut self.0[place]
     }
 
+    fn fill(&mut self, bytes: &[u8]) -> bool {
+        let fits = bytes.len() <= self.0.len() - usize::from(DATA_START);
+        if fits {
+            Self::fill(self, bytes);
+        }
+        fits
+    }
+
     #[inline(always)]
     fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]

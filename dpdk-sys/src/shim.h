@@ -52,6 +52,12 @@ struct gw_link {
 static const uint64_t GW_RSS_IP = RTE_ETH_RSS_IP;
 static const uint64_t GW_RSS_TCP = RTE_ETH_RSS_TCP;
 static const uint64_t GW_RSS_UDP = RTE_ETH_RSS_UDP;
+static const uint64_t GW_RX_IPV4_CHECKSUM = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
+static const uint64_t GW_RX_L4_CHECKSUM = RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
+static const uint64_t GW_RX_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
+static const uint64_t GW_TX_IPV4_CHECKSUM = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
+static const uint64_t GW_TX_L4_CHECKSUM = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+static const uint64_t GW_TX_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 static const uint16_t GW_HEADROOM_BYTES = RTE_PKTMBUF_HEADROOM;
 static const uint16_t GW_MBUF_BYTES = sizeof(struct rte_mbuf);
 

@@ -1,5 +1,7 @@
 //! `guideway backend` and `guideway reload`: changes of the running program.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -30,8 +32,13 @@ enum Action {
     Down,
     /// Follow the probe; without a probe it is up.
     Auto,
-    /// No new flows; those that are there stay.
-    Drain,
+    /// No new flows; those that are there stay, or are reset at the deadline.
+    Drain {
+        /// From now on; as in 30s, 5m or 2h, 30 days at most. TCP flows that are left then are reset at both ends; those
+        /// of UDP move to other backends. Another state before that calls it off.
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        deadline: Option<Duration>,
+    },
     /// Its share of new flows against the others'.
     Weight {
         /// 0 to 100; 0 is the same as drain.
@@ -55,7 +62,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Action::Up => (Method::POST, json!({ "state": "up" }).to_string()),
         Action::Down => (Method::POST, json!({ "state": "down" }).to_string()),
         Action::Auto => (Method::POST, json!({ "state": "auto" }).to_string()),
-        Action::Drain => (Method::POST, json!({ "state": "drain" }).to_string()),
+        Action::Drain { deadline: None } => (Method::POST, json!({ "state": "drain" }).to_string()),
+        Action::Drain { deadline: Some(deadline) } => {
+            let change = json!({ "state": "drain", "deadline_seconds": deadline.as_secs_f64() });
+            (Method::POST, change.to_string())
+        }
         Action::Weight { weight } => (Method::POST, json!({ "weight": weight }).to_string()),
         Action::Reset => (Method::DELETE, String::new()),
     };

@@ -19,7 +19,7 @@ use crate::config::SOCKET_DEFAULT;
 const TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Where the running program listens.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(super) struct Target {
     /// Unix socket of the running guideway's control API.
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = SOCKET_DEFAULT)]
@@ -27,6 +27,11 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// One that is not told by its own flag.
+    pub(super) fn at(control_socket: PathBuf) -> Self {
+        Self { control_socket }
+    }
+
     /// What the server answers to a good request.
     pub(super) fn ask(&self, method: &Method, path: &str, body: &str) -> Result<Value, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -41,7 +46,8 @@ impl Target {
             return Ok(value);
         }
         let error = value.get("error").and_then(Value::as_str).unwrap_or("no reason given");
-        let is_usage = status.is_client_error() && status != StatusCode::UNPROCESSABLE_ENTITY;
+        let is_usage = status.is_client_error()
+            && ![StatusCode::UNPROCESSABLE_ENTITY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
         Err(if is_usage { Failure::Usage(error.to_owned()) } else { Failure::Runtime(error.to_owned()) })
     }
 

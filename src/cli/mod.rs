@@ -1,12 +1,15 @@
 //! The command line: one file a subcommand.
 
+mod against;
 mod backend;
 mod check;
 mod client;
+mod doctor;
 mod explain;
 mod replay;
 mod run;
 mod show;
+mod top;
 
 use std::process::ExitCode;
 
@@ -36,12 +39,16 @@ enum Command {
     Run(run::Args),
     /// Validate a configuration and print what would run.
     Check(check::Args),
+    /// Look at this machine before `run`: what is missing or in the way, and how to mend it.
+    Doctor(doctor::Args),
     /// Put capture files through the load balancer, without ports or privileges.
     Replay(replay::Args),
     /// Say which backend a client's new flow goes to, and why.
     Explain(explain::Args),
-    /// Show what the running guideway does: status, rules, backends, counters, neighbours, ports.
+    /// Show what the running guideway does: status, rules, backends, flows, counters, neighbours, ports.
     Show(show::Args),
+    /// Watch rates: packets, bits, flows and drops a second, by rule, backend, worker and reason.
+    Top(top::Args),
     /// Take a backend of the running guideway up or down, drain it, or change its weight.
     Backend(backend::Args),
     /// Have the running guideway read its configuration anew.
@@ -54,6 +61,8 @@ enum Failure {
     Usage(String),
     /// Anything else. Exit code 1.
     Runtime(String),
+    /// The same, of which all has been said.
+    Told,
 }
 
 impl From<Findings> for Failure {
@@ -65,14 +74,23 @@ impl From<Findings> for Failure {
 /// Reads the command line and does what it says.
 #[allow(clippy::print_stderr, reason = "errors go to standard error")]
 pub fn main() -> ExitCode {
+    if crate::doctor::lacks_cpu_feature() {
+        eprintln!(
+            "guideway: this program is built for CPUs with AVX2 and BMI2, which this one lacks; for any x86-64 CPU \
+             build it with RUSTFLAGS='' cargo build --release"
+        );
+        return ExitCode::FAILURE;
+    }
     let cli = Cli::parse();
     start_log(cli.verbose);
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Show(args) => show::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Backend(args) => backend::run(&args),
         Command::Reload(args) => backend::reload(&args),
     };
@@ -86,6 +104,7 @@ pub fn main() -> ExitCode {
             eprintln!("guideway: {}", message.trim_end());
             ExitCode::FAILURE
         }
+        Err(Failure::Told) => ExitCode::FAILURE,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::ConfigFlags;
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigFlags,
+    pub(super) config: ConfigFlags,
 
     /// Print the counters every so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -43,7 +43,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     };
     control::run(model, &load, key, stats).map_err(|error| match error {
         control::LaunchError::Cpus(_) | control::LaunchError::TooMany(_) => Failure::Usage(error.to_string()),
-        _ => Failure::Runtime(error.to_string()),
+        _ => Failure::Runtime(format!(
+            "{error}\n`guideway doctor` with the same arguments says what this machine lacks, and how to mend it"
+        )),
     })
 }
 

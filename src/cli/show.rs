@@ -1,11 +1,14 @@
 //! `guideway show`: the running program's state, as tables or as the control API's JSON.
 
+mod flows;
+
 use std::thread;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::Subcommand;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use hyper::Method;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -16,68 +19,93 @@ use crate::control::views::{self, Backends, Counters, Neighbours, Ports, Rules, 
 /// Shows what the running guideway does.
 #[derive(clap::Args)]
 pub(super) struct Args {
+    #[command(subcommand)]
     what: What,
 
     /// Print the control API's JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
-
-    /// With `counters`: drop reasons that have not occurred too.
-    #[arg(long)]
-    all: bool,
 
     #[command(flatten)]
     target: Target,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Subcommand)]
 enum What {
     /// Generation, uptime, frames, flows, and the workers' load.
     Status,
     /// Rules, and what went through them.
-    Rules,
+    Rules(Of),
     /// Backends: state and why, weight and share, flows and traffic.
-    Backends,
+    Backends(Of),
+    /// Flows that the workers hold, by client, backend, rule or state.
+    Flows(flows::Wanted),
     /// Frames and flows by their ends, and every drop by reason.
-    Counters,
+    Counters {
+        /// Drop reasons that have not occurred too.
+        #[arg(long)]
+        all: bool,
+    },
     /// Next hops: known, asked for, and fixed.
     Neighbours,
-    /// Ports: device, driver, link, queues and errors.
+    /// Ports: device, driver, link, queues, offloads and errors.
     Ports,
+}
+
+/// Which rules or backends.
+#[derive(clap::Args, Serialize)]
+struct Of {
+    /// Of this pool only.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<String>,
+
+    /// Of this rule only.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
 }
 
 /// Between the two looks by which a worker's load is told.
 const LOAD_TIME: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let path = match args.what {
-        What::Status => "/v1/status",
-        What::Rules => "/v1/rules",
-        What::Backends => "/v1/backends",
-        What::Counters => "/v1/counters",
-        What::Neighbours => "/v1/neighbours",
-        What::Ports => "/v1/ports",
+    let path = match &args.what {
+        What::Status => "/v1/status".into(),
+        What::Rules(of) => with_query("/v1/rules", of)?,
+        What::Backends(of) => with_query("/v1/backends", of)?,
+        What::Flows(wanted) => with_query("/v1/flows", wanted)?,
+        What::Counters { .. } => "/v1/counters".into(),
+        What::Neighbours => "/v1/neighbours".into(),
+        What::Ports => "/v1/ports".into(),
     };
-    let ask = || args.target.ask(&Method::GET, path, "");
+    let ask = || args.target.ask(&Method::GET, &path, "");
     let answer = ask()?;
     if args.json {
         return super::print(&format!("{answer:#}\n"));
     }
-    let text = match args.what {
+    let text = match &args.what {
         What::Status => {
             thread::sleep(LOAD_TIME);
             status(&read(answer)?, &read(ask()?)?)
         }
-        What::Rules => rules(&read(answer)?),
-        What::Backends => backends(&read(answer)?),
-        What::Counters => counters(&read(answer)?, args.all),
+        What::Rules(_) => rules(&read(answer)?),
+        What::Backends(_) => backends(&read(answer)?),
+        What::Flows(_) => flows::text(&read(answer)?),
+        What::Counters { all } => counters(&read(answer)?, *all),
         What::Neighbours => neighbours(&read(answer)?),
         What::Ports => ports(&read(answer)?),
     };
     super::print(&text)
 }
 
-fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+/// The path, and what is asked for behind the question mark.
+fn with_query(path: &str, query: &impl Serialize) -> Result<String, Failure> {
+    let query = serde_urlencoded::to_string(query).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(if query.is_empty() { path.into() } else { format!("{path}?{query}") })
+}
+
+pub(super) fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     serde_json::from_value(answer).map_err(|error| {
         Failure::Runtime(format!(
             "the running guideway is of another version: {error}; --json shows what it says"
@@ -86,7 +114,7 @@ fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
 }
 
 /// Columns whose name begins with `>` are numbers and stand to the right.
-fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|name| name.trim_start_matches('>')));
@@ -129,6 +157,14 @@ fn status(before: &Status, now: &Status) -> String {
         f.answered,
         f.dropped,
     );
+    if let Some(reload) = &now.last_reload {
+        let how = if reload.is_done { "done" } else { "refused, nothing changed" };
+        let ago = duration(reload.seconds_ago);
+        text.insert_str(text.len() - 1, &format!("reloaded    {ago} ago, by {}: {how}\n", reload.by));
+        for error in reload.errors.iter().flat_map(|errors| errors.lines()) {
+            text.insert_str(text.len() - 1, &format!("            {error}\n"));
+        }
+    }
     let rows = now.workers.iter().zip(&before.workers).map(|(now, before)| {
         let per_second = |now: u64, before: u64| count(now.saturating_sub(before) as f64 / passed);
         let (polls, busy) = (now.polls - before.polls, now.busy_polls - before.busy_polls);
@@ -153,12 +189,12 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
 /// Three digits and a unit: 1000, not 1024.
-fn count(number: f64) -> String {
+pub(super) fn count(number: f64) -> String {
     let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     match units.iter().find(|(size, _)| number >= *size) {
         Some((size, unit)) => format!("{:.2} {unit}", number / size),
@@ -192,12 +228,17 @@ fn rules(view: &Rules) -> String {
             format!("{}:{}", rule.pool, rule.backend_port),
             rule.distribution.clone(),
             humantime::format_duration(Duration::from_secs_f64(rule.idle_timeout_seconds)).to_string(),
+            match (&rule.probe, rule.backends_healthy) {
+                (Some(probe), Some(healthy)) => format!("{probe}: {healthy} of {}", rule.backends),
+                _ => "-".into(),
+            },
             format!("{} of {}", rule.backends_taking_flows, rule.backends),
         ];
         row.extend(traffic(&rule.traffic));
         row
     };
-    let columns = ["rule", "frontend", "pool:port", "distribution", ">idle", ">taking flows"];
+    let columns =
+        ["rule", "frontend", "pool:port", "distribution", ">idle", "probe: healthy", ">taking flows"];
     table(&[&columns[..], &TRAFFIC].concat(), view.rules.iter().map(row))
 }
 
@@ -209,7 +250,8 @@ fn backends(view: &Backends) -> String {
             name(&b.pool),
             format!("{}:{}", b.address, b.port),
             b.rule.clone().unwrap_or_else(|| b.frontend.clone()),
-            if b.because == "default" { b.state.clone() } else { format!("{} ({})", b.state, b.because) },
+            state(b),
+            b.since_seconds.map_or_else(|| "-".into(), duration),
             format!("{}{weight}", b.weight),
             percent(b.share),
             percent(b.share_by_weight),
@@ -217,8 +259,59 @@ fn backends(view: &Backends) -> String {
         row.extend(traffic(&b.traffic));
         row
     };
-    let columns = ["pool", "backend", "rule", "state", "weight", ">share", ">by weight"];
-    table(&[&columns[..], &TRAFFIC].concat(), view.backends.iter().map(row))
+    let columns = ["pool", "backend", "rule", "state", ">for", "weight", ">share", ">by weight"];
+    let text = table(&[&columns[..], &TRAFFIC].concat(), view.backends.iter().map(row));
+    let probed: Vec<_> = view.backends.iter().filter_map(|b| Some((b, b.probe.as_ref()?))).collect();
+    if probed.is_empty() { text } else { text + "\n" + &probes(&probed) }
+}
+
+/// What the probes of the rules know.
+fn probes(probed: &[(&views::Backend, &views::Probed)]) -> String {
+    let row = |(backend, probe): &(&views::Backend, &views::Probed)| {
+        let name = probe.probe.as_ref().map(|name| format!("{name}, ")).unwrap_or_default();
+        vec![
+            format!("{}:{}", backend.address, backend.port),
+            backend.rule.clone().unwrap_or_default(),
+            format!("{name}{} {}", probe.kind, probe.target),
+            probe.verdict.clone(),
+            duration(probe.verdict_seconds),
+            probe.latency_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.2} ms")),
+            probe.last_answer_seconds.map_or_else(|| "never".into(), |ago| format!("{ago:.1} s ago")),
+            probe.good.to_string(),
+            probe.bad.to_string(),
+            probe.last_failure.clone().unwrap_or_default(),
+        ]
+    };
+    let columns =
+        ["backend", "rule", "probe", "finds it", ">for", ">took", ">last", ">good", ">bad", "last failure"];
+    table(&columns, probed.iter().map(row))
+}
+
+/// The two largest units, whole seconds at least.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64;
+    let rounded = match seconds {
+        0..3600 => seconds,
+        3600..86_400 => seconds / 60 * 60,
+        _ => seconds / 3600 * 3600,
+    };
+    humantime::format_duration(Duration::from_secs(rounded)).to_string()
+}
+
+/// What it is, why, and until when.
+fn state(b: &views::Backend) -> String {
+    let because = if b.because == "default" { String::new() } else { format!(" ({})", b.because) };
+    let left = b.drain_seconds_left.map_or(String::new(), |left| {
+        // Whole seconds; it says that none is left only when that is so.
+        let whole = if left > 0.0 { left.round().max(1.0) } else { 0.0 };
+        let left = Duration::try_from_secs_f64(whole).unwrap_or_default();
+        if left.is_zero() {
+            ", deadline passed".into()
+        } else {
+            format!(", {} left", humantime::format_duration(left))
+        }
+    });
+    format!("{}{because}{left}", b.state)
 }
 
 fn counters(view: &Counters, all: bool) -> String {
@@ -237,12 +330,23 @@ fn counters(view: &Counters, all: bool) -> String {
         ("reclaimed", flows.reclaimed),
         ("untracked", flows.untracked),
         ("handed over", flows.handed_over),
+        ("reset", flows.reset),
+        ("unanswered", flows.unanswered),
+    ];
+    let resets = [
+        ("to clients", view.resets.to_clients),
+        ("to backends", view.resets.to_backends),
+        ("questions", view.resets.asked),
     ];
     let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
     let mut text = table(&["frames", ">"], ends.iter().map(row));
     text += "\n";
     text += &table(&["flows", ">"], events.iter().map(row));
     text += "\n";
+    if resets.iter().any(|(_, sent)| all || *sent > 0) {
+        text += &table(&["resets", ">"], resets.iter().map(row));
+        text += "\n";
+    }
     let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);
     let drops: Vec<_> =
         drops.map(|d| vec![d.reason.clone(), d.frames.to_string(), d.meaning.clone()]).collect();
@@ -296,5 +400,17 @@ fn ports(view: &Ports) -> String {
         ">tx errors",
         ">no memory",
     ];
-    table(&columns, view.ports.iter().map(row))
+    let offloads = view.ports.iter().flat_map(|port| {
+        port.link.offloads.iter().map(|offload| {
+            let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+            let (offered, used) = (yes(offload.is_offered), yes(offload.is_used));
+            vec![port.port.clone(), offload.offload.clone(), offered, used, offload.because.clone()]
+        })
+    });
+    let offloads: Vec<_> = offloads.collect();
+    let text = table(&columns, view.ports.iter().map(row));
+    if offloads.is_empty() {
+        return text;
+    }
+    text + "\n" + &table(&["port", "offload", "offered", "used", "because"], offloads)
 }

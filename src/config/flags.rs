@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 /// Configuration by file, by flags, or by both; flags win.
-#[derive(Args, Clone, Default, Debug)]
+#[derive(Args, Clone, Default, PartialEq, Eq, Debug)]
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigFlags {
     /// Read the configuration from this TOML file. Flags win over it.

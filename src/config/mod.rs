@@ -11,6 +11,7 @@
 //! mend it; nothing is reported that merely follows from another error. What a key or flag means is in
 //! `docs/CONFIG.md`.
 
+mod emit;
 mod error;
 mod file;
 mod flags;
@@ -26,6 +27,7 @@ mod tests;
 mod text;
 mod validate;
 
+pub use emit::{to_text, to_text_with};
 pub use error::{FINDINGS_MAX, Finding, Findings, Place};
 pub use file::FILE_BYTES_MAX;
 pub use flags::ConfigFlags;

@@ -223,6 +223,8 @@ pub struct Rule {
     pub idle_timeout: Duration,
     /// What tells whether its `auto` backends are up; without it they are.
     pub probe: Option<Arc<Probe>>,
+    /// Its name; `None` where the rule has one of its own, or none.
+    pub probe_name: Option<String>,
     /// What happens to new flows while no backend is available.
     pub no_healthy_backends: NoHealthyBackends,
 }
@@ -255,4 +257,13 @@ pub enum NoHealthyBackends {
     Drop,
     /// They are spread over all backends that are not drained, as if these were up.
     All,
+}
+
+impl fmt::Display for NoHealthyBackends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Drop => "drop",
+            Self::All => "all",
+        })
+    }
 }

@@ -71,6 +71,15 @@ pub enum Via {
     Port,
 }
 
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::Port => "port",
+        })
+    }
+}
+
 /// The first TCP port of a port's own address that probes use, up to the last there is. Above what kernels give out
 /// by themselves, so that few think of it for a frontend.
 pub const PROBE_PORT_FIRST: u16 = 61_000;

@@ -8,9 +8,12 @@ use hyper::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::check;
+use super::flows::{self, FlowQuery};
 use super::manager::Manager;
+use super::probe::ProbeReport;
 use super::runtime::Override;
-use super::views;
+use super::views::{self, Probings};
 use crate::config::{AdminState, Findings, Model};
 
 /// Reads the configuration anew, and tells what is wrong with it.
@@ -54,11 +57,14 @@ impl Refusal {
 /// What is asked.
 enum Ask {
     Status,
-    Rules,
-    Backends,
+    Rules(Of),
+    Backends(Of),
     Counters,
     Neighbours,
     Ports,
+    Configuration,
+    Check(String),
+    Flows(FlowQuery),
     Reload,
     Change { pool: String, address: Ipv4Addr, change: Change },
     Forget { pool: String, address: Ipv4Addr },
@@ -80,9 +86,54 @@ pub(super) struct Understood(Ask);
 struct Change {
     state: Option<State>,
     weight: Option<u8>,
+    deadline_seconds: Option<f64>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+/// A configuration to be held against the one in force.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Configured {
+    configuration: String,
+}
+
+/// Of which pool and rule.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Of {
+    pub(super) pool: Option<String>,
+    pub(super) rule: Option<String>,
+}
+
+impl Of {
+    /// The same, of a pool and a rule that there are.
+    fn of(&self, manager: &Manager) -> Result<&Self, Refusal> {
+        let model = manager.model();
+        let absent = |what, name| Refusal::new(StatusCode::NOT_FOUND, format!("there is no {what} {name}"));
+        if let Some(name) =
+            self.pool.as_ref().filter(|name| model.pools.iter().all(|pool| pool.name != **name))
+        {
+            return Err(absent("pool", name));
+        }
+        if let Some(name) =
+            self.rule.as_ref().filter(|name| model.rules.iter().all(|rule| rule.name != **name))
+        {
+            return Err(absent("rule", name));
+        }
+        Ok(self)
+    }
+
+    /// Whether nothing is left out.
+    pub(super) fn is_all(&self) -> bool {
+        self.pool.is_none() && self.rule.is_none()
+    }
+
+    pub(super) fn includes(&self, rule: &crate::config::Rule) -> bool {
+        self.pool.as_ref().is_none_or(|name| *name == rule.pool.name)
+            && self.rule.as_ref().is_none_or(|name| *name == rule.name)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
     Auto,
@@ -93,29 +144,53 @@ enum State {
 
 const WEIGHT_MAX: u8 = 100;
 
+/// Thirty days: who wants more wants no deadline.
+const DEADLINE_SECONDS_MAX: f64 = 30.0 * 24.0 * 3600.0;
+
 /// A method and a path that are served.
 pub struct Route {
     /// As in "GET".
     pub method: Method,
     /// As in an OpenAPI file: what stands in braces can be anything.
     pub path: &'static str,
+    /// Of what stands in the braces, the query after it, and the body.
     ask: fn(&[&str], &[u8]) -> Result<Ask, Refusal>,
 }
 
 /// All that is served.
 pub const ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/v1/status", ask: |_, _| Ok(Ask::Status) },
-    Route { method: Method::GET, path: "/v1/rules", ask: |_, _| Ok(Ask::Rules) },
-    Route { method: Method::GET, path: "/v1/backends", ask: |_, _| Ok(Ask::Backends) },
+    Route { method: Method::GET, path: "/v1/rules", ask: |given, _| of(given).map(Ask::Rules) },
+    Route { method: Method::GET, path: "/v1/backends", ask: |given, _| of(given).map(Ask::Backends) },
     Route { method: Method::GET, path: "/v1/counters", ask: |_, _| Ok(Ask::Counters) },
     Route { method: Method::GET, path: "/v1/neighbours", ask: |_, _| Ok(Ask::Neighbours) },
     Route { method: Method::GET, path: "/v1/ports", ask: |_, _| Ok(Ask::Ports) },
+    Route { method: Method::GET, path: "/v1/configuration", ask: |_, _| Ok(Ask::Configuration) },
+    Route { method: Method::POST, path: CHECK, ask: ask_check },
+    Route {
+        method: Method::GET,
+        path: "/v1/flows",
+        ask: |given, _| FlowQuery::parse(query(given)).map(Ask::Flows),
+    },
     Route { method: Method::POST, path: "/v1/reload", ask: |_, _| Ok(Ask::Reload) },
     Route { method: Method::POST, path: BACKEND, ask: ask_change },
     Route { method: Method::DELETE, path: BACKEND, ask: ask_forget },
 ];
 
+/// Paths that take query parameters.
+const WITH_QUERY: &[&str] = &["/v1/rules", "/v1/backends", "/v1/flows"];
+
 const BACKEND: &str = "/v1/backends/{pool}/{address}";
+const CHECK: &str = "/v1/check";
+
+/// Bytes of a request's body, for one that carries a configuration and for all others.
+const CONFIGURATION_BYTES_MAX: usize = 1 << 20;
+const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// The most bytes that the body of a request to `uri` may have.
+pub(super) fn body_bytes_max(uri: &Uri) -> usize {
+    if uri.path() == CHECK { CONFIGURATION_BYTES_MAX } else { BODY_BYTES_MAX }
+}
 
 /// What the method, path and body ask for.
 pub(super) fn understand(method: &Method, uri: &Uri, body: &[u8]) -> Result<Understood, Refusal> {
@@ -129,10 +204,12 @@ pub(super) fn understand(method: &Method, uri: &Uri, body: &[u8]) -> Result<Unde
         let error = format!("{} is not for {method}; it has {allow}", uri.path());
         return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error, allow });
     };
-    if uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "no path takes query parameters".into()));
+    let query = uri.query().unwrap_or_default();
+    if !query.is_empty() && !WITH_QUERY.contains(&route.path) {
+        let error = format!("{} takes no query parameters", uri.path());
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, error));
     }
-    (route.ask)(parameters, body).map(Understood)
+    (route.ask)(&[&parameters[..], &[query]].concat(), body).map(Understood)
 }
 
 /// What stands in `path` where `template` has braces; `None` where they differ.
@@ -149,11 +226,22 @@ fn parameters<'p>(template: &str, path: &'p str) -> Option<Vec<&'p str>> {
     }
 }
 
+/// What stands behind the question mark.
+fn query<'q>(given: &[&'q str]) -> &'q str {
+    given.last().copied().unwrap_or_default()
+}
+
+fn of(given: &[&str]) -> Result<Of, Refusal> {
+    serde_urlencoded::from_str(query(given))
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("the query: {error}")))
+}
+
 fn ask_change(parameters: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
     let (pool, address) = target(parameters)?;
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     let change: Change = serde_json::from_slice(body).map_err(|error| {
-        let form = "{\"state\": \"up|down|auto|drain\", \"weight\": 0 to 100}, one of them at least";
+        let form = "{\"state\": \"up|down|auto|drain\", \"weight\": 0 to 100}, one of them at least, \
+                    and \"deadline_seconds\" with drain";
         bad(format!("the body: {error}; it must be {form}"))
     })?;
     if change.state.is_none() && change.weight.is_none() {
@@ -162,7 +250,26 @@ fn ask_change(parameters: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
     if let Some(weight) = change.weight.filter(|weight| *weight > WEIGHT_MAX) {
         return Err(bad(format!("weight {weight} is not in 0 to {WEIGHT_MAX}")));
     }
+    if let Some(seconds) = change.deadline_seconds {
+        if change.state != Some(State::Drain) {
+            return Err(bad("deadline_seconds goes with \"state\": \"drain\"".into()));
+        }
+        if !(0.0..=DEADLINE_SECONDS_MAX).contains(&seconds) {
+            return Err(bad(format!(
+                "deadline_seconds {seconds} is not in 0 to {DEADLINE_SECONDS_MAX}, 30 days"
+            )));
+        }
+    }
     Ok(Ask::Change { pool, address, change })
+}
+
+fn ask_check(_: &[&str], body: &[u8]) -> Result<Ask, Refusal> {
+    let Configured { configuration } = serde_json::from_slice(body).map_err(|error| {
+        let what =
+            format!("the body: {error}; it must be {{\"configuration\": \"...\"}}, the text of a file");
+        Refusal::new(StatusCode::BAD_REQUEST, what)
+    })?;
+    Ok(Ask::Check(configuration))
 }
 
 fn ask_forget(parameters: &[&str], _: &[u8]) -> Result<Ask, Refusal> {
@@ -184,6 +291,8 @@ pub struct Context<'a> {
     pub load: Load<'a>,
     /// What the drivers say of the ports, in their order.
     pub ports: &'a dyn Fn() -> Vec<views::Link>,
+    /// What is known of every endpoint that is probed.
+    pub probes: &'a dyn Fn() -> Vec<ProbeReport>,
     /// Time since the start.
     pub now: Duration,
 }
@@ -192,22 +301,37 @@ impl Request {
     /// Does what is asked, and tells who asked.
     pub fn answer(self, manager: &mut Manager, context: &Context<'_>) {
         let Self { ask: Understood(ask), peer, reply } = self;
+        manager.tell_time(context.now);
+        let probings = || Probings::new((context.probes)());
         let answer = match ask {
             Ask::Status => json(&views::status(manager, context.now)),
-            Ask::Rules => json(&views::rules(manager)),
-            Ask::Backends => json(&views::backends(manager)),
+            Ask::Rules(of) => of.of(manager).and_then(|of| json(&views::rules(manager, &probings(), of))),
+            Ask::Backends(of) => {
+                of.of(manager).and_then(|of| json(&views::backends(manager, &probings(), of)))
+            }
             Ask::Counters => json(&views::counters(manager)),
             Ask::Neighbours => json(&views::neighbours(manager)),
             Ask::Ports => json(&views::ports(manager, (context.ports)())),
+            Ask::Configuration => json(&check::configuration(manager)),
+            // It takes its time, and answers by itself.
+            Ask::Check(text) => return check::start(manager, text, reply),
+            Ask::Flows(query) => return flows::ask(manager, &query, context.now, reply),
             Ask::Reload => reload(manager, context.load, context.now, &peer.to_string())
                 .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error))
                 .and_then(|generation| json(&views::Changed { generation })),
-            Ask::Change { pool, address, change } => adjust(manager, &pool, address, peer, |said| {
-                said.state = change.state.map(AdminState::from).or(said.state);
-                said.weight = change.weight.or(said.weight);
-            }),
+            Ask::Change { pool, address, change } => {
+                adjust(manager, &pool, address, peer, context.now, |said| {
+                    if let Some(state) = change.state {
+                        said.state = Some(state.into());
+                        // One that was set before ends with the state it was for.
+                        let deadline = change.deadline_seconds.map(Duration::from_secs_f64);
+                        said.deadline = deadline.map(|deadline| context.now + deadline);
+                    }
+                    said.weight = change.weight.or(said.weight);
+                })
+            }
             Ask::Forget { pool, address } => {
-                adjust(manager, &pool, address, peer, |said| *said = Override::default())
+                adjust(manager, &pool, address, peer, context.now, |said| *said = Override::default())
             }
         };
         // Who has left needs no answer.
@@ -215,7 +339,7 @@ impl Request {
     }
 }
 
-fn json(value: &impl Serialize) -> Result<String, Refusal> {
+pub(super) fn json(value: &impl Serialize) -> Result<String, Refusal> {
     serde_json::to_string(value)
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
@@ -225,6 +349,7 @@ fn adjust(
     pool: &str,
     address: Ipv4Addr,
     peer: Peer,
+    now: Duration,
     change: impl FnOnce(&mut Override),
 ) -> Result<String, Refusal> {
     let missing = |what: String| Refusal::new(StatusCode::NOT_FOUND, what);
@@ -246,9 +371,11 @@ fn adjust(
     let generation =
         adjusted.map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
     let state = said.state.map_or("by the file".into(), |state| state.to_string());
+    let left = said.deadline.map(|deadline| deadline.saturating_sub(now).as_secs_f64());
+    let deadline = left.map_or(String::new(), |left| format!(", deadline in {left:.0} s"));
     let weight = said.weight.map_or("by the file".into(), |weight| weight.to_string());
     log::info!(
-        "backend {pool}/{address}: state {state}, weight {weight}, by {peer}; generation {generation}"
+        "backend {pool}/{address}: state {state}{deadline}, weight {weight}, by {peer}; generation {generation}"
     );
     json(&views::Changed { generation })
 }
@@ -274,12 +401,15 @@ pub fn reload(manager: &mut Manager, load: Load<'_>, now: Duration, by: &str) ->
         Ok(generation) => {
             let rules = manager.model().rules.len();
             log::info!("reloaded: {rules} rules, generation {generation}, by {by}");
+            manager.note_reload(by, None);
             Ok(generation)
         }
         Err(errors) => {
             errors.lines().for_each(|line| log::error!("{line}"));
             log::error!("not reloaded; generation {} goes on; asked by {by}", manager.generation());
-            Err(errors.trim_end().to_owned())
+            let errors = errors.trim_end().to_owned();
+            manager.note_reload(by, Some(errors.clone()));
+            Err(errors)
         }
     }
 }

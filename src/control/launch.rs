@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::api::{Context, Load, Request, reload};
 use super::manager::Manager;
+use super::plan::{POOL_CACHE, Plan, QUEUE_LEN, plan, pool_frames};
 use super::probe::Probes;
 use super::report::{counters_text, rule_names};
 use super::socket::{Socket, SocketError};
@@ -23,18 +24,8 @@ use crate::io::Queues;
 use crate::snapshot::{PortLink, TooMany};
 use crate::wire::MacAddr;
 
-/// Frames in a receive or transmit queue: what common drivers offer, and a few tenths of a millisecond
-/// at ten million frames a second.
-const QUEUE_LEN: u16 = 1024;
-
-/// Frames a worker's cache of the pool holds: the most DPDK allows (RTE_MEMPOOL_CACHE_MAX_SIZE).
-const POOL_CACHE: u32 = 512;
-
 /// How often the management thread looks at what the workers tell it.
 const TICK: Duration = Duration::from_millis(10);
-
-/// The most workers one process can have: `WorkerId` and the bits that choose an owner allow for it.
-const WORKERS_MAX: usize = 64;
 
 /// Why guideway cannot run.
 #[derive(Debug)]
@@ -136,6 +127,7 @@ fn make_workers(
     let (manager, readers) =
         Manager::new(model, key, links, counters.clone(), mesh.events(), mesh.originated())
             .map_err(LaunchError::TooMany)?;
+    let manager = manager.with_surveys(mesh.surveys());
     let queues = queue::split(ports, workers as u16, pool).map_err(LaunchError::Dpdk)?;
     let parts = queues.into_iter().zip(readers).zip(counters).zip(tables).zip((0u8..).map(WorkerId));
     let made = parts.map(|((((queues, reader), counters), table), id)| {
@@ -192,34 +184,10 @@ fn start_workers(
 fn choose_cpus(model: &Model) -> Result<Cpus, LaunchError> {
     let online: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-    let first = online.first().copied().unwrap_or(0);
-    let configured = model.dataplane.workers.clone();
-    let management = model.dataplane.management_cpu.unwrap_or_else(|| {
-        let taken = configured.clone().unwrap_or_default();
-        online.iter().copied().find(|cpu| !taken.contains(cpu)).unwrap_or(first)
-    });
-    let workers = configured.unwrap_or_else(|| {
-        let others: Vec<usize> = online.iter().copied().filter(|cpu| *cpu != management).collect();
-        if others.is_empty() { vec![management] } else { others }
-    });
-    if let Some(absent) = workers.iter().chain([&management]).find(|cpu| !online.contains(cpu)) {
-        let what = format!("CPU {absent} is not among those this process may use: {online:?}");
-        return Err(LaunchError::Cpus(what));
-    }
-    let workers: Vec<usize> = workers.into_iter().take(WORKERS_MAX).collect();
+    let Plan { management, workers } =
+        plan(model, &online).map_err(|error| LaunchError::Cpus(error.to_string()))?;
     log::info!("management on CPU {management}, workers on {workers:?}");
     Ok(Cpus { management, workers, idle: idle_policy(model.dataplane.idle) })
-}
-
-/// What is configured, or enough for all queues to be full, each worker's cache too, and as many again on their way.
-fn pool_frames(model: &Model, workers: usize) -> u32 {
-    if let Some(frames) = model.dataplane.frames {
-        return frames;
-    }
-    let queues = (model.ports.len() * workers.max(4)) as u32;
-    let wanted = queues * u32::from(QUEUE_LEN) * 2 + workers as u32 * POOL_CACHE * 2;
-    // One less than a power of two uses the pool's ring to the full.
-    wanted.next_power_of_two() - 1
 }
 
 fn start_eal(model: &Model, cpus: &Cpus, pool_frames: u32) -> Result<eal::Eal, LaunchError> {
@@ -340,7 +308,8 @@ async fn serve(
             }
             Some(request) = control.requests.recv() => {
                 let ports = || ports.iter().map(|port| link_view(port, workers)).collect();
-                request.answer(manager, &Context { load, ports: &ports, now: start.elapsed() });
+                let (probes, now) = (|| probes.report(), start.elapsed());
+                request.answer(manager, &Context { load, ports: &ports, probes: &probes, now });
             }
             _ = signals.hang_up.recv() => {
                 // It tells the log how it went.
@@ -400,7 +369,13 @@ fn link_view(port: &port::Port, workers: usize) -> views::Link {
         receive_errors: stats.ierrors,
         transmit_errors: stats.oerrors,
         out_of_memory: stats.rx_nombuf,
+        offloads: port.offloads().into_iter().map(offload_view).collect(),
     }
+}
+
+fn offload_view(of: port::Offload) -> views::Offload {
+    let (offload, because) = (of.name.into(), of.because.into());
+    views::Offload { offload, is_offered: of.is_offered, is_used: of.is_used, because }
 }
 
 struct Signals {

@@ -4,14 +4,21 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 
+use super::check::Place;
+use super::difference::Side;
+use super::drain::{Drains, Progress};
+use super::flows::{self, FlowDesk};
 use super::neighbours::{Ask, NeighbourTable};
 use super::runtime::Runtime;
-use crate::config::{HashKey, Model};
-use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Totals, WorkerCounters, WorkerTotals};
+use super::standing::{Standing, Standings};
+use crate::config::{Backend, HashKey, Model, Port, Rule};
+use crate::dataplane::{
+    BackendTotals, ControlFrame, Event, Events, Surveys, Totals, WorkerCounters, WorkerTotals,
+};
 use crate::io::PortId;
 use crate::snapshot::{
     BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, Reader, Snapshot,
@@ -28,11 +35,20 @@ const ANNOUNCEMENTS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
 /// milliseconds, and a station that plays with its address must not keep the thread busy.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Between two looks at how drains get on.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The management thread's state.
 pub struct Manager {
     /// As the file has it.
     model: Model,
+    key: HashKey,
     runtime: Runtime,
+    drains: Drains,
+    /// When they were looked at last.
+    drains_at: Duration,
+    /// As the manager was last told.
+    now: Duration,
     /// How often the file has been changed.
     changes: u64,
     conditions: Conditions,
@@ -47,6 +63,18 @@ pub struct Manager {
     announcements: Vec<(Duration, PortId, Ipv4Addr)>,
     /// Not before then is a change of neighbours published.
     publish_at: Duration,
+    check_place: Place,
+    pub(super) flow_desk: FlowDesk,
+    standings: Standings,
+    last_reload: Option<LastReload>,
+}
+
+/// How the last attempt to read the configuration anew went.
+pub(super) struct LastReload {
+    pub(super) at: Instant,
+    pub(super) by: String,
+    /// Why nothing has changed, if nothing has.
+    pub(super) errors: Option<String>,
 }
 
 /// A reload that changed nothing.
@@ -65,6 +93,23 @@ impl fmt::Display for ReloadError {
             Self::TooMany(error) => write!(f, "{error}"),
         }
     }
+}
+
+/// Whether a process with the ports `old` can go over to `new`.
+///
+/// # Errors
+/// When it would have to open a port anew.
+pub(super) fn refusal_of_ports(old: &[Port], new: &[Port]) -> Result<(), ReloadError> {
+    if new.len() != old.len() {
+        return Err(ReloadError::Ports("the number of ports".into()));
+    }
+    for (old, new) in old.iter().zip(new) {
+        let fixed = |port: &Port| (port.name.clone(), port.device.clone(), port.mac, port.mtu);
+        if fixed(old) != fixed(new) {
+            return Err(ReloadError::Ports(format!("port {}: name, device, mac and mtu", old.name)));
+        }
+    }
+    Ok(())
 }
 
 impl Manager {
@@ -86,7 +131,11 @@ impl Manager {
         let (publisher, readers) = Publisher::new(first, counters.len());
         let mut manager = Self {
             model,
+            key,
             runtime: Runtime::default(),
+            drains: Drains::default(),
+            drains_at: Duration::ZERO,
+            now: Duration::ZERO,
             changes: 0,
             conditions,
             compiler,
@@ -98,15 +147,32 @@ impl Manager {
             originated,
             announcements: Vec::new(),
             publish_at: Duration::ZERO,
+            check_place: Place::default(),
+            flow_desk: FlowDesk::default(),
+            standings: Standings::default(),
+            last_reload: None,
         };
+        manager.standings.follow(&manager.model, &manager.runtime);
         manager.announce(&BTreeSet::new(), Duration::ZERO);
         manager.require_neighbours(Duration::ZERO);
         Ok((manager, readers))
     }
 
+    /// What time it is, for who only asks.
+    pub fn tell_time(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// Makes the flows that the workers hold known to those who ask.
+    #[must_use]
+    pub fn with_surveys(self, surveys: Surveys) -> Self {
+        Self { flow_desk: FlowDesk::new(surveys), ..self }
+    }
+
     /// Does what is due: learns from the workers, asks for neighbours, publishes what has changed, frees
     /// what is no longer used.
     pub fn advance(&mut self, now: Duration) {
+        self.tell_time(now);
         for event in self.events.drain() {
             match event {
                 Event::Neighbour { port, address, mac, is_reply } => {
@@ -122,13 +188,59 @@ impl Manager {
         if now >= self.publish_at && self.neighbours.take_changed() {
             self.publish_at = now + PUBLISH_INTERVAL;
             self.conditions.neighbours.known = self.neighbours.known();
-            // The same model as before needs no more ids than before.
-            if let Ok(next) = self.compiler.compile(&self.runtime.apply(&self.model), &self.conditions) {
-                self.publisher.publish(next);
-            }
+            self.publish_again();
+        }
+        if now >= self.drains_at + DRAIN_INTERVAL {
+            self.drains_at = now;
+            self.advance_drains(now);
         }
         self.release();
         self.publisher.free_passed();
+        flows::advance(self, now);
+    }
+
+    /// The same model as before, which needs no more ids than before, under other conditions.
+    fn publish_again(&mut self) {
+        if let Ok(next) = self.compiler.compile(&self.runtime.apply(&self.model), &self.conditions) {
+            self.publisher.publish(next);
+        }
+    }
+
+    /// Tells of drains that are done, and has flows reset that are over their time.
+    fn advance_drains(&mut self, now: Duration) {
+        // While a worker is behind, it can still make flows to the backend.
+        if self.publisher.reached() < self.publisher.latest().generation {
+            return;
+        }
+        let (compiler, counters) = (&self.compiler, &self.counters);
+        let flows = |identity: &BackendIdentity| {
+            let id = compiler.backend_id(identity);
+            id.map_or(0, |id| counters.iter().map(|worker| worker.flows_to(id)).sum::<u64>())
+        };
+        let before = self.drains.resetting();
+        for Progress { backend, news } in self.drains.advance(now, flows) {
+            log::info!("backend {backend}: {news}");
+        }
+        let resetting = self.drains.resetting();
+        if resetting != before {
+            self.compiler.reset_flows_of(resetting);
+            self.publish_again();
+        }
+    }
+
+    /// The next snapshot, for what the model comes to and with these drains. Nothing has changed where it is too much.
+    fn compile(&mut self, effective: &Model, drains: &Drains) -> Result<Snapshot, TooMany> {
+        self.compiler.reset_flows_of(drains.resetting());
+        let next = self.compiler.compile(effective, &self.conditions);
+        if next.is_err() {
+            self.compiler.reset_flows_of(self.drains.resetting());
+        }
+        next
+    }
+
+    /// How long the flows of a backend have until they are reset, where a drain has a deadline.
+    pub fn drain_left(&self, pool: &str, address: Ipv4Addr) -> Option<Duration> {
+        self.drains.left(pool, address, self.now)
     }
 
     /// Goes over to `model`, and returns the number of the new generation. What is fixed from start to stop
@@ -137,9 +249,10 @@ impl Manager {
     /// # Errors
     /// When it asks for other ports, or for too much; nothing has changed then.
     pub fn change(&mut self, mut model: Model, now: Duration) -> Result<u64, ReloadError> {
-        self.check_ports(&model)?;
-        let effective = self.runtime.apply(&model);
-        let next = self.compiler.compile(&effective, &self.conditions).map_err(ReloadError::TooMany)?;
+        refusal_of_ports(&self.model.ports, &model.ports)?;
+        let (effective, drains) = (self.runtime.apply(&model), self.drains.follow(&self.runtime, &model));
+        let next = self.compile(&effective, &drains).map_err(ReloadError::TooMany)?;
+        self.drains = drains;
         let generation = next.generation;
         if model.dataplane != self.model.dataplane || model.control != self.model.control {
             log::warn!("[dataplane] or [control] has changed; that takes effect with the next start");
@@ -150,6 +263,7 @@ impl Manager {
         self.publisher.publish(next);
         self.model = model;
         self.changes += 1;
+        self.standings.follow(&self.model, &self.runtime);
         self.announce(&before, now);
         self.require_neighbours(now);
         Ok(generation)
@@ -164,30 +278,32 @@ impl Manager {
         let mut runtime = self.runtime.clone();
         change(&mut runtime);
         if runtime != self.runtime {
-            let next = self.compiler.compile(&runtime.apply(&self.model), &self.conditions)?;
+            let (effective, drains) = (runtime.apply(&self.model), self.drains.follow(&runtime, &self.model));
+            let next = self.compile(&effective, &drains)?;
             self.publisher.publish(next);
             self.runtime = runtime;
+            self.drains = drains;
+            self.standings.follow(&self.model, &self.runtime);
         }
         Ok(self.generation())
+    }
+
+    /// The state of a backend of a rule, and who says so.
+    pub(super) fn standing(&self, rule: &Rule, backend: &Backend) -> Option<Standing> {
+        self.standings.of(rule, backend)
+    }
+
+    pub(super) fn last_reload(&self) -> Option<&LastReload> {
+        self.last_reload.as_ref()
+    }
+
+    pub(super) fn note_reload(&mut self, by: &str, errors: Option<String>) {
+        self.last_reload = Some(LastReload { at: Instant::now(), by: by.to_owned(), errors });
     }
 
     /// What is laid over the file.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
-    }
-
-    fn check_ports(&self, model: &Model) -> Result<(), ReloadError> {
-        if model.ports.len() != self.model.ports.len() {
-            return Err(ReloadError::Ports("the number of ports".into()));
-        }
-        for (old, new) in self.model.ports.iter().zip(&model.ports) {
-            let fixed =
-                |port: &crate::config::Port| (port.name.clone(), port.device.clone(), port.mac, port.mtu);
-            if fixed(old) != fixed(new) {
-                return Err(ReloadError::Ports(format!("port {}: name, device, mac and mtu", old.name)));
-            }
-        }
-        Ok(())
     }
 
     /// The next hops that the configuration needs and does not give; and those of backends that were
@@ -290,6 +406,15 @@ impl Manager {
         &self.model
     }
 
+    /// What the configuration in force and its key are. The key is not for telling.
+    pub fn side(&self) -> Side<'_> {
+        Side { model: &self.model, key: self.key }
+    }
+
+    pub(super) fn check_place(&self) -> &Place {
+        &self.check_place
+    }
+
     /// Backends and gateways whose Ethernet address is not known yet.
     pub fn neighbours_missing(&self) -> usize {
         self.neighbours.missing()
@@ -331,6 +456,11 @@ impl Manager {
         let mut sum = WorkerTotals::default();
         self.counters.iter().for_each(|worker| sum.add(&worker.totals()));
         sum
+    }
+
+    /// The ids of all backends, those that linger included.
+    pub fn backend_ids(&self) -> impl Iterator<Item = (BackendIdentity, BackendId)> {
+        self.compiler.backends()
     }
 
     /// What every backend of every rule got and gave, those included that linger.

@@ -2,23 +2,32 @@
 //! statistics; and the start and the stop of it all.
 
 mod api;
+mod check;
+pub mod difference;
+mod drain;
+mod flows;
 mod hash_key;
 #[cfg(feature = "dpdk")]
 mod launch;
 mod manager;
 mod neighbours;
+mod plan;
 mod probe;
 mod report;
 mod runtime;
 mod server;
 mod socket;
+mod standing;
 pub mod views;
 
 pub use api::{Context, Load, Peer, ROUTES, Refusal, Request, Route, reload};
+pub use check::Configuration;
+pub use flows::FLOWS_MAX;
 pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, stored as stored_hash_key};
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, run};
 pub use manager::{Manager, ReloadError};
+pub use plan::{NoSuchCpu, Plan, plan, pool_frames};
 pub use probe::{ProbeReport, Probes, Verdict};
 pub use report::{counters_text, rule_names};
 pub use runtime::{Override, Runtime};

@@ -33,8 +33,13 @@ pub fn counters_text(
     );
     let _ = writeln!(
         text,
-        "flows    created {}  expired {}  reclaimed {}  untracked {}  handed over {}",
-        t.flows_created, t.flows_expired, t.flows_reclaimed, t.untracked, t.handed_over
+        "flows    created {}  expired {}  reclaimed {}  untracked {}  handed over {}  reset {}",
+        t.flows_created,
+        t.flows_expired,
+        t.flows_reclaimed,
+        t.untracked,
+        t.handed_over,
+        t.flows_reset + t.flows_unanswered
     );
     for (reason, count) in t.drops.iter().filter(|(_, count)| *count > 0) {
         let _ = writeln!(text, "dropped  {:<22} {count:>12}  {}", reason.label(), reason.meaning());

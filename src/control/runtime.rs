@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{AdminState, Backend, Endpoint, Model, Pool, Rule};
 
@@ -14,6 +15,8 @@ pub struct Override {
     pub state: Option<AdminState>,
     /// In the place of the file's, 0 to 100.
     pub weight: Option<u8>,
+    /// With the state `drain`: when the flows that are left are reset, counted from the start.
+    pub deadline: Option<Duration>,
 }
 
 /// All that is laid over the file.
@@ -111,7 +114,7 @@ mod tests {
         let mut runtime = Runtime::default();
         let model = model();
         runtime.unhealthy.insert((model.rules[0].frontend, [10, 0, 0, 4].into()));
-        let said = |state, weight| Override { state: Some(state), weight };
+        let said = |state, weight| Override { state: Some(state), weight, deadline: None };
         runtime.overrides.insert(("web".into(), [10, 0, 0, 4].into()), said(Up, Some(7)));
         runtime.overrides.insert(("web".into(), [10, 0, 0, 5].into()), said(Drain, None));
         let changed = runtime.apply(&model);

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::api::{Peer, Refusal, Request, understand};
+use super::api::{Peer, Refusal, Request, body_bytes_max, understand};
 use super::socket::Socket;
 
 /// Connections served at once; others wait in the kernel.
@@ -28,9 +28,6 @@ const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a request line and its headers, and how many of these.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
-
-/// Bytes of a request's body.
-const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// Requests that wait for the management thread's loop.
 const REQUESTS_MAX: usize = 16;
@@ -113,9 +110,10 @@ async fn answer(
     requests: &mpsc::Sender<Request>,
 ) -> Result<String, Refusal> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| {
+    let bytes_max = body_bytes_max(&head.uri);
+    let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
-            let what = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+            let what = format!("the body is longer than {bytes_max} bytes");
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, what)
         } else {
             Refusal::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))

@@ -1,16 +1,29 @@
 //! What the control API tells, as it is written and as the command line reads it.
 #![allow(missing_docs, reason = "docs/openapi.json says what each field means, and in which unit")]
 
+mod flows;
+mod network;
+mod probed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::api::Of;
 use super::manager::Manager;
-use crate::config::{AdminState, Backend as Configured, NoHealthyBackends, Rule as RuleModel};
+use super::probe::{ProbeReport, Verdict};
+use super::standing::Because;
+use crate::config::{AdminState, Backend as Configured, Rule as RuleModel};
 use crate::dataplane::{BackendTotals, Totals};
 use crate::snapshot::BackendIdentity;
+pub(super) use flows::flows;
+pub use flows::{Flow, Flows};
+pub use network::{Link, Neighbour, Neighbours, Offload, Port, Ports};
+pub(super) use network::{neighbours, ports};
+pub use probed::Probed;
+pub(super) use probed::Probings;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -25,7 +38,16 @@ pub struct Status {
     pub neighbours_missing: usize,
     pub flows: u64,
     pub frames: Frames,
+    pub last_reload: Option<LastReload>,
     pub workers: Vec<Worker>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LastReload {
+    pub seconds_ago: f64,
+    pub by: String,
+    pub is_done: bool,
+    pub errors: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +89,8 @@ pub struct Rule {
     pub no_healthy_backends: String,
     pub backends: usize,
     pub backends_taking_flows: usize,
+    pub probe: Option<String>,
+    pub backends_healthy: Option<usize>,
     #[serde(flatten)]
     pub traffic: Traffic,
 }
@@ -95,6 +119,10 @@ pub struct Backend {
     pub port: u16,
     pub state: String,
     pub because: String,
+    pub drain_seconds_left: Option<f64>,
+    pub reason: Option<String>,
+    pub since_seconds: Option<f64>,
+    pub probe: Option<Probed>,
     pub weight: u8,
     pub weight_because: String,
     pub share: f64,
@@ -107,6 +135,7 @@ pub struct Backend {
 pub struct Counters {
     pub frames: Frames,
     pub flows: FlowCounters,
+    pub resets: Resets,
     pub drops: Vec<Drop>,
 }
 
@@ -117,6 +146,15 @@ pub struct FlowCounters {
     pub reclaimed: u64,
     pub untracked: u64,
     pub handed_over: u64,
+    pub reset: u64,
+    pub unanswered: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resets {
+    pub to_clients: u64,
+    pub to_backends: u64,
+    pub asked: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -124,53 +162,6 @@ pub struct Drop {
     pub reason: String,
     pub frames: u64,
     pub meaning: String,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Neighbours {
-    pub neighbours: Vec<Neighbour>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Neighbour {
-    pub port: Option<String>,
-    pub address: String,
-    pub mac: Option<String>,
-    pub kind: String,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Ports {
-    pub ports: Vec<Port>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Port {
-    pub port: String,
-    pub device: Option<String>,
-    pub addresses: Vec<String>,
-    pub gateway: Option<String>,
-    pub mtu: u16,
-    #[serde(flatten)]
-    pub link: Link,
-}
-
-/// What the driver says of a port.
-#[derive(Clone, Default, Debug, Serialize, Deserialize)]
-pub struct Link {
-    pub driver: String,
-    pub mac: String,
-    pub is_up: bool,
-    pub speed_mbps: Option<u32>,
-    pub receive_queues: u16,
-    pub transmit_queues: u16,
-    pub flows_spread_by: String,
-    pub received: u64,
-    pub transmitted: u64,
-    pub missed: u64,
-    pub receive_errors: u64,
-    pub transmit_errors: u64,
-    pub out_of_memory: u64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -204,6 +195,12 @@ pub(super) fn status(manager: &Manager, uptime: Duration) -> Status {
         neighbours_missing: manager.neighbours_missing(),
         flows: backends.iter().map(|(_, totals)| totals.flows).sum(),
         frames: frames(&manager.totals()),
+        last_reload: manager.last_reload().map(|last| LastReload {
+            seconds_ago: last.at.elapsed().as_secs_f64(),
+            by: last.by.clone(),
+            is_done: last.errors.is_none(),
+            errors: last.errors.clone(),
+        }),
         workers: workers.collect(),
     }
 }
@@ -230,7 +227,7 @@ impl Traffic {
     }
 }
 
-pub(super) fn rules(manager: &Manager) -> Rules {
+pub(super) fn rules(manager: &Manager, probings: &Probings, of: &Of) -> Rules {
     let mut traffic: BTreeMap<_, Traffic> = BTreeMap::new();
     for (identity, totals) in manager.backends() {
         traffic.entry(identity.frontend).or_default().add(&totals);
@@ -243,18 +240,20 @@ pub(super) fn rules(manager: &Manager) -> Rules {
         backend_port: rule.backend_port,
         distribution: rule.distribution.to_string(),
         idle_timeout_seconds: rule.idle_timeout.as_secs_f64(),
-        no_healthy_backends: match rule.no_healthy_backends {
-            NoHealthyBackends::Drop => "drop".into(),
-            NoHealthyBackends::All => "all".into(),
-        },
+        no_healthy_backends: rule.no_healthy_backends.to_string(),
         backends: rule.pool.backends.len(),
         backends_taking_flows: snapshot.shares(rule.frontend).values().filter(|share| **share > 0.0).count(),
+        probe: rule
+            .probe
+            .as_ref()
+            .map(|probe| rule.probe_name.clone().unwrap_or_else(|| probe.kind.to_string())),
+        backends_healthy: rule.probe.as_ref().map(|_| probings.healthy(rule)),
         traffic: traffic.get(&rule.frontend).copied().unwrap_or_default(),
     };
-    Rules { rules: manager.model().rules.iter().map(view).collect() }
+    Rules { rules: manager.model().rules.iter().filter(|rule| of.includes(rule)).map(view).collect() }
 }
 
-pub(super) fn backends(manager: &Manager) -> Backends {
+pub(super) fn backends(manager: &Manager, probings: &Probings, of: &Of) -> Backends {
     let totals: BTreeMap<BackendIdentity, BackendTotals> = manager.backends().into_iter().collect();
     let mut seen = BTreeSet::new();
     let mut backends = Vec::new();
@@ -269,14 +268,18 @@ pub(super) fn backends(manager: &Manager) -> Backends {
             seen.insert(identity);
             let share = shares.get(&backend.address).copied().unwrap_or(0.0);
             let by_weight = if share > 0.0 && sum > 0.0 { weight(backend) / sum } else { 0.0 };
-            let mut view = backend_view(manager, rule, backend);
+            let mut view = backend_view(manager, rule, backend, probings.of(rule, backend));
             view.share = share;
             view.share_by_weight = by_weight;
             view.traffic.add(&totals.get(&identity).copied().unwrap_or_default());
-            backends.push(view);
+            if of.includes(rule) {
+                backends.push(view);
+            }
         }
     }
-    let lingering = totals.iter().filter(|(identity, _)| !seen.contains(identity));
+    // What is of no rule any more is of no pool that could be asked for.
+    let is_removed = |identity: &BackendIdentity| !seen.contains(identity) && of.is_all();
+    let lingering = totals.iter().filter(|(identity, _)| is_removed(identity));
     backends.extend(lingering.map(|(identity, totals)| removed(identity, totals)));
     Backends { backends }
 }
@@ -291,20 +294,24 @@ fn weight_of(manager: &Manager, rule: &RuleModel, backend: &Configured) -> (u8, 
     said.and_then(|said| said.weight).map_or((backend.weight, "file"), |weight| (weight, "operator"))
 }
 
-fn backend_view(manager: &Manager, rule: &RuleModel, backend: &Configured) -> Backend {
-    let runtime = manager.runtime();
-    let said = runtime.overrides.get(&(rule.pool.name.clone(), backend.address)).and_then(|said| said.state);
-    let state = runtime.state_of(rule, backend);
-    let admin = said.unwrap_or(backend.state);
-    let because = match (said, admin) {
-        (_, AdminState::Auto) if state != AdminState::Auto => "probe",
-        (Some(_), _) => "operator",
-        (None, AdminState::Auto) => "default",
-        (None, _) => "file",
+fn backend_view(
+    manager: &Manager,
+    rule: &RuleModel,
+    backend: &Configured,
+    report: Option<&ProbeReport>,
+) -> Backend {
+    let standing = manager.standing(rule, backend);
+    let verdict = report.map(|report| report.verdict);
+    let because = match standing.map(|standing| standing.because) {
+        None | Some(Because::Default) if verdict == Some(Verdict::Up) => "probe",
+        None | Some(Because::Default) => "default",
+        Some(Because::File) => "file",
+        Some(Because::Operator) => "operator",
+        Some(Because::Probe) => "probe",
     };
     let (weight, weight_because) = weight_of(manager, rule, backend);
-    // Nothing speaks against one whose state is `auto`.
-    let state = if state == AdminState::Auto { AdminState::Up } else { state };
+    let state = standing.map_or(AdminState::Up, |standing| standing.state);
+    let is_down_by_probe = because == "probe" && state == AdminState::Down;
     Backend {
         pool: Some(rule.pool.name.clone()),
         rule: Some(rule.name.clone()),
@@ -313,6 +320,12 @@ fn backend_view(manager: &Manager, rule: &RuleModel, backend: &Configured) -> Ba
         port: rule.backend_port,
         state: state.to_string(),
         because: because.into(),
+        drain_seconds_left: manager
+            .drain_left(&rule.pool.name, backend.address)
+            .map(|left| left.as_secs_f64()),
+        reason: report.and_then(|report| report.reason.clone()).filter(|_| is_down_by_probe),
+        since_seconds: standing.map(|standing| standing.since.elapsed().as_secs_f64()),
+        probe: report.map(|report| Probed::new(rule, report)),
         weight,
         weight_because: weight_because.into(),
         share: 0.0,
@@ -333,6 +346,10 @@ fn removed(identity: &BackendIdentity, totals: &BackendTotals) -> Backend {
         port: identity.port,
         state: "removed".into(),
         because: "file".into(),
+        drain_seconds_left: None,
+        reason: None,
+        since_seconds: None,
+        probe: None,
         weight: 0,
         weight_because: "file".into(),
         share: 0.0,
@@ -351,6 +368,13 @@ pub(super) fn counters(manager: &Manager) -> Counters {
             reclaimed: totals.flows_reclaimed,
             untracked: totals.untracked,
             handed_over: totals.handed_over,
+            reset: totals.flows_reset,
+            unanswered: totals.flows_unanswered,
+        },
+        resets: Resets {
+            to_clients: totals.resets_to_client,
+            to_backends: totals.resets_to_backend,
+            asked: totals.reset_asks,
         },
         drops: totals
             .drops
@@ -362,37 +386,4 @@ pub(super) fn counters(manager: &Manager) -> Counters {
             })
             .collect(),
     }
-}
-
-pub(super) fn neighbours(manager: &Manager) -> Neighbours {
-    let model = manager.model();
-    let fixed = model.neighbours.iter().map(|neighbour| Neighbour {
-        port: model
-            .ports
-            .iter()
-            .find(|port| port.addresses.iter().any(|own| own.contains(neighbour.address)))
-            .map(|port| port.name.clone()),
-        address: neighbour.address.to_string(),
-        mac: Some(neighbour.mac.to_string()),
-        kind: "static".into(),
-    });
-    let others = manager.neighbours().into_iter().map(|((port, address), mac, is_required)| Neighbour {
-        port: model.ports.get(port.index()).map(|port| port.name.clone()),
-        address: address.to_string(),
-        mac: mac.map(|mac| mac.to_string()),
-        kind: if is_required { "required".into() } else { "learnt".into() },
-    });
-    Neighbours { neighbours: fixed.chain(others).collect() }
-}
-
-pub(super) fn ports(manager: &Manager, links: Vec<Link>) -> Ports {
-    let ports = manager.model().ports.iter().zip(links).map(|(port, link)| Port {
-        port: port.name.clone(),
-        device: port.device.clone(),
-        addresses: port.addresses.iter().map(ToString::to_string).collect(),
-        gateway: port.gateway.map(|gateway| gateway.to_string()),
-        mtu: port.mtu,
-        link,
-    });
-    Ports { ports: ports.collect() }
 }

@@ -21,6 +21,8 @@ enum Class {
     Client(Client),
     /// A backend's packet to a client.
     Response(BackendId),
+    /// The same, of a backend whose flows are reset.
+    CutOff(BackendId),
     /// For us to answer.
     Ours(Ours),
     /// Nothing.
@@ -150,6 +152,10 @@ impl Lanes {
                     self.backends[lane.index()] = backend;
                     self.responses.insert(lane);
                 }
+                Class::CutOff(backend) => {
+                    self.backends[lane.index()] = backend;
+                    self.resets.insert(lane);
+                }
                 Class::Ours(what) => self.ours.push((lane, what)),
                 Class::Drop(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
@@ -177,7 +183,7 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
         Ok(Parsed::Transport(packet)) => match to_frontend(&packet, world) {
             Some(client) => Class::Client(client),
             None if answers_probe(&packet, source, world) => Class::Ours(Ours::ProbeAnswer),
-            None => from_backend(&packet, source, world).map_or_else(Class::Drop, Class::Response),
+            None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
         Ok(Parsed::Icmp(ip)) => {
             classify_other(&ip, world).map_or_else(Class::Drop, |()| Class::Ours(Ours::Icmp(ip)))
@@ -210,9 +216,10 @@ fn answers_probe(packet: &Packet, source: Source, world: &Snapshot) -> bool {
 }
 
 /// The backend that sent the packet to a client.
-fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<BackendId, DropReason> {
+fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Class, DropReason> {
     let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
-    let Some(id) = world.responder_at(from) else {
+    let responder = world.responder_at(from);
+    let Some(id) = responder.or_else(|| world.resetting_at(from)) else {
         // Either port will do to name the flaw that a port can have.
         let port = if packet.destination_port == 0 { 0 } else { packet.source_port };
         return Err(stranger(packet.ip.source, port, packet.ip.destination, world));
@@ -224,7 +231,10 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Bac
         return Err(DropReason::MartianDestination);
     }
     let backend = world.to_client.get(id.index()).ok_or(DropReason::NotOurs)?;
-    if is_behind(backend, source) { Ok(id) } else { Err(DropReason::WrongPort) }
+    if !is_behind(backend, source) {
+        return Err(DropReason::WrongPort);
+    }
+    Ok(if responder.is_none() { Class::CutOff(id) } else { Class::Response(id) })
 }
 
 /// Whether packets from the backend can come in where these do.

@@ -41,6 +41,7 @@ pub struct WorkerCounters {
     pub(super) transmitted: CachePadded<[Counter; PORTS_MAX]>,
     pub(super) drops: CachePadded<[Counter; DropReason::COUNT]>,
     pub(super) flow: CachePadded<FlowCounters>,
+    pub(super) reset: CachePadded<ResetCounters>,
     pub(super) other: CachePadded<OtherCounters>,
     /// By `BackendId`: what the backends got.
     to_backend: Box<[Traffic]>,
@@ -82,6 +83,19 @@ pub(super) struct FlowCounters {
     pub(super) untracked: Counter,
 }
 
+/// What became of flows whose backend's drain has passed its deadline.
+#[derive(Default)]
+pub(super) struct ResetCounters {
+    /// Flows forgotten after resets.
+    pub(super) flows: Counter,
+    /// Flows forgotten because nobody said where they were.
+    pub(super) flows_unanswered: Counter,
+    pub(super) to_client: Counter,
+    pub(super) to_backend: Counter,
+    /// Segments that asked for the numbers.
+    pub(super) asked: Counter,
+}
+
 /// Packets one way. A quarter of a cache line, for there is one for each backend and all are written to.
 #[derive(Default)]
 #[repr(align(16))]
@@ -113,6 +127,7 @@ impl Default for WorkerCounters {
             transmitted: CachePadded::default(),
             drops: CachePadded::new(std::array::from_fn(|_| Counter::default())),
             flow: CachePadded::default(),
+            reset: CachePadded::default(),
             other: CachePadded::default(),
             to_backend: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
             to_client: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
@@ -190,6 +205,11 @@ impl WorkerCounters {
             flows_expired: self.flow.expired.get(),
             flows_reclaimed: self.flow.reclaimed.get(),
             untracked: self.flow.untracked.get(),
+            flows_reset: self.reset.flows.get(),
+            flows_unanswered: self.reset.flows_unanswered.get(),
+            resets_to_client: self.reset.to_client.get(),
+            resets_to_backend: self.reset.to_backend.get(),
+            reset_asks: self.reset.asked.get(),
             bursts: self.other.bursts.get(),
             polls: self.other.polls.get(),
             busy_polls: self.other.busy_polls.get(),
@@ -213,6 +233,11 @@ pub struct WorkerTotals {
     pub flows_expired: u64,
     pub flows_reclaimed: u64,
     pub untracked: u64,
+    pub flows_reset: u64,
+    pub flows_unanswered: u64,
+    pub resets_to_client: u64,
+    pub resets_to_backend: u64,
+    pub reset_asks: u64,
     pub bursts: u64,
     pub polls: u64,
     pub busy_polls: u64,
@@ -248,6 +273,11 @@ impl WorkerTotals {
         self.flows_expired += other.flows_expired;
         self.flows_reclaimed += other.flows_reclaimed;
         self.untracked += other.untracked;
+        self.flows_reset += other.flows_reset;
+        self.flows_unanswered += other.flows_unanswered;
+        self.resets_to_client += other.resets_to_client;
+        self.resets_to_backend += other.resets_to_backend;
+        self.reset_asks += other.reset_asks;
         self.bursts += other.bursts;
         self.polls += other.polls;
         self.busy_polls += other.busy_polls;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 
+use super::mesh::ControlFrame;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
 use crate::packet::{FlowKey, Ipv4Packet};
@@ -80,6 +81,8 @@ pub enum Event {
 
 /// Neighbours wanted in one burst, at most; the others will be with the next.
 const WANTED_MAX: usize = 4;
+/// Frames that a burst or a sweep can have sent besides: one for each frame, or thirty-two questions to both ends.
+const ORIGINATED_MAX: usize = BURST_MAX;
 /// Events of one burst, at most: each frame can show a neighbour.
 const EVENTS_MAX: usize = BURST_MAX + WANTED_MAX;
 
@@ -170,6 +173,8 @@ pub(super) struct Lanes {
     pub(super) responses: LaneSet,
     /// Frames to be looked at closely.
     pub(super) rest: LaneSet,
+    /// Packets that are answered by a reset, of either direction.
+    pub(super) resets: LaneSet,
     /// A client's packet's flow, which says the frontend as well.
     pub(super) keys: [FlowKey; BURST_MAX],
     /// What is to be hashed of it at first, the hash later.
@@ -191,6 +196,7 @@ impl Default for Lanes {
             strangers: LaneSet::default(),
             responses: LaneSet::default(),
             rest: LaneSet::default(),
+            resets: LaneSet::default(),
             keys: [FlowKey::default(); BURST_MAX],
             hashes: [0; BURST_MAX],
             tcp_flags: [TcpFlags::default(); BURST_MAX],
@@ -211,6 +217,7 @@ pub struct Outcomes {
     others: [Outcome; BURST_MAX],
     events: Vec<Event>,
     wanted: usize,
+    originated: Vec<ControlFrame>,
 }
 
 /// A frame that we answer ourselves.
@@ -233,6 +240,7 @@ impl Default for Outcomes {
             others: [Outcome::Control; BURST_MAX],
             events: Vec::with_capacity(EVENTS_MAX),
             wanted: 0,
+            originated: Vec::with_capacity(ORIGINATED_MAX),
         }
     }
 }
@@ -242,6 +250,8 @@ impl Lanes {
     pub(super) fn begin(&mut self, len: usize) {
         debug_assert!(len <= BURST_MAX, "a burst is never longer than its lanes");
         self.ours.clear();
+        self.resets = LaneSet::default();
+        self.outcomes.originated.clear();
         self.outcomes.len = len.min(BURST_MAX);
         // A frame that no stage decided on would be an error of ours; it must not leave.
         self.outcomes.others.fill(Outcome::Drop(DropReason::NotOurs));
@@ -272,6 +282,28 @@ impl Outcomes {
     /// What the management thread should know.
     pub fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// Frames to be sent besides.
+    pub fn originated(&self) -> &[ControlFrame] {
+        &self.originated
+    }
+
+    /// For a sweep, which has no lanes.
+    pub(super) fn forget_originated(&mut self) {
+        self.originated.clear();
+    }
+
+    /// Whether so many more can be sent.
+    pub(super) fn has_room(&self, frames: usize) -> bool {
+        self.originated.len() + frames <= ORIGINATED_MAX
+    }
+
+    /// Has a frame sent besides. Whether there was room, and the frame is not too long.
+    pub(super) fn originate(&mut self, port: PortId, frame: &[u8]) -> bool {
+        let frame = ControlFrame::new(port, frame).filter(|_| self.has_room(1));
+        self.originated.extend(frame);
+        frame.is_some()
     }
 
     #[inline(always)]

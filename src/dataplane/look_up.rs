@@ -111,7 +111,7 @@ impl Lanes {
 #[inline(never)]
 fn look_closer(
     lines: &mut Lines<'_>,
-    lanes: &Lanes,
+    lanes: &mut Lanes,
     lane: Lane,
     world: &Snapshot,
     now: Tick,
@@ -121,6 +121,10 @@ fn look_closer(
     let query = lanes.query(lane, frontend, world, now);
     match lines.find_first(&query) {
         Found::Backend(backend) => return backend,
+        Found::Reset(backend) => {
+            lanes.resets.insert(lane);
+            return backend;
+        }
         // At once, so that the flow's next packets in this burst wait for the choice as well.
         Found::Stale => lines.forget(&query, counters),
         Found::Absent => {}
@@ -132,7 +136,7 @@ fn look_closer(
 #[inline(never)]
 fn find_second(
     lines: &mut Lines<'_>,
-    lanes: &Lanes,
+    lanes: &mut Lanes,
     lane: Lane,
     frontend: &Frontend,
     world: &Snapshot,
@@ -142,6 +146,10 @@ fn find_second(
     let query = lanes.query(lane, frontend, world, now);
     match lines.find(&query) {
         Found::Backend(backend) => return Some(backend),
+        Found::Reset(backend) => {
+            lanes.resets.insert(lane);
+            return Some(backend);
+        }
         Found::Stale => lines.forget(&query, counters),
         Found::Absent => {}
     }

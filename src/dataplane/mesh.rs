@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 
 use super::lanes::{Event, WorkerId};
+use super::survey::{Surveyor, Surveys};
 use crate::io::PortId;
 
 /// Frames that wait for one worker, at most: a few milliseconds of what a worker can do in software spread.
@@ -77,6 +78,7 @@ pub struct Mesh<F> {
     inboxes: Arc<[ArrayQueue<Handed<F>>]>,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
+    surveys: Surveys,
 }
 
 /// What workers tell the management thread.
@@ -129,6 +131,7 @@ pub struct Seat<F> {
     inboxes: Arc<[ArrayQueue<Handed<F>>]>,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
+    surveys: Surveys,
 }
 
 impl<F> Mesh<F> {
@@ -138,13 +141,15 @@ impl<F> Mesh<F> {
             inboxes: (0..workers).map(|_| ArrayQueue::new(INBOX_LEN)).collect(),
             events: Arc::new(Events::new()),
             originated: Arc::new(ArrayQueue::new(ORIGINATED_LEN)),
+            surveys: Surveys::new(workers),
         }
     }
 
     /// The end of worker `me`.
     pub fn seat(&self, me: WorkerId) -> Seat<F> {
-        let Self { inboxes, events, originated } = self;
-        Seat { me, inboxes: inboxes.clone(), events: events.clone(), originated: originated.clone() }
+        let Self { inboxes, events, originated, surveys } = self;
+        let (inboxes, surveys) = (inboxes.clone(), surveys.clone());
+        Seat { me, inboxes, events: events.clone(), originated: originated.clone(), surveys }
     }
 
     /// What the workers have told.
@@ -155,6 +160,11 @@ impl<F> Mesh<F> {
     /// Where the management thread puts frames to be sent.
     pub fn originated(&self) -> Arc<ArrayQueue<ControlFrame>> {
         self.originated.clone()
+    }
+
+    /// Where the management thread asks for flows.
+    pub fn surveys(&self) -> Surveys {
+        self.surveys.clone()
     }
 
     /// Whether any worker has frames of another to look at.
@@ -195,6 +205,10 @@ impl<F> Seat<F> {
     #[cold]
     pub(super) fn hand_up(&self, port: PortId, bytes: &[u8]) -> bool {
         self.events.push_answer(port, bytes)
+    }
+
+    pub(super) fn surveyor(&self) -> Surveyor {
+        Surveyor::new(self.surveys.clone(), self.me)
     }
 
     pub(super) fn tell(&self, event: Event) {

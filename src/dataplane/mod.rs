@@ -15,13 +15,16 @@ mod lanes;
 mod look_up;
 mod mesh;
 mod nat;
+mod reset;
 mod steer;
+mod survey;
 mod worker;
 
 pub use counters::{BackendTotals, Totals, WorkerCounters, WorkerTotals};
 pub use flow_table::FlowTable;
 pub use lanes::{Event, Outcome, Outcomes, Source, WorkerId};
 pub use mesh::{ControlFrame, Events, Mesh, Seat};
+pub use survey::{FlowFilter, FlowState, FoundFlow, SURVEYS_MAX, Survey, Surveys};
 pub use worker::{IdlePolicy, Worker, WorkerPort};
 
 use std::sync::Arc;
@@ -62,14 +65,25 @@ impl Path {
         lanes.steer(source, steering);
         lanes.look_up(flows, world, now, counters);
         lanes.select(flows, world, now, counters);
+        lanes.reset(burst, flows, world, now, counters);
         lanes.rewrite_clients(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
         &lanes.outcomes
     }
 
-    /// Forgets flows that have ended, some lines of the table at a time.
-    pub fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick) {
-        self.flows.sweep(lines, world, now, &self.counters);
+    /// Forgets flows that have ended, some lines of the table at a time. Returns what is to be sent on account of it:
+    /// questions to the ends of flows that are to be reset.
+    pub fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick) -> &[ControlFrame] {
+        let Self { flows, counters, lanes, .. } = self;
+        let outcomes = &mut lanes.outcomes;
+        outcomes.forget_originated();
+        flows.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
+        outcomes.originated()
+    }
+
+    /// Goes on with what the management thread wants to know of the flows.
+    fn survey(&mut self, surveyor: &mut survey::Surveyor, is_busy: bool, world: &Snapshot, now: Tick) {
+        surveyor.advance(&mut self.flows, is_busy, world, now);
     }
 
     /// The flows this worker holds.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::counters::WorkerCounters;
 use super::lanes::{Outcome, Outcomes, Source, WorkerId};
-use super::mesh::{FrameKind, Handed, Seat};
+use super::mesh::{ControlFrame, FrameKind, Handed, Seat};
+use super::survey::Surveyor;
 use super::{FlowTable, Path};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId, Queues};
@@ -57,6 +58,7 @@ pub struct Worker<Q: Queues> {
     reader: Reader,
     burst: Vec<Q::Frame>,
     out: Outbox<Q::Frame>,
+    surveyor: Surveyor,
     swept_at: Duration,
     sweep_debt: u64,
 }
@@ -73,10 +75,11 @@ impl<Q: Queues> Worker<Q> {
         counters: Arc<WorkerCounters>,
     ) -> Self {
         let path = Path::new(seat.me(), workers, flows, counters.clone());
+        let surveyor = seat.surveyor();
         let buffers = ports.iter().map(|_| std::array::from_fn(|_| Vec::with_capacity(2 * BURST_MAX)));
         let out = Outbox { buffers: buffers.collect(), ports, seat, counters };
         let burst = Vec::with_capacity(BURST_MAX);
-        Self { path, queues, reader, burst, out, swept_at: Duration::ZERO, sweep_debt: 0 }
+        Self { path, queues, reader, burst, out, surveyor, swept_at: Duration::ZERO, sweep_debt: 0 }
     }
 
     /// Works until `stop` is set.
@@ -125,6 +128,9 @@ impl<Q: Queues> Worker<Q> {
         self.out.counters.other.polls.add(1);
         self.out.counters.other.busy_polls.add(u64::from(frames > 0));
         self.sweep(now, tick, frames > 0);
+        if self.surveyor.is_asked() {
+            self.path.survey(&mut self.surveyor, frames > 0, self.reader.current(), tick);
+        }
         frames
     }
 
@@ -147,7 +153,9 @@ impl<Q: Queues> Worker<Q> {
         while frames < BURST_MAX {
             let Some(handed) = self.out.seat.take_over() else { break };
             frames += 1;
-            self.out.counters.other.taken_over.add(1);
+            // Frames of our own are in no sum of received frames.
+            let is_own = matches!(handed, Handed::Transmit(_, FrameKind::Originated, _));
+            self.out.counters.other.taken_over.add(u64::from(!is_own));
             match handed {
                 Handed::Transmit(port, kind, frame) => self.out.send(port, kind, frame),
                 Handed::Process(port, frame) => {
@@ -169,6 +177,7 @@ impl<Q: Queues> Worker<Q> {
         let world = self.reader.current();
         let outcomes = self.path.process_burst(&mut self.burst, source, world, tick);
         self.out.dispatch(&mut self.burst, outcomes, source);
+        self.out.originate(outcomes.originated(), &mut self.queues);
         self.out.counters.other.bursts.add(1);
         self.out.flush(&mut self.queues);
     }
@@ -185,7 +194,8 @@ impl<Q: Queues> Worker<Q> {
             let left = (due - lines).min(self.path.flows().lines() as u64);
             self.sweep_debt =
                 self.sweep_debt % SWEEP_ROUND.as_nanos() as u64 + left * SWEEP_ROUND.as_nanos() as u64;
-            self.path.sweep(lines as usize, self.reader.current(), tick);
+            let asks = self.path.sweep(lines as usize, self.reader.current(), tick);
+            self.out.originate(asks, &mut self.queues);
         }
     }
 
@@ -257,13 +267,29 @@ impl<F: crate::io::Frame> Outbox<F> {
             return;
         };
         if at.transmitter != self.seat.me() {
-            self.hand_over(at.transmitter, Handed::Transmit(port, kind, frame));
+            let handed = Handed::Transmit(port, kind, frame);
+            if kind == FrameKind::Originated {
+                // One that finds no room is lost, as on the wire; it is in no sum of received frames.
+                let _ = self.seat.hand_over(at.transmitter, handed);
+            } else {
+                self.hand_over(at.transmitter, handed);
+            }
         } else if let Some(buffer) = self.buffers.get_mut(port.index()).and_then(|b| b.get_mut(kind as usize))
         {
             if buffer.len() < buffer.capacity() {
                 buffer.push(frame);
             } else if kind != FrameKind::Originated {
                 self.counters.dropped(DropReason::TransmitFull);
+            }
+        }
+    }
+
+    /// Sends frames that nobody has sent us. One for which there is no memory is lost, as on the wire.
+    #[inline]
+    fn originate<Q: Queues<Frame = F>>(&mut self, frames: &[ControlFrame], queues: &mut Q) {
+        for control in frames {
+            if let Some(frame) = queues.new_frame(control.bytes()) {
+                self.send(control.port, FrameKind::Originated, frame);
             }
         }
     }

@@ -22,12 +22,17 @@ pub enum Memory {
 impl Memory {
     /// Hugepages where enough of them are free for pools of `frames` frames in all, ordinary pages otherwise.
     pub fn choose(frames: u32, free_hugepage_bytes: u64) -> Memory {
-        if free_hugepage_bytes >= mempool::bytes_needed(frames, true) + EAL_AND_DRIVER_BYTES {
+        if free_hugepage_bytes >= hugepage_bytes_needed(frames) {
             return Memory::Hugepages;
         }
         let needed = mempool::bytes_needed(frames, false) + EAL_AND_DRIVER_BYTES;
         Memory::Ordinary { mebibytes: needed.div_ceil(MEBIBYTE) }
     }
+}
+
+/// The bytes in hugepages that pools of `frames` frames in all take, and EAL and the drivers with them.
+pub fn hugepage_bytes_needed(frames: u32) -> u64 {
+    mempool::bytes_needed(frames, true) + EAL_AND_DRIVER_BYTES
 }
 
 /// What the arguments are made of.

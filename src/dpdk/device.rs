@@ -9,6 +9,7 @@ use super::arguments::{device_name, is_pci};
 use super::eal::Eal;
 use super::error::{Errno, Error, c_string};
 use super::mempool::Mempool;
+use super::offload::Offers;
 use super::port::{MTU_MAX, PortConfig};
 use crate::io::PortId;
 
@@ -25,6 +26,8 @@ pub(super) struct OpenPort {
     pub(super) driver: String,
     pub(super) on_pci: bool,
     pub(super) rss: bool,
+    /// What the driver could do, as DPDK's bits: on receipt, on transmission, and for RSS.
+    pub(super) offers: Offers,
     pub(super) rx_queues: u16,
     pub(super) tx_queues: u16,
     /// Buffers of it are in the receive queues, so it goes after the device is closed: fields drop after `drop`.
@@ -57,6 +60,7 @@ impl OpenPort {
             driver: driver_name(&info),
             on_pci: is_on_pci(&info),
             rss: false,
+            offers: Offers::of(&info),
             rx_queues: 0,
             tx_queues: 0,
             pool: pool.clone(),
@@ -81,7 +85,7 @@ impl OpenPort {
         }
         (self.rx_queues, self.tx_queues) =
             queue_counts(&self.driver, config.workers, info.max_rx_queues, info.max_tx_queues);
-        self.configure_device(config.mtu.min(limit), &info)?;
+        self.configure_device(config.mtu.min(limit))?;
         self.set_mtu(config.mtu, limit, info.if_index)?;
         self.set_up_queues(config.rx_desc, config.tx_desc)?;
         self.set_mac(config.mac)?;
@@ -91,10 +95,10 @@ impl OpenPort {
         self.set_promiscuous(config.promiscuous)
     }
 
-    fn configure_device(&mut self, mtu: u16, info: &sys::rte_eth_dev_info) -> Result<(), Error> {
+    fn configure_device(&mut self, mtu: u16) -> Result<(), Error> {
         let mut conf = sys::rte_eth_conf::default();
         conf.rxmode.mtu = u32::from(mtu);
-        let offered = info.flow_type_rss_offloads & (sys::GW_RSS_IP | sys::GW_RSS_TCP | sys::GW_RSS_UDP);
+        let offered = self.offers.rss;
         if self.rx_queues > 1 && offered != 0 {
             conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = offered;

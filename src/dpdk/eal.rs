@@ -6,7 +6,9 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use super::arguments::{Arguments, Memory, arguments, free_hugepage_bytes, is_pci};
+pub use super::arguments::{
+    Arguments, Memory, arguments, free_hugepage_bytes, hugepage_bytes_needed, is_pci,
+};
 use super::error::{Errno, Error, c_string};
 
 /// The proof that EAL runs. Clones are handles to the same; EAL is cleaned up when the last one goes, and pools,

@@ -39,23 +39,6 @@ impl Mbuf {
         self.header().nb_segs == 1
     }
 
-    /// Makes the frame a copy of `bytes`. False, and the frame is unchanged, where they do not fit.
-    #[inline]
-    pub(super) fn fill(&mut self, bytes: &[u8]) -> bool {
-        let header = self.header();
-        let room = header.buf_len.saturating_sub(header.data_off);
-        let Ok(len) = u16::try_from(bytes.len()) else { return false };
-        if len > room {
-            return false;
-        }
-        // SAFETY: `self` owns the mbuf alone, so that nobody else reads or writes its header.
-        let header = unsafe { self.0.as_mut() };
-        header.data_len = len;
-        header.pkt_len = u32::from(len);
-        self.bytes_mut().copy_from_slice(bytes);
-        true
-    }
-
     #[inline]
     fn header(&self) -> &sys::gw_mbuf {
         // SAFETY: `self` owns a live mbuf, which begins with these fields (asserted in shim.c), aligned to 64 bytes.
@@ -81,6 +64,22 @@ impl Frame for Mbuf {
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and `self` is borrowed exclusively.
         unsafe { slice::from_raw_parts_mut(self.data(), usize::from(self.header().data_len)) }
+    }
+
+    #[inline]
+    fn fill(&mut self, bytes: &[u8]) -> bool {
+        let header = self.header();
+        let room = header.buf_len.saturating_sub(header.data_off);
+        let Ok(len) = u16::try_from(bytes.len()) else { return false };
+        if len > room {
+            return false;
+        }
+        // SAFETY: `self` owns the mbuf alone, so that nobody else reads or writes its header.
+        let header = unsafe { self.0.as_mut() };
+        header.data_len = len;
+        header.pkt_len = u32::from(len);
+        self.bytes_mut().copy_from_slice(bytes);
+        true
     }
 
     /// The header, and where the data of a received frame begins in a pool of ours: the drivers fill buffers

@@ -9,6 +9,7 @@ use dpdk_sys as sys;
 use super::eal::Eal;
 use super::error::{Errno, Error, c_string};
 use super::mbuf::Mbuf;
+use crate::io::Frame;
 
 /// The longest frame a buffer holds, in bytes: what most drivers round receive buffers down to.
 pub const FRAME_BYTES_MAX: u16 = 2048;

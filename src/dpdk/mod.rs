@@ -28,6 +28,7 @@ pub mod ring_port;
 mod arguments;
 mod device;
 mod error;
+mod offload;
 #[cfg(test)]
 mod tests;
 

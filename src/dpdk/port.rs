@@ -9,6 +9,7 @@ use super::device::{Backing, OpenPort};
 use super::eal::Eal;
 use super::error::Error;
 use super::mempool::{FRAME_BYTES_MAX, Mempool};
+pub use super::offload::Offload;
 use crate::io::PortId;
 
 /// What a port is to be.
@@ -129,6 +130,11 @@ impl Port {
         // Of the virtual devices, af_packet rolls over to another queue when one is full, and tap's kernel side moves
         // flows; the others put frames where their peer does.
         self.open.rx_queues == 1 || (self.open.on_pci && self.open.rss)
+    }
+
+    /// What the card could do for the workers, and what of it is used.
+    pub fn offloads(&self) -> Vec<Offload> {
+        self.open.offers.list(self.open.rss)
     }
 
     /// The state of the link now. Does not wait for it.

@@ -16,6 +16,12 @@ impl Frame for HeapFrame {
     fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
+
+    fn fill(&mut self, bytes: &[u8]) -> bool {
+        self.0.clear();
+        self.0.extend_from_slice(bytes);
+        true
+    }
 }
 
 /// The queues of one worker: what is put in is received, what was transmitted can be taken out.

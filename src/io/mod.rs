@@ -31,6 +31,8 @@ pub trait Frame: Send {
     fn bytes(&self) -> &[u8];
     /// The same bytes, writable.
     fn bytes_mut(&mut self) -> &mut [u8];
+    /// Makes the frame a copy of `bytes`. False, and the frame is unchanged, where they do not fit.
+    fn fill(&mut self, bytes: &[u8]) -> bool;
     /// Asks the memory for what will be looked at first. Looks at nothing itself.
     #[inline(always)]
     fn prefetch(&self) {}

@@ -70,13 +70,15 @@ pub(crate) enum Leaving {
     Udp = 1,
     /// Its responses belong to another rule now, or nobody has the id: all.
     All = 2,
+    /// The deadline of its drain has passed: those of UDP choose another, those of TCP are reset.
+    Reset = 3,
 }
 
 impl Leaving {
     /// Whether a flow in the middle of its life chooses another.
     #[inline(always)]
     pub(crate) fn takes(self, is_udp: bool) -> bool {
-        // 1 and 2 take UDP, 2 takes TCP.
+        // All but `None` take UDP; of TCP all but `Udp` do, and who resets flows has asked for that first.
         self as u8 > u8::from(!is_udp)
     }
 }

@@ -56,6 +56,8 @@ pub struct Compiler {
     /// Backends that take no new flows because they are down, those included that were when they were
     /// removed.
     down: BTreeSet<BackendIdentity>,
+    /// Backends whose flows are to be reset.
+    resetting: BTreeSet<BackendIdentity>,
     generation: u64,
 }
 
@@ -70,8 +72,15 @@ impl Compiler {
             ids: Ids::default(),
             tables: HashMap::new(),
             down: BTreeSet::new(),
+            resetting: BTreeSet::new(),
             generation: 0,
         }
+    }
+
+    /// From the next snapshot on, resets the TCP flows of these backends and of no others, and has those of UDP
+    /// choose anew. None of them should take new flows.
+    pub fn reset_flows_of(&mut self, backends: BTreeSet<BackendIdentity>) {
+        self.resetting = backends;
     }
 
     /// The next snapshot.
@@ -96,7 +105,9 @@ impl Compiler {
                 let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
                 Some((endpoint_key(*endpoint), word.0))
             })),
-            by_response: self.responses(),
+            by_response: self.responses(|identity| !self.is_cut_off(identity)),
+            by_reset: self.responses(|identity| self.is_cut_off(identity)),
+            resets_flows: !self.resetting.is_empty(),
             probed: probed(model, &routes),
             locals: locals(model),
             idle_ticks_min: self.idle_ticks_min(&frontends),
@@ -119,6 +130,11 @@ impl Compiler {
     /// come to use them again.
     pub fn release(&mut self, is_unused: impl Fn(BackendId) -> bool) -> Vec<BackendId> {
         self.ids.release(is_unused)
+    }
+
+    /// The id of a backend, if it has one.
+    pub fn backend_id(&self, identity: &BackendIdentity) -> Option<BackendId> {
+        self.ids.backend(identity)
     }
 
     /// Who a backend id is.
@@ -223,6 +239,8 @@ impl Compiler {
             let Some((_, frontend)) = latest else { continue };
             let leaving = if lingering.contains(&id) && is_taken(&identity) {
                 Leaving::All
+            } else if self.resetting.contains(&identity) {
+                Leaving::Reset
             } else if self.down.contains(&identity) {
                 Leaving::Udp
             } else {
@@ -233,15 +251,21 @@ impl Compiler {
         records
     }
 
-    /// Responses of backends to frontends of rules. Those of backends that linger are still translated, unless
-    /// another rule has taken over the backend's endpoint: later entries win.
-    fn responses(&self) -> WordMap {
+    /// Whether its responses end here: those of UDP may be answers to what was asked before.
+    fn is_cut_off(&self, identity: &BackendIdentity) -> bool {
+        identity.frontend.protocol == Protocol::Tcp && self.resetting.contains(identity)
+    }
+
+    /// Responses to frontends of rules, of those backends that are `wanted`. Those of backends that linger are still
+    /// translated, unless another rule has taken over the backend's endpoint: later entries win.
+    fn responses(&self, wanted: impl Fn(&BackendIdentity) -> bool) -> WordMap {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let gone: BTreeSet<Endpoint> = self.ids.lingering_frontends().collect();
         let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
         let first = served().filter(|(_, id)| lingering.contains(id));
         let then = served().filter(|(_, id)| !lingering.contains(id));
-        WordMap::new(first.chain(then).map(|(identity, id)| (response_key(&identity), id.0.into())))
+        let all = first.chain(then).filter(|(identity, _)| wanted(identity));
+        WordMap::new(all.map(|(identity, id)| (response_key(&identity), id.0.into())))
     }
 }
 

@@ -10,6 +10,7 @@ mod ids;
 mod publish;
 mod routes;
 mod select;
+mod spread;
 mod word_map;
 
 pub use backend::Backend;
@@ -20,6 +21,7 @@ pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
+pub use spread::Spread;
 pub use word_map::WordMap;
 
 use std::collections::BTreeMap;
@@ -70,6 +72,11 @@ pub struct Snapshot {
     pub(crate) by_response: WordMap,
     /// Endpoint that a probe asks out of a port → index of that port.
     pub(crate) probed: WordMap,
+    /// The same, of backends whose TCP flows are reset: they lie apart, so that no other response meets a test for
+    /// them.
+    pub(crate) by_reset: WordMap,
+    /// Whether any backend's flows are to be reset.
+    pub(crate) resets_flows: bool,
     /// Address → port index, or [`ANY_PORT`] for an address that is ours on all ports.
     pub(crate) locals: WordMap,
     /// No frontend's established flows are forgotten sooner.
@@ -153,6 +160,11 @@ impl Snapshot {
     #[inline]
     pub(crate) fn responder_at(&self, key: EndpointKey) -> Option<BackendId> {
         self.by_response.get(key.0).map(|id| BackendId(id as u32))
+    }
+
+    /// The same, for backends whose TCP flows are reset.
+    pub(crate) fn resetting_at(&self, key: EndpointKey) -> Option<BackendId> {
+        self.by_reset.get(key.0).map(|id| BackendId(id as u32))
     }
 
     /// The record of a frontend; `None` for an id that this generation does not hold.

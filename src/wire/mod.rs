@@ -1,6 +1,7 @@
 //! Headers as bytes: where fields lie, how they are read and written. Knows no policy.
 
 pub mod arp;
+pub mod bare;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;

@@ -106,7 +106,8 @@ pub fn assert_balanced(replay: &Replay) {
     assert_eq!(t.received, t.transmitted + t.answered + t.controlled + t.dropped(), "{t:?}");
     assert_eq!(t.handed_over, t.taken_over, "{t:?}");
     let flows: u64 = replay.backends().iter().map(|(_, backend)| backend.flows).sum();
-    assert_eq!(t.flows_created - t.flows_expired - t.flows_reclaimed, flows, "{t:?}");
+    let ended = t.flows_expired + t.flows_reclaimed + t.flows_reset + t.flows_unanswered;
+    assert_eq!(t.flows_created - ended, flows, "{t:?}");
 }
 
 pub fn seconds(seconds: f64) -> Duration {

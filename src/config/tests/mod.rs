@@ -1,6 +1,7 @@
 //! The configuration's tests: text and flags in, the model or the exact findings out.
 
 mod documents;
+mod emitted;
 mod findings;
 mod flags;
 mod hostile;

@@ -103,6 +103,7 @@ impl Checker<'_> {
             backend_port: backend_port.unwrap_or(frontend.port),
             distribution: raw.distribution.value().copied().unwrap_or(Distribution::FiveTuple),
             idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT),
+            probe_name: probe.as_ref().and_then(|_| probe_name(raw)),
             probe,
             no_healthy_backends: raw.no_healthy_backends.value().copied().unwrap_or(NoHealthyBackends::Drop),
         };
@@ -120,6 +121,13 @@ impl Checker<'_> {
             }
             RuleProbe::Own(probe) => probes::check_one(probe, &format!("probe of {subject}"), report),
         }
+    }
+}
+
+fn probe_name(raw: &RawRule) -> Option<String> {
+    match raw.probe.value()? {
+        RuleProbe::Named(name) => Some(name.clone()),
+        RuleProbe::Own(_) => None,
     }
 }
 

@@ -78,6 +78,7 @@ struct Entry {
     is_spread: bool,
     latency: Option<Duration>,
     last_duration: Option<Duration>,
+    answered: Option<Instant>,
     last_failure: Option<String>,
     good: u64,
     bad: u64,
@@ -106,6 +107,8 @@ pub struct ProbeReport {
     pub latency: Option<Duration>,
     /// How long the last question took, whatever the answer; nothing before the first one.
     pub last_duration: Option<Duration>,
+    /// How long ago that was.
+    pub last_answer: Option<Duration>,
     /// What was wrong with the last bad answer.
     pub last_failure: Option<String>,
     /// Good answers since it was first asked.
@@ -257,7 +260,7 @@ impl Probes {
             }
             Err(Fault::Ours(why)) => return self.news.cannot_ask(&why, now),
         }
-        entry.last_duration = Some(took);
+        (entry.last_duration, entry.answered) = (Some(took), Some(now));
         if entry.health.hear(is_good, now, (probe.rise, probe.fall)) {
             self.has_news = true;
             self.news.tell(question.target, entry, &before, now);
@@ -308,9 +311,9 @@ impl Probes {
 
 impl Entry {
     fn new(uses: Vec<Use>, health: Health, due: Instant, asked: u16) -> Self {
-        let (latency, last_duration, last_failure) = (None, None, None);
+        let (latency, last_duration, answered, last_failure) = (None, None, None, None);
         let (is_spread, good, bad) = (false, 0, 0);
-        Self { uses, health, due, asked, is_spread, latency, last_duration, last_failure, good, bad }
+        Self { uses, health, due, asked, is_spread, latency, last_duration, answered, last_failure, good, bad }
     }
 
     /// Whether it has not been asked, and its next hop may not have had the time to answer.
@@ -333,6 +336,7 @@ impl Entry {
             reason: self.last_failure.clone().filter(|_| !up),
             latency: self.latency,
             last_duration: self.last_duration,
+            last_answer: self.answered.map(|at| now.duration_since(at)),
             last_failure: self.last_failure.clone(),
             good_total: self.good,
             bad_total: self.bad,

@@ -16,8 +16,8 @@ const CLOSING_TICKS: u32 = 60 * TICKS_PER_SECOND;
 /// Backend, state, and the tick of the last packet, in 56 bits. The eight bits above belong to the line.
 ///
 /// ```text
-/// 63        56 55              32 31    28 27   24 23                0
-/// | displaced |   last seen      | second |  state |     backend      |
+/// 63        56 55              32 31  29  28   27  26 25   24 23                0
+/// | displaced |   last seen      | asked |second|told | state |     backend      |
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(transparent)]
@@ -26,6 +26,11 @@ pub(in crate::dataplane) struct Value(pub(super) u64);
 const BACKEND_MASK: u64 = 0x00ff_ffff;
 const STATE_SHIFT: u32 = 24;
 const SECOND_BIT: u64 = 1 << 28;
+/// Of a flow that is being reset: which of its ends know, and how often they have been asked.
+const TOLD_SHIFT: u32 = 26;
+const TOLD_MASK: u64 = 3 << TOLD_SHIFT;
+const ASKED_SHIFT: u32 = 29;
+const ASKED_MASK: u64 = 7 << ASKED_SHIFT;
 const SEEN_SHIFT: u32 = 32;
 /// How many flows whose first line this is lie in their second, in the first value of a line. Saturated
 /// it stays: nobody knows then how many there are.
@@ -34,7 +39,7 @@ pub(super) const DISPLACED_MASK: u64 = 0xff << DISPLACED_SHIFT;
 
 /// How far a flow has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(in crate::dataplane) enum State {
+pub enum State {
     /// A TCP SYN was seen, and nothing after it.
     HalfOpen = 0,
     /// One packet was seen that is no SYN.
@@ -43,6 +48,13 @@ pub(in crate::dataplane) enum State {
     Established = 2,
     /// The client has sent FIN or RST.
     Closing = 3,
+}
+
+/// An end of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::dataplane) enum End {
+    Client = 1,
+    Backend = 2,
 }
 
 impl State {
@@ -185,7 +197,39 @@ impl Value {
 
     #[inline]
     pub(super) fn is_over(self, idle_ticks: u32, now: Tick) -> bool {
-        now.since(self.seen()) > self.state().timeout(idle_ticks)
+        now.since(self.seen()) > self.timeout(idle_ticks)
+    }
+
+    /// Without packets for more ticks than this the flow is over.
+    #[inline]
+    pub(super) fn timeout(self, idle_ticks: u32) -> u32 {
+        self.state().timeout(idle_ticks)
+    }
+
+    /// How often the ends of the flow have been asked for their numbers, so that it can be reset.
+    pub(super) fn asked(self) -> u32 {
+        ((self.0 & ASKED_MASK) >> ASKED_SHIFT) as u32
+    }
+
+    /// Asked once more, seven times at most.
+    pub(super) fn asked_again(self) -> Self {
+        let asked = u64::from(self.asked() + 1).min(7);
+        Self(self.0 & !ASKED_MASK | asked << ASKED_SHIFT)
+    }
+
+    /// Whether an end knows that the flow is over.
+    pub(super) fn is_told(self, end: End) -> bool {
+        self.0 >> TOLD_SHIFT & end as u64 != 0
+    }
+
+    /// After `end` was told, at `now` if it had not been before.
+    pub(super) fn told(self, end: End, now: Tick) -> Self {
+        if self.is_told(end) {
+            return self;
+        }
+        let told = self.0 & TOLD_MASK | (end as u64) << TOLD_SHIFT;
+        let kept = self.0 & (BACKEND_MASK | SECOND_BIT | DISPLACED_MASK | ASKED_MASK);
+        Self(kept | told | (State::Closing as u64) << STATE_SHIFT).seen_at(now)
     }
 
     /// After a packet with `flags` at `now`.

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, State, Value};
+use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, End, State, Value};
 use super::{Found, Query, idle_ticks};
 use crate::packet::{FlowKey, position};
 use crate::snapshot::{Leaving, Snapshot};
@@ -66,14 +66,14 @@ impl Line {
     pub(super) fn find(&mut self, query: &Query<'_>) -> Option<Found> {
         let value = self.value_of(query.key)?;
         let old = *value;
-        if old.is_over(query.frontend.idle_ticks, query.now) || !keeps_its_backend(old, query) {
+        if old.is_over(query.frontend.idle_ticks, query.now) {
             return Some(Found::Stale);
         }
-        let new = old.touched(query.flags, query.now);
+        let (found, new) = settle(old, query);
         if new != old {
             *value = new;
         }
-        Some(Found::Backend(old.backend()))
+        Some(found)
     }
 
     #[inline]
@@ -123,17 +123,32 @@ impl Line {
 /// The bits that change a flow's state.
 pub(in crate::dataplane) const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
 
-/// Whether the flow's next packet goes where the ones before it went. UDP leaves a backend that is down, and
-/// so does a TCP flow that only now begins, by a SYN.
-fn keeps_its_backend(value: Value, query: &Query<'_>) -> bool {
-    let Some(backend) = query.world.to_backend(value.backend()) else { return false };
-    if query.flags.opens() {
+/// Whether the flow's next packet goes where the ones before it went, and its value afterwards. UDP leaves a
+/// backend that is down, and so does a TCP flow that only now begins, by a SYN.
+fn settle(old: Value, query: &Query<'_>) -> (Found, Value) {
+    let Query { flags, now, .. } = *query;
+    let Some(backend) = query.world.to_backend(old.backend()) else { return (Found::Stale, old) };
+    if flags.opens() {
         // A client that uses its port again is a new flow, once the old one was closing. On a flow that
         // lives, the SYN may have been made up by somebody else.
-        let lives = matches!(value.state(), State::HalfOpen | State::Established);
-        return lives && backend.leaving == Leaving::None;
+        let lives = matches!(old.state(), State::HalfOpen | State::Established);
+        let stays = lives && backend.leaving == Leaving::None;
+        return if stays {
+            (Found::Backend(old.backend()), old.touched(flags, now))
+        } else {
+            (Found::Stale, old)
+        };
     }
-    !backend.leaving.takes(query.is_udp)
+    match backend.leaving {
+        Leaving::Reset if !query.is_udp => {
+            let id = old.backend();
+            // The client's own reset goes on to the backend.
+            let found = if flags.any(TcpFlags::RST) { Found::Backend(id) } else { Found::Reset(id) };
+            (found, old.told(End::Client, now))
+        }
+        leaving if leaving.takes(query.is_udp) => (Found::Stale, old),
+        _ => (Found::Backend(old.backend()), old.touched(flags, now)),
+    }
 }
 
 #[inline]

@@ -11,6 +11,8 @@ use zerocopy::FromBytes;
 
 mod entry;
 mod line;
+mod reset;
+mod walk;
 
 use super::counters::{Counter, WorkerCounters};
 use crate::packet::FlowKey;
@@ -19,8 +21,11 @@ use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
 use line::{Line, WAYS, prefetch};
 
-pub(super) use entry::{State, Value};
+pub use entry::State;
+pub(super) use entry::{End, Value};
 pub(super) use line::TURNS;
+pub(super) use reset::Silent;
+pub(super) use walk::Standing;
 
 /// What a packet brings to a lookup.
 #[derive(Clone, Copy)]
@@ -43,6 +48,8 @@ pub(super) enum Found {
     Absent,
     /// There, but over, or its backend takes no more of it: to be forgotten.
     Stale,
+    /// There, and to be reset at this backend. It is kept a while, for what its ends have on its way.
+    Reset(BackendId),
 }
 
 /// Room for flows, in lines of four.
@@ -67,6 +74,11 @@ const SWEEP_AHEAD: usize = 8;
 /// Lines of a block: a small page of memory.
 const BLOCK_LINES: usize = 64;
 
+/// Lines that `flows` flows fill to 0.6.
+fn lines_for(flows: usize) -> usize {
+    (flows * 10).div_ceil(6 * WAYS).max(2)
+}
+
 impl FlowTable {
     /// Room for `flows` flows at a load of 0.6, which leaves about 1 % of them without a place: 26.7 bytes a
     /// flow. On hugepages where enough are free; else the kernel is asked for transparent ones.
@@ -74,9 +86,9 @@ impl FlowTable {
     /// # Errors
     /// When there is not enough memory.
     pub fn new(flows: usize) -> std::io::Result<Self> {
-        let len = (flows * 10).div_ceil(6 * WAYS).max(2);
+        let len = lines_for(flows);
         let len_bytes = len * size_of::<Line>();
-        let huge_len = len_bytes.next_multiple_of(HUGEPAGE_LEN);
+        let huge_len = Self::hugepage_bytes(flows);
         let huge = MmapOptions::new().len(huge_len).huge(Some(HUGEPAGE_BITS)).populate().map_anon();
         let on_hugepages = huge.is_ok();
         let memory = match huge {
@@ -92,6 +104,11 @@ impl FlowTable {
         };
         let occupied = vec![0; len.div_ceil(BLOCK_LINES)].into();
         Ok(Self { memory, occupied, len, sweep_at: 0, on_hugepages })
+    }
+
+    /// The bytes in hugepages that a table for `flows` flows takes.
+    pub fn hugepage_bytes(flows: usize) -> usize {
+        (lines_for(flows) * size_of::<Line>()).next_multiple_of(HUGEPAGE_LEN)
     }
 
     /// The bytes of its lines.
@@ -118,8 +135,16 @@ impl FlowTable {
         Lines { lines, occupied: &mut self.occupied }
     }
 
-    /// Frees the places of flows that are over in the next `lines` lines.
-    pub(super) fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick, counters: &WorkerCounters) {
+    /// Frees the places of flows that are over in the next `lines` lines. Of flows to be reset that are silent, `ask`
+    /// asks the ends, if there is room for the question.
+    pub(super) fn sweep(
+        &mut self,
+        lines: usize,
+        world: &Snapshot,
+        now: Tick,
+        counters: &WorkerCounters,
+        mut ask: impl FnMut(Silent) -> bool,
+    ) {
         let mut left = lines.min(self.len);
         while left > 0 {
             let block = self.sweep_at / BLOCK_LINES;
@@ -128,7 +153,10 @@ impl FlowTable {
             left -= range.len();
             if self.occupied.get(block).is_some_and(|flows| *flows > 0) {
                 let mut lines = self.open();
-                range.for_each(|index| lines.expire(index, world, now, counters));
+                range.clone().for_each(|index| lines.expire(index, world, now, counters));
+                if world.resets_flows {
+                    range.for_each(|index| lines.reset_some(index, world, now, counters, &mut ask));
+                }
             }
             self.sweep_at = if end < self.len { end } else { 0 };
         }

@@ -1,0 +1,187 @@
+//! A model as the text of a file that means the same: what was said by flags, and what holds by default, included.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Display, Write};
+use std::sync::Arc;
+
+use super::model::{
+    Backend, ControlSettings, DataplaneSettings, HashKey, Idle, Model, Pool, Port, Rule, StaticNeighbour,
+};
+use super::probe::{Probe, ProbeKind};
+
+/// The text of a file that gives `model`, its secret apart: the hash key is left out.
+pub fn to_text(model: &Model) -> String {
+    to_text_with(model, None)
+}
+
+/// The same with a hash key, for who knows it anyway.
+pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
+    let Model { dataplane, control, ports, neighbours, pools, rules } = model;
+    let mut text = Text::default();
+    text.dataplane(dataplane, key);
+    text.control(control);
+    ports.iter().for_each(|port| text.port(port));
+    neighbours.iter().for_each(|neighbour| text.neighbour(*neighbour));
+    pools.iter().for_each(|pool| text.pool(pool));
+    // Probes keep their names; one that a rule has of its own is given one that is free.
+    let given: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.probe_name.as_deref()).collect();
+    let mut free = (1..).map(|n: usize| format!("probe-{n}")).filter(|name| !given.contains(name.as_str()));
+    let mut rules_of = Vec::with_capacity(rules.len());
+    let mut named: BTreeMap<(Option<&str>, &Arc<Probe>), String> = BTreeMap::new();
+    for rule in rules {
+        let name = rule.probe.as_ref().map(|probe| {
+            named.entry((rule.probe_name.as_deref(), probe)).or_insert_with_key(|(given, probe)| {
+                let name = given.map(str::to_owned).or_else(|| free.next()).unwrap_or_default();
+                text.probe(&name, probe);
+                name
+            })
+        });
+        rules_of.push((rule, name.cloned()));
+    }
+    for (rule, name) in &rules_of {
+        text.rule(rule, name.as_deref());
+    }
+    text.0
+}
+
+/// Writing to a string does not fail.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn section(&mut self, heading: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.0, "{gap}{heading}");
+    }
+
+    /// What TOML knows as it stands: numbers, lists.
+    fn plain(&mut self, key: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    fn quoted(&mut self, key: &str, value: impl Display) {
+        self.plain(key, quoted(value));
+    }
+
+    fn duration(&mut self, key: &str, value: std::time::Duration) {
+        self.quoted(key, humantime::format_duration(value));
+    }
+
+    fn dataplane(&mut self, settings: &DataplaneSettings, key: Option<HashKey>) {
+        let DataplaneSettings { workers, management_cpu, flows_per_worker, frames, idle, hash_key: _, eal } =
+            settings;
+        self.section("[dataplane]");
+        if let Some(workers) = workers {
+            self.quoted("workers", list(workers));
+        }
+        management_cpu.iter().for_each(|cpu| self.plain("management_cpu", cpu));
+        self.plain("flows_per_worker", flows_per_worker);
+        frames.iter().for_each(|frames| self.plain("frames", frames));
+        self.quoted(
+            "idle",
+            match idle {
+                Idle::Spin => "spin",
+                Idle::Pause => "pause",
+                Idle::Sleep => "sleep",
+            },
+        );
+        if let Some(HashKey(key)) = key {
+            self.quoted("hash_key", key.map(|byte| format!("{byte:02x}")).concat());
+        }
+        if !eal.is_empty() {
+            self.plain("eal", format!("[{}]", list(eal.iter().map(quoted))));
+        }
+    }
+
+    fn control(&mut self, settings: &ControlSettings) {
+        let ControlSettings { socket, metrics, state_directory } = settings;
+        self.section("[control]");
+        self.quoted("socket", socket.display());
+        metrics.iter().for_each(|address| self.quoted("metrics", address));
+        self.quoted("state_directory", state_directory.display());
+    }
+
+    fn port(&mut self, port: &Port) {
+        let Port { name, device, addresses, gateway, mac, mtu } = port;
+        self.section("[[port]]");
+        self.quoted("name", name);
+        device.iter().for_each(|device| self.quoted("device", device));
+        self.plain("addresses", format!("[{}]", list(addresses.iter().map(quoted))));
+        gateway.iter().for_each(|gateway| self.quoted("gateway", gateway));
+        mac.iter().for_each(|mac| self.quoted("mac", mac));
+        self.plain("mtu", mtu);
+    }
+
+    fn neighbour(&mut self, neighbour: StaticNeighbour) {
+        let StaticNeighbour { address, mac } = neighbour;
+        self.section("[[neighbour]]");
+        self.quoted("address", address);
+        self.quoted("mac", mac);
+    }
+
+    fn pool(&mut self, pool: &Pool) {
+        let Pool { name, backends } = pool;
+        self.section("[[pool]]");
+        self.quoted("name", name);
+        self.0 += "backends = [\n";
+        for Backend { address, weight, state } in backends {
+            let _ =
+                writeln!(self.0, "  {{ address = \"{address}\", weight = {weight}, state = \"{state}\" }},");
+        }
+        self.0 += "]\n";
+    }
+
+    fn probe(&mut self, name: &str, probe: &Probe) {
+        let Probe { kind, port, path, host, status, body, verify, ca_file, via, interval, timeout, rise, fall } = probe;
+        self.section("[[probe]]");
+        self.quoted("name", name);
+        self.quoted("kind", kind);
+        port.iter().for_each(|port| self.plain("port", port));
+        if *kind != ProbeKind::Tcp {
+            self.quoted("path", path);
+            host.iter().for_each(|host| self.quoted("host", host));
+            self.quoted("status", status);
+            body.iter().for_each(|body| self.quoted("body", body));
+        }
+        if *kind == ProbeKind::Https {
+            self.plain("verify", verify);
+            ca_file.iter().for_each(|file| self.quoted("ca_file", file.display()));
+        }
+        self.quoted("via", via);
+        self.duration("interval", *interval);
+        self.duration("timeout", *timeout);
+        self.plain("rise", rise);
+        self.plain("fall", fall);
+    }
+
+    fn rule(&mut self, rule: &Rule, probe_name: Option<&str>) {
+        let Rule {
+            name,
+            frontend,
+            pool,
+            backend_port,
+            distribution,
+            idle_timeout,
+            probe: _,
+            probe_name: _,
+            no_healthy_backends,
+        } = rule;
+        self.section("[[rule]]");
+        self.quoted("name", name);
+        self.quoted("frontend", frontend);
+        self.quoted("pool", &pool.name);
+        self.plain("backend_port", backend_port);
+        self.quoted("distribution", distribution);
+        self.duration("idle_timeout", *idle_timeout);
+        probe_name.iter().for_each(|name| self.quoted("probe", name));
+        self.quoted("no_healthy_backends", no_healthy_backends);
+    }
+}
+
+fn quoted(value: impl Display) -> String {
+    toml::Value::String(value.to_string()).to_string()
+}
+
+fn list(items: impl IntoIterator<Item = impl Display>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,107 @@
+//! A model's text means the model.
+
+use super::*;
+use crate::config::sections::SECTIONS;
+use crate::config::{to_text, to_text_with};
+
+/// With every key that a model can have, none of them at its default.
+const FULL: &str = r#"
+[dataplane]
+workers = "3,1"
+management_cpu = 0
+flows_per_worker = 4096
+frames = 8191
+idle = "sleep"
+hash_key = "00112233445566778899aabbccddeeff"
+eal = ["--file-prefix=\"gw\\\"", "-m 64"]
+[control]
+socket = "/tmp/a \"b\"/control.sock"
+metrics = "[::1]:9464"
+state_directory = "/tmp/state"
+[[port]]
+name = "outside"
+device = "net_tap0,iface=x"
+addresses = ["198.51.100.2/24", "198.51.100.3/24"]
+gateway = "198.51.100.1"
+mac = "02:00:00:00:00:01"
+mtu = 1400
+[[port]]
+name = "inside"
+addresses = ["10.0.0.1/24"]
+[[neighbour]]
+address = "10.0.0.4"
+mac = "02:00:00:00:00:04"
+[[pool]]
+name = "web"
+backends = [{ address = "10.0.0.4" }, { address = "10.0.0.5", weight = 7, state = "drain" }]
+[[pool]]
+name = "unused"
+addresses = "10.0.0.8-10.0.0.20"
+instances = 2
+[[probe]]
+name = "ready"
+kind = "https"
+port = 8081
+path = "/a?b=%22c%22"
+host = "example.org"
+status = "200,204-299"
+body = "it's \"up\" \\o/"
+verify = true
+ca_file = "/etc/a \"b\".pem"
+via = "port"
+interval = "1m 30s"
+timeout = "250ms"
+rise = 3
+fall = 4
+[[probe]]
+name = "open"
+kind = "tcp"
+[[rule]]
+name = "a"
+frontend = "203.0.113.1:443/tcp"
+pool = "web"
+backend_port = 8443
+distribution = "source-ip-protocol"
+idle_timeout = "1h 5s"
+probe = "ready"
+no_healthy_backends = "all"
+[[rule]]
+name = "b"
+frontend = "203.0.113.1:53/udp"
+pool = "web"
+backend_port = 53
+probe = "open"
+"#;
+
+/// What another key says in the text, or nothing at all that a model holds.
+const LEFT_OUT: [&str; 7] =
+    ["hash_key", "addresses", "instances", "gateway6", "forward", "tcp_reset", "nat_rule"];
+
+#[test]
+fn the_text_of_a_model_gives_the_model_less_its_key() {
+    let mut model = load(FULL, &[]).unwrap_or_else(|all| panic!("{all}")).model;
+    let text = to_text(&model);
+    assert!(!text.contains("00112233") && !text.contains("hash_key"), "{text}");
+    let with_key = to_text_with(&model, model.dataplane.hash_key);
+    assert_eq!(load(&with_key, &[]).unwrap().model, model, "{with_key}");
+    model.dataplane.hash_key = None;
+    let again = load(&text, &[]).unwrap_or_else(|all| panic!("{all}\n{text}")).model;
+    assert_eq!(again, model, "{text}");
+    assert_eq!(to_text(&again), text);
+    let (two_arm, flags) = (include_str!("../../../dpdk-config/two-arm.toml"), ["--backend", "x=10.0.0.77"]);
+    for (file, words) in [("", &[][..]), (two_arm, &[]), ("", &flags)] {
+        let model = load(file, words).unwrap_or_else(|all| panic!("{all}")).model;
+        assert_eq!(load(&to_text(&model), &[]).unwrap().model.rules, model.rules);
+    }
+}
+
+#[test]
+fn no_key_is_forgotten() {
+    let text = to_text(&load(FULL, &[]).unwrap_or_else(|all| panic!("{all}")).model);
+    for (section, keys) in SECTIONS {
+        for key in keys.iter().filter(|key| !LEFT_OUT.contains(key)) {
+            let is_there = text.contains(&format!("\n{key} = ")) || text.contains(&format!(" {key} = "));
+            assert!(is_there, "{section}: {key} is not in the text, or the model of this test lacks it");
+        }
+    }
+}

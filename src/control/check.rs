@@ -1,0 +1,104 @@
+//! The configuration in force, told; and another held against it, on a thread of its own: to fill the tables of a large
+//! configuration takes seconds, for which nothing else may wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::api::{Refusal, json};
+use super::difference::{Side, difference_to_running};
+use super::manager::Manager;
+use crate::config::{ConfigFlags, Endpoint, load_text, to_text};
+
+/// The configuration in force. `docs/openapi.json` says what each field means.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "docs/openapi.json says it")]
+pub struct Configuration {
+    pub configuration: String,
+    pub arguments: Vec<String>,
+    pub directory: String,
+}
+
+/// Flags whose value is a secret.
+const SECRET: &str = "--hash-key";
+
+pub(super) fn configuration(manager: &Manager) -> Configuration {
+    let directory = std::env::current_dir().unwrap_or_default();
+    Configuration {
+        configuration: to_text(manager.model()),
+        arguments: without_secrets(std::env::args().skip(1)),
+        directory: directory.display().to_string(),
+    }
+}
+
+fn without_secrets(mut arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut told = Vec::new();
+    while let Some(argument) = arguments.next() {
+        if argument == SECRET {
+            arguments.next();
+        } else if !argument.starts_with(&format!("{SECRET}=")) {
+            told.push(argument);
+        }
+    }
+    told
+}
+
+/// One check at a time: each takes some hundreds of megabytes for the largest configurations. Whoever checks holds the
+/// second reference, and lets go of it however its thread ends.
+#[derive(Debug, Default)]
+pub(super) struct Place(Arc<()>);
+
+impl Place {
+    fn take(&self) -> Option<Arc<()>> {
+        (Arc::strong_count(&self.0) == 1).then(|| Arc::clone(&self.0))
+    }
+}
+
+/// Answers `reply` with what would change if `text` were the configuration.
+pub(super) fn start(manager: &Manager, text: String, reply: oneshot::Sender<Result<String, Refusal>>) {
+    let Some(place) = manager.check_place().take() else {
+        let what = "another configuration is being checked; ask again in a moment";
+        // Who has left needs no answer; neither here nor below.
+        let _ = reply.send(Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, what.into())));
+        return;
+    };
+    let (side, runtime) = (manager.side(), manager.runtime().clone());
+    let (model, key) = (side.model.clone(), side.key);
+    let mut flows: BTreeMap<Endpoint, u64> = BTreeMap::new();
+    for (identity, totals) in manager.backends() {
+        *flows.entry(identity.frontend).or_default() += totals.flows;
+    }
+    let work = move || {
+        let answer = load_text("the configuration", &text, &ConfigFlags::default())
+            .map_err(|findings| {
+                Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, findings.to_string().trim_end().to_owned())
+            })
+            .and_then(|new| {
+                json(&difference_to_running(Side { model: &model, key }, &new.model, &runtime, &flows))
+            });
+        // Before the answer: whoever has it may ask again at once.
+        drop(place);
+        let _ = reply.send(answer);
+    };
+    // What cannot be started drops `reply`, and whoever waits there is told that nobody answers.
+    if let Err(error) = thread::Builder::new().name("check".into()).spawn(work) {
+        log::error!("a configuration cannot be checked: no thread: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_key_is_not_told() {
+        let told = |line: &str| without_secrets(line.split(' ').map(str::to_owned)).join(" ");
+        assert_eq!(told("run --hash-key 00ff --workers 1"), "run --workers 1");
+        assert_eq!(told("run --workers 1 --hash-key=00ff -- -l 1"), "run --workers 1 -- -l 1");
+        assert_eq!(told("run --hash-key"), "run");
+    }
+}

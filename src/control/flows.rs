@@ -1,0 +1,223 @@
+//! `GET /v1/flows`: the workers are asked for their flows, and the answer is given when all have said, or when it is time.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use super::api::{Refusal, json};
+use super::manager::Manager;
+use super::views;
+use crate::dataplane::{FlowFilter, FlowState, SURVEYS_MAX, Survey, Surveys};
+use crate::packet::EndpointKey;
+use crate::snapshot::BackendIdentity;
+
+/// Flows of one answer, where nothing else is asked for.
+const LIMIT_DEFAULT: usize = 100;
+
+/// Flows of one answer, at most. As many from each worker are gathered for it.
+pub const FLOWS_MAX: usize = 10_000;
+
+/// What is not found by then is left out.
+const TIME_MAX: Duration = Duration::from_secs(8);
+
+/// Within this time workers hand back what has been given up.
+const GRACE: Duration = Duration::from_millis(500);
+
+type Reply = oneshot::Sender<Result<String, Refusal>>;
+
+/// Which flows are asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FlowQuery {
+    client: Option<String>,
+    backend: Option<String>,
+    rule: Option<String>,
+    state: Option<State>,
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    HalfOpen,
+    Fresh,
+    Established,
+    Closing,
+}
+
+impl FlowQuery {
+    /// From what stands behind the question mark.
+    pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
+        let parsed: Self =
+            serde_urlencoded::from_str(query).map_err(|error| bad(format!("the query: {error}")))?;
+        if let Some(limit) = parsed.limit.filter(|limit| !(1..=FLOWS_MAX).contains(limit)) {
+            return Err(bad(format!("the query: limit {limit} is not in 1 to {FLOWS_MAX}")));
+        }
+        if let Some(client) = &parsed.client {
+            address_and_port(client)?;
+        }
+        Ok(parsed)
+    }
+
+    fn filter(&self, manager: &Manager) -> Result<FlowFilter, Refusal> {
+        let mut filter = FlowFilter::default();
+        if let Some(client) = &self.client {
+            let (address, port) = address_and_port(client)?;
+            filter = filter.client(address, port);
+        }
+        if let Some(name) = &self.rule {
+            let rule = manager.model().rules.iter().find(|rule| rule.name == *name);
+            let frontend = rule.map(|rule| rule.frontend).and_then(|frontend| {
+                let key = EndpointKey::new(frontend.address, frontend.port, frontend.protocol);
+                manager.snapshot().frontend_at(key)
+            });
+            filter = filter.frontend(frontend.ok_or_else(|| absent(format!("there is no rule {name}")))?);
+        }
+        if let Some(backend) = &self.backend {
+            let is_wanted = backends_called(manager, backend)?;
+            let ids = manager.backend_ids().filter(|(identity, _)| is_wanted(identity));
+            filter = filter.backends(ids.map(|(_, id)| id));
+        }
+        Ok(match self.state {
+            None => filter,
+            Some(State::HalfOpen) => filter.state(FlowState::HalfOpen),
+            Some(State::Fresh) => filter.state(FlowState::Fresh),
+            Some(State::Established) => filter.state(FlowState::Established),
+            Some(State::Closing) => filter.state(FlowState::Closing),
+        })
+    }
+}
+
+fn bad(error: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, error)
+}
+
+fn absent(error: String) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, error)
+}
+
+fn address_and_port(text: &str) -> Result<(Ipv4Addr, Option<u16>), Refusal> {
+    let with_port = text.parse().map(|at: SocketAddrV4| (*at.ip(), Some(at.port())));
+    with_port
+        .or_else(|_| text.parse().map(|address| (address, None)))
+        .map_err(|_| bad(format!("{text}: not an IPv4 address, or one with a port, as in 192.0.2.7:40000")))
+}
+
+type IsWanted = Box<dyn Fn(&BackendIdentity) -> bool>;
+
+/// Whether a backend is one of POOL/ADDRESS, ADDRESS or ADDRESS:PORT.
+fn backends_called(manager: &Manager, text: &str) -> Result<IsWanted, Refusal> {
+    let Some((name, address)) = text.split_once('/') else {
+        let (address, port) = address_and_port(text)?;
+        let is_it = move |identity: &BackendIdentity| {
+            identity.address == address && port.is_none_or(|port| identity.port == port)
+        };
+        if !manager.backend_ids().any(|(identity, _)| is_it(&identity)) {
+            return Err(absent(format!("no rule has a backend {text}")));
+        }
+        return Ok(Box::new(is_it));
+    };
+    let address: Ipv4Addr =
+        address.parse().map_err(|_| bad(format!("{address}: not an IPv4 address, as in 10.0.0.4")))?;
+    let pool = manager.model().pools.iter().find(|pool| pool.name == name);
+    let pool = pool.ok_or_else(|| absent(format!("there is no pool {name}")))?;
+    if !pool.backends.iter().any(|backend| backend.address == address) {
+        return Err(absent(format!("pool {name} has no backend {address}")));
+    }
+    let rules = manager.model().rules.iter().filter(|rule| rule.pool.name == name);
+    let frontends: Vec<_> = rules.map(|rule| rule.frontend).collect();
+    Ok(Box::new(move |identity| identity.address == address && frontends.contains(&identity.frontend)))
+}
+
+/// Questions that the workers are at.
+#[derive(Default)]
+pub(super) struct FlowDesk {
+    surveys: Option<Surveys>,
+    asked: u64,
+    open: Vec<Open>,
+}
+
+/// One of them.
+struct Open {
+    number: u64,
+    limit: usize,
+    until: Duration,
+    is_given_up: Arc<AtomicBool>,
+    /// By worker.
+    parts: Vec<Option<Box<Survey>>>,
+    /// `None` once it has been answered.
+    reply: Option<Reply>,
+}
+
+impl FlowDesk {
+    pub(super) fn new(surveys: Surveys) -> Self {
+        Self { surveys: Some(surveys), ..Self::default() }
+    }
+
+    fn ask(&mut self, filter: &FlowFilter, limit: usize, now: Duration, reply: Reply) {
+        // One that is not handed back yet counts, answered or not: so the rings have room for all.
+        if self.open.len() >= SURVEYS_MAX {
+            let what = format!("{SURVEYS_MAX} others are asking for flows already; try again in a moment");
+            let _ = reply.send(Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, what)));
+            return;
+        }
+        self.asked += 1;
+        let (number, is_given_up) = (self.asked, Arc::<AtomicBool>::default());
+        let workers = self.surveys.as_ref().map_or(0, Surveys::workers);
+        if let Some(surveys) = &self.surveys {
+            for worker in 0..workers {
+                // There is room; where there were none, the part would be missing, and the answer says so.
+                let _ = surveys.ask(worker, Survey::new(number, filter.clone(), limit, is_given_up.clone()));
+            }
+        }
+        let parts = (0..workers).map(|_| None).collect();
+        self.open.push(Open { number, limit, until: now + TIME_MAX, is_given_up, parts, reply: Some(reply) });
+    }
+
+    fn take_back(&mut self) {
+        let Some(surveys) = &self.surveys else { return };
+        for worker in 0..surveys.workers() {
+            while let Some(survey) = surveys.take_back(worker) {
+                let open = self.open.iter_mut().find(|open| open.number == survey.number);
+                if let Some(part) = open.and_then(|open| open.parts.get_mut(worker)) {
+                    *part = Some(survey);
+                }
+            }
+        }
+    }
+}
+
+/// Hands the question to all workers, or says why not.
+pub(super) fn ask(manager: &mut Manager, query: &FlowQuery, now: Duration, reply: Reply) {
+    match query.filter(manager) {
+        Ok(filter) => {
+            manager.flow_desk.ask(&filter, query.limit.unwrap_or(LIMIT_DEFAULT), now, reply);
+        }
+        Err(refusal) => {
+            let _ = reply.send(Err(refusal));
+        }
+    }
+}
+
+/// Takes what the workers have found, and answers what is complete or has taken too long.
+pub(super) fn advance(manager: &mut Manager, now: Duration) {
+    let mut desk = std::mem::take(&mut manager.flow_desk);
+    desk.take_back();
+    for open in &mut desk.open {
+        if now >= open.until || open.reply.as_ref().is_none_or(oneshot::Sender::is_closed) {
+            open.is_given_up.store(true, Ordering::Relaxed);
+        }
+        let is_due = open.parts.iter().all(Option::is_some) || now >= open.until + GRACE;
+        if let Some(reply) = open.reply.take_if(|_| is_due) {
+            // Who has left needs no answer.
+            let _ = reply.send(json(&views::flows(manager, &open.parts, open.limit)));
+        }
+    }
+    desk.open.retain(|open| open.reply.is_some() || open.parts.iter().any(Option::is_none));
+    manager.flow_desk = desk;
+}

@@ -1,0 +1,507 @@
+//! What happens to flows whose backend's drain has passed its deadline: whole packets in, whole packets out. And the
+//! drain from the operator's side, by the clock of the management thread.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use common::*;
+use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+use guideway::config::{AdminState, Endpoint};
+use guideway::control::{Manager, Override, REPLAY_KEY};
+use guideway::dataplane::{FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort, WorkerTotals};
+use guideway::io::PortId;
+use guideway::io::memory::{HeapFrame, MemoryQueues};
+use guideway::snapshot::{BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, Snapshot};
+use guideway::wire::{MacAddr, Protocol};
+
+const BACKEND_MAC: [u8; 6] = [2, 0, 10, 0, 0, 4];
+
+/// A TCP segment as a test thinks of it: who to whom, flags, sequence, acknowledgement, bytes of data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Segment {
+    port: PortId,
+    macs: ([u8; 6], [u8; 6]),
+    from: ([u8; 4], u16),
+    to: ([u8; 4], u16),
+    flags: String,
+    seq: u32,
+    ack: u32,
+    data: usize,
+}
+
+/// Reads a frame by another implementation than ours, which holds lengths and checksums; nothing but headers and
+/// data may be in it.
+fn read((port, frame): &(PortId, Vec<u8>)) -> Segment {
+    let packet = SlicedPacket::from_ethernet(frame).unwrap();
+    let Some(etherparse::NetSlice::Ipv4(ip)) = &packet.net else { panic!("{packet:?}") };
+    let header = ip.header().to_header();
+    assert_eq!(header.header_checksum, header.calc_header_checksum(), "{packet:?}");
+    assert_eq!(usize::from(header.total_len) + 14, frame.len(), "{packet:?}");
+    let Some(TransportSlice::Tcp(tcp)) = &packet.transport else { panic!("{packet:?}") };
+    assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4(header.source, header.destination).unwrap());
+    let flags = [(tcp.syn(), 'S'), (tcp.fin(), 'F'), (tcp.rst(), 'R'), (tcp.psh(), 'P'), (tcp.ack(), 'A')];
+    Segment {
+        port: *port,
+        macs: (frame[6..12].try_into().unwrap(), frame[..6].try_into().unwrap()),
+        from: (header.source, tcp.source_port()),
+        to: (header.destination, tcp.destination_port()),
+        flags: flags.iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect(),
+        seq: tcp.sequence_number(),
+        ack: tcp.acknowledgment_number(),
+        data: tcp.payload().len(),
+    }
+}
+
+impl Segment {
+    fn from_client(flags: &str, seq: u32, ack: u32, data: usize) -> Self {
+        let (macs, from, to) = ((ROUTER_MAC, OUTSIDE_MAC), (CLIENT, 40_000), (FRONTEND, 443));
+        Self { port: OUTSIDE, macs, from, to, flags: flags.into(), seq, ack, data }
+    }
+
+    fn from_backend(flags: &str, seq: u32, ack: u32, data: usize) -> Self {
+        let (macs, from, to) = ((BACKEND_MAC, INSIDE_MAC), (BACKEND, 8443), (CLIENT, 40_000));
+        Self { port: INSIDE, macs, from, to, flags: flags.into(), seq, ack, data }
+    }
+
+    fn to_client(flags: &str, seq: u32, ack: u32) -> Self {
+        let (macs, from, to) = ((OUTSIDE_MAC, ROUTER_MAC), (FRONTEND, 443), (CLIENT, 40_000));
+        Self { port: OUTSIDE, macs, from, to, flags: flags.into(), seq, ack, data: 0 }
+    }
+
+    fn to_backend(flags: &str, seq: u32, ack: u32) -> Self {
+        let (macs, from, to) = ((INSIDE_MAC, BACKEND_MAC), (CLIENT, 40_000), (BACKEND, 8443));
+        Self { port: INSIDE, macs, from, to, flags: flags.into(), seq, ack, data: 0 }
+    }
+
+    fn frame(&self) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2(self.macs.0, self.macs.1).ipv4(self.from.0, self.to.0, 64);
+        let mut tcp = builder.tcp(self.from.1, self.to.1, self.seq, 8192);
+        for flag in self.flags.chars() {
+            tcp = match flag {
+                'S' => tcp.syn(),
+                'A' => tcp.ack(self.ack),
+                'F' => tcp.fin(),
+                'R' => tcp.rst(),
+                other => panic!("no such flag: {other}"),
+            };
+        }
+        let mut frame = Vec::new();
+        tcp.write(&mut frame, &vec![0xda; self.data]).unwrap();
+        frame
+    }
+}
+
+/// A worker on memory, and the worlds it goes through.
+struct Bed {
+    compiler: Compiler,
+    publisher: Publisher,
+    worker: Worker<MemoryQueues>,
+    counters: Arc<WorkerCounters>,
+    now: f64,
+}
+
+fn conditions() -> Conditions {
+    let links = [OUTSIDE_MAC, INSIDE_MAC].map(|mac| PortLink { mac: MacAddr(mac), filters: true, mtu: 1500 });
+    Conditions { links: links.to_vec(), neighbours: Neighbours { synthetic: true, ..Neighbours::default() } }
+}
+
+/// Two backends, the first of which is drained from the start of its flows' end.
+fn text(first: &str) -> String {
+    let backends =
+        format!("{{ address = \"10.0.0.4\"{first} }}, {{ address = \"10.0.0.5\", state = \"down\" }}");
+    with_backends(&backends, "").replace("\"10.0.0.5\", state = \"down\"", second_of(first))
+}
+
+/// The second backend takes flows only when the first does not.
+fn second_of(first: &str) -> &'static str {
+    if first.is_empty() { "\"10.0.0.5\", state = \"down\"" } else { "\"10.0.0.5\"" }
+}
+
+fn identity(protocol: Protocol) -> BackendIdentity {
+    let (port, backend_port) = if protocol == Protocol::Tcp { (443, 8443) } else { (53, 5353) };
+    let frontend = Endpoint { address: FRONTEND.into(), port, protocol };
+    BackendIdentity { frontend, address: BACKEND.into(), port: backend_port }
+}
+
+impl Bed {
+    fn new() -> Self {
+        let mut compiler = Compiler::new(REPLAY_KEY);
+        let first: Snapshot = compiler.compile(&model(&text("")), &conditions()).unwrap();
+        let (publisher, mut readers) = Publisher::new(first, 1);
+        let mesh: Mesh<HeapFrame> = Mesh::new(1);
+        let counters: Arc<WorkerCounters> = Arc::default();
+        let me = WorkerId(0);
+        let own = |port| WorkerPort { port, keeps_flows: true, transmitter: me };
+        let (queues, flows) = (MemoryQueues::new(2), FlowTable::new(1024).unwrap());
+        let ports = vec![own(OUTSIDE), own(INSIDE)];
+        let worker = Worker::new(mesh.seat(me), 1, ports, queues, readers.remove(0), flows, counters.clone());
+        Self { compiler, publisher, worker, counters, now: 0.0 }
+    }
+
+    /// Has the frame arrive, and returns what leaves, in the order of ports.
+    fn send_frame(&mut self, port: PortId, frame: Vec<u8>) -> Vec<(PortId, Vec<u8>)> {
+        self.worker.queues_mut().push(port, frame);
+        self.poll()
+    }
+
+    fn poll(&mut self) -> Vec<(PortId, Vec<u8>)> {
+        self.worker.poll(seconds(self.now));
+        // What the sweep has to say leaves with the next one.
+        self.worker.poll(seconds(self.now));
+        let mut sent = Vec::new();
+        for port in [OUTSIDE, INSIDE] {
+            sent.extend(self.worker.queues_mut().sent(port).map(|frame| (port, frame)));
+        }
+        sent
+    }
+
+    fn send(&mut self, segment: &Segment) -> Vec<Segment> {
+        self.send_frame(segment.port, segment.frame()).iter().map(read).collect()
+    }
+
+    /// The client's side of a connection, as far as `flags` say.
+    fn open(&mut self, flags: &[&str]) {
+        for flags in flags {
+            let sent = self.send(&Segment::from_client(flags, 1000, 5000, 0));
+            assert_eq!((sent.len(), sent[0].to), (1, (BACKEND, 8443)), "{flags}");
+        }
+    }
+
+    /// The drain is past its deadline.
+    fn pass_deadline(&mut self) {
+        self.compiler.reset_flows_of([Protocol::Tcp, Protocol::Udp].map(identity).into());
+        self.publish(", state = \"drain\"");
+    }
+
+    fn publish(&mut self, first: &str) {
+        let next = self.compiler.compile(&model(&text(first)), &conditions()).unwrap();
+        self.publisher.publish(next);
+    }
+
+    fn flows(&self) -> u64 {
+        let id = self.compiler.backend_id(&identity(Protocol::Tcp)).unwrap();
+        self.counters.flows_to(id)
+    }
+
+    fn totals(&self) -> WorkerTotals {
+        let t = self.counters.totals();
+        assert_eq!(t.received, t.transmitted + t.answered + t.controlled + t.dropped(), "{t:?}");
+        t
+    }
+}
+
+/// What is said before the deadline, the first segment after it, and what leaves in its stead.
+type Cut = (&'static str, &'static [&'static str], Segment, [Segment; 2]);
+
+fn cuts() -> [Cut; 6] {
+    let open: &[&str] = &["S", "A", "A"];
+    [
+        (
+            "data from the client",
+            open,
+            Segment::from_client("A", 1010, 5020, 700),
+            [Segment::to_client("R", 5020, 0), Segment::to_backend("RA", 1010, 5020)],
+        ),
+        (
+            "the handshake's last packet",
+            &["S"],
+            Segment::from_client("A", 1001, 5001, 0),
+            [Segment::to_client("R", 5001, 0), Segment::to_backend("RA", 1001, 5001)],
+        ),
+        (
+            "the client's FIN, and more after it",
+            &["S", "A", "FA"],
+            Segment::from_client("A", 1011, 5099, 0),
+            [Segment::to_client("R", 5099, 0), Segment::to_backend("RA", 1011, 5099)],
+        ),
+        (
+            "around the circle",
+            open,
+            Segment::from_client("FA", u32::MAX, u32::MAX - 1, 1),
+            [Segment::to_client("R", u32::MAX - 1, 0), Segment::to_backend("RA", u32::MAX, u32::MAX - 1)],
+        ),
+        (
+            "data from the backend, as large as the MTU allows",
+            open,
+            Segment::from_backend("A", 5020, 1010, 1460),
+            [Segment::to_client("RA", 5020, 1010), Segment::to_backend("R", 1010, 0)],
+        ),
+        (
+            "the backend's half of the handshake",
+            &["S"],
+            Segment::from_backend("SA", 5000, 1001, 0),
+            [Segment::to_client("RA", 5000, 1001), Segment::to_backend("R", 1001, 0)],
+        ),
+    ]
+}
+
+#[test]
+fn a_packet_of_either_end_resets_both_at_exactly_their_numbers() {
+    for (what, open, segment, answers) in cuts() {
+        let mut bed = Bed::new();
+        bed.open(open);
+        bed.pass_deadline();
+        assert_eq!(bed.send(&segment), answers, "{what}");
+        let t = bed.totals();
+        assert_eq!((t.answered, t.originated, t.transmitted), (1, 1, open.len() as u64), "{what}: {t:?}");
+        assert_eq!((t.resets_to_client, t.resets_to_backend), (1, 1), "{what}: {t:?}");
+        // What was on its way is answered too, and makes no new flow anywhere.
+        assert_eq!(bed.send(&segment), answers, "{what}, again");
+        assert_eq!((bed.totals().flows_created, bed.flows()), (1, 1), "{what}");
+        // The other end has said nothing and is asked, in vain. That ends it as well.
+        let (other, asked) = if segment.port == OUTSIDE { (INSIDE, BACKEND) } else { (OUTSIDE, CLIENT) };
+        for round in 1..10 {
+            bed.now = 0.5 * f64::from(round);
+            let sent: Vec<_> = bed.poll().iter().map(read).collect();
+            assert!(
+                sent.iter().all(|s| (s.port, s.to.0, s.flags.as_str()) == (other, asked, "A")),
+                "{sent:?}"
+            );
+        }
+        let t = bed.totals();
+        assert_eq!(t.reset_asks, 6, "{what}: {t:?}");
+        assert_eq!((bed.flows(), t.flows_reset, t.flows_unanswered), (0, 1, 0), "{what}: {t:?}");
+    }
+}
+
+#[test]
+fn resets_of_the_ends_themselves_go_through() {
+    let mut bed = Bed::new();
+    bed.open(&["S", "A", "A"]);
+    bed.pass_deadline();
+    assert_eq!(bed.send(&Segment::from_client("R", 1010, 0, 0)), [Segment::to_backend("R", 1010, 0)]);
+    assert_eq!(bed.send(&Segment::from_backend("RA", 5020, 1010, 0)), [Segment::to_client("RA", 5020, 1010)]);
+    let t = bed.totals();
+    assert_eq!((t.transmitted, t.answered, t.resets_to_client, t.resets_to_backend), (5, 0, 0, 0), "{t:?}");
+}
+
+#[test]
+fn a_new_connection_and_udp_go_elsewhere() {
+    let mut bed = Bed::new();
+    bed.open(&["S", "A", "A"]);
+    bed.send_frame(OUTSIDE, Spec::udp().frame());
+    bed.pass_deadline();
+    let syn = bed.send(&Segment::from_client("S", 90_000, 0, 0));
+    assert_eq!((syn.len(), syn[0].to), (1, ([10, 0, 0, 5], 8443)));
+    assert_eq!(bed.flows(), 0);
+    // What the backend has to say of the old connection is nothing to the new one: it is established, not over.
+    bed.send(&Segment::from_backend("A", 5020, 1010, 10));
+    for _ in 0..2 {
+        let data = bed.send(&Segment::from_client("A", 90_001, 1, 0));
+        assert_eq!((data.len(), data[0].to), (1, ([10, 0, 0, 5], 8443)));
+    }
+    bed.now = 100.0;
+    bed.poll();
+    let again = bed.send(&Segment::from_client("S", 91_000, 0, 0));
+    assert_eq!((again.len(), bed.totals().flows_created), (1, 3), "a SYN does not move an established flow");
+    let datagram = bed.send_frame(OUTSIDE, Spec::udp().frame());
+    assert_eq!((datagram.len(), &datagram[0].1[30..34]), (1, &[10, 0, 0, 5][..]));
+    // What the backend answers to an earlier one still arrives.
+    let late = Spec::udp().at_backend(BACKEND, 5353).reversed();
+    assert_eq!(bed.send_frame(INSIDE, late.frame()).len(), 1);
+    let t = bed.totals();
+    assert_eq!((t.answered, t.resets_to_client, t.resets_to_backend), (1, 1, 1), "{t:?}");
+}
+
+#[test]
+fn a_state_set_in_time_calls_it_off() {
+    let mut bed = Bed::new();
+    bed.open(&["S", "A", "A"]);
+    bed.pass_deadline();
+    bed.compiler.reset_flows_of(BTreeSet::new());
+    bed.publish(", state = \"drain\"");
+    let data = Segment::from_client("A", 1010, 5020, 7);
+    assert_eq!(bed.send(&data), [Segment { data: 7, ..Segment::to_backend("A", 1010, 5020) }]);
+    assert_eq!(bed.send(&Segment::from_backend("A", 5020, 1017, 0)), [Segment::to_client("A", 5020, 1017)]);
+    assert_eq!(bed.flows(), 1);
+}
+
+#[test]
+fn silent_ends_are_asked_a_few_times_by_what_cannot_be_theirs_and_then_given_up() {
+    let mut bed = Bed::new();
+    bed.open(&["S", "A", "A"]);
+    bed.send_frame(OUTSIDE, Spec::udp().frame());
+    bed.pass_deadline();
+    let mut rounds = Vec::new();
+    for round in 1..20 {
+        bed.now = 0.5 * f64::from(round);
+        rounds.push(bed.poll().iter().map(read).collect::<Vec<_>>());
+    }
+    let asked: Vec<_> = rounds.iter().filter(|sent| !sent.is_empty()).collect();
+    assert_eq!(asked.len(), 6, "{rounds:?}");
+    for (attempt, sent) in asked.iter().enumerate() {
+        let number = 0x5555_5555u32.wrapping_mul(attempt as u32);
+        let wanted = [Segment::to_client("A", number, number), Segment::to_backend("A", number, number)];
+        assert_eq!(**sent, wanted, "{attempt}");
+    }
+    let t = bed.totals();
+    // The flow of UDP was let go at once.
+    assert_eq!((t.flows_unanswered, t.flows_reset, t.flows_expired, t.reset_asks), (1, 0, 1, 12), "{t:?}");
+    assert_eq!((bed.flows(), t.originated, t.answered), (0, 12, 0), "{t:?}");
+}
+
+#[test]
+fn who_answers_the_question_is_reset_and_asked_no_more() {
+    let answers = [Segment::from_client("A", 1010, 5020, 0), Segment::from_backend("A", 5020, 1010, 0)];
+    for [first, second] in [[0, 1], [1, 0]] {
+        let mut bed = Bed::new();
+        bed.open(&["S", "A", "A"]);
+        bed.pass_deadline();
+        bed.now = 0.5;
+        assert_eq!(bed.poll().len(), 2);
+        let resets = bed.send(&answers[first]);
+        let numbers: Vec<_> = resets.iter().map(|s| (s.port, s.flags.contains('R'), s.seq)).collect();
+        assert_eq!(numbers, [(OUTSIDE, true, 5020), (INSIDE, true, 1010)]);
+        // The other is asked again: what it got in the first one's place need not have fitted.
+        bed.now = 1.0;
+        let asked: Vec<_> = bed.poll().iter().map(read).map(|segment| segment.port).collect();
+        assert_eq!(asked, [answers[second].port]);
+        // Where that was enough, nobody is there any more.
+        let gone = Segment { flags: "R".into(), ..answers[second].clone() };
+        assert_eq!(bed.send(&gone).len(), 1);
+        let mut lasted = 0;
+        for round in 3..10 {
+            bed.now = 0.5 * f64::from(round);
+            assert_eq!(bed.poll(), []);
+            lasted += bed.flows();
+        }
+        // It is kept for two seconds, for what is on its way.
+        assert_eq!(lasted, 4);
+        let t = bed.totals();
+        assert_eq!((bed.flows(), t.flows_reset, t.flows_unanswered, t.reset_asks), (0, 1, 0, 3), "{t:?}");
+    }
+}
+
+/// More than a sweep has room for: each gets its turn all the same, and all end.
+#[test]
+fn many_silent_flows_are_all_asked_and_all_end() {
+    let mut bed = Bed::new();
+    for i in 0..500 {
+        for flags in ["S", "A", "A"] {
+            let from = (CLIENT, 1000 + i);
+            bed.send(&Segment { from, ..Segment::from_client(flags, 1, 1, 0) });
+        }
+    }
+    bed.pass_deadline();
+    let mut asked = BTreeSet::new();
+    for step in 1..20_000 {
+        bed.now = 0.001 * f64::from(step);
+        let sent = bed.poll();
+        assert!(sent.len() <= 128, "{}", sent.len());
+        asked.extend(sent.iter().map(read).map(|segment| (segment.port, segment.from.1, segment.to.1)));
+    }
+    assert_eq!(asked.len(), 1000);
+    let t = bed.totals();
+    assert_eq!((bed.flows(), t.flows_unanswered, t.reset_asks), (0, 500, 6000), "{t:?}");
+}
+
+/// The management thread with a worker beside it.
+struct Office {
+    manager: Manager,
+    worker: Worker<MemoryQueues>,
+    counters: Arc<WorkerCounters>,
+}
+
+impl Office {
+    fn new(config: &str) -> Self {
+        let mesh: Mesh<HeapFrame> = Mesh::new(1);
+        let counters: Arc<WorkerCounters> = Arc::default();
+        let (manager, mut readers) = Manager::new(
+            model(config),
+            REPLAY_KEY,
+            conditions().links,
+            vec![counters.clone()],
+            mesh.events(),
+            mesh.originated(),
+        )
+        .unwrap();
+        let me = WorkerId(0);
+        let own = |port| WorkerPort { port, keeps_flows: true, transmitter: me };
+        let (queues, flows) = (MemoryQueues::new(2), FlowTable::new(1024).unwrap());
+        let ports = vec![own(OUTSIDE), own(INSIDE)];
+        let worker = Worker::new(mesh.seat(me), 1, ports, queues, readers.remove(0), flows, counters.clone());
+        Self { manager, worker, counters }
+    }
+
+    fn turn(&mut self, second: f64) {
+        self.worker.poll(seconds(second));
+        self.manager.advance(seconds(second));
+        self.worker.poll(seconds(second));
+    }
+
+    fn drain(&mut self, state: AdminState, deadline: Option<f64>) {
+        let said = Override { state: Some(state), weight: None, deadline: deadline.map(seconds) };
+        self.manager
+            .adjust(|runtime| {
+                runtime.overrides.insert(("web".into(), BACKEND.into()), said);
+            })
+            .unwrap();
+    }
+
+    fn left(&self) -> Option<f64> {
+        self.manager.drain_left("web", BACKEND.into()).map(|left| left.as_secs_f64())
+    }
+
+    /// Flows of the backend; what has been reset.
+    fn flows(&self) -> (u64, u64) {
+        let backends = self.manager.backends();
+        let of = backends.iter().filter(|(identity, _)| identity.address.octets() == BACKEND);
+        let t = self.counters.totals();
+        (of.map(|(_, totals)| totals.flows).sum(), t.flows_reset + t.flows_unanswered)
+    }
+}
+
+fn with_neighbours() -> String {
+    let fixed = |address, mac| format!("[[neighbour]]\naddress = \"{address}\"\nmac = \"{mac}\"\n");
+    with_backends(&numbered([4], ""), "")
+        + &fixed("10.0.0.4", "02:00:00:00:00:04")
+        + &fixed("198.51.100.1", "02:00:c6:33:64:01")
+}
+
+#[test]
+fn a_deadline_counts_down_survives_a_reload_and_is_replaced_and_called_off() {
+    let mut office = Office::new(&with_neighbours());
+    office.turn(0.0);
+    for flags in ["S", "A", "A"] {
+        office.worker.queues_mut().push(OUTSIDE, Segment::from_client(flags, 1000, 5000, 0).frame());
+        office.turn(0.1);
+    }
+    office.drain(AdminState::Drain, Some(10.0));
+    office.turn(4.0);
+    assert_eq!((office.left(), office.flows()), (Some(6.0), (1, 0)));
+    // A reload takes the backend out of the file; its flow has the deadline still.
+    let without = with_neighbours().replace("{ address = \"10.0.0.4\" }", "{ address = \"10.0.0.5\" }");
+    office.manager.change(model(&without), seconds(5.0)).unwrap();
+    office.manager.change(model(&with_neighbours()), seconds(5.0)).unwrap();
+    office.turn(6.0);
+    assert_eq!((office.left(), office.flows()), (Some(4.0), (1, 0)));
+    office.drain(AdminState::Drain, Some(20.0));
+    office.turn(12.0);
+    assert_eq!((office.left(), office.flows()), (Some(8.0), (1, 0)));
+    office.drain(AdminState::Up, None);
+    office.turn(21.0);
+    assert_eq!((office.left(), office.flows()), (None, (1, 0)));
+    office.drain(AdminState::Drain, Some(22.0));
+    office.manager.change(model(&without), seconds(21.5)).unwrap();
+    for tick in 0..50 {
+        office.turn(21.5 + f64::from(tick) / 10.0);
+    }
+    assert_eq!((office.left(), office.flows()), (Some(0.0), (0, 1)));
+    // As an operator may say at once.
+    office.manager.change(model(&with_neighbours()), seconds(30.0)).unwrap();
+    office.drain(AdminState::Up, None);
+    office.turn(30.0);
+    for flags in ["S", "A", "A"] {
+        office.worker.queues_mut().push(OUTSIDE, Segment::from_client(flags, 1000, 5000, 0).frame());
+        office.turn(30.0);
+    }
+    assert_eq!(office.flows(), (1, 1));
+    office.drain(AdminState::Drain, Some(30.0));
+    for tick in 0..50 {
+        office.turn(30.0 + f64::from(tick) / 10.0);
+    }
+    assert_eq!(office.flows(), (0, 2));
+}
