@@ -132,7 +132,21 @@ impl Text {
     }
 
     fn probe(&mut self, name: &str, probe: &Probe) {
-        let Probe { kind, port, path, host, status, body, verify, ca_file, via, interval, timeout, rise, fall } = probe;
+        let Probe {
+            kind,
+            port,
+            path,
+            host,
+            status,
+            body,
+            verify,
+            ca_file,
+            via,
+            interval,
+            timeout,
+            rise,
+            fall,
+        } = probe;
         self.section("[[probe]]");
         self.quoted("name", name);
         self.quoted("kind", kind);

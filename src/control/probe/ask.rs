@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::pace::Lost;
 use super::port::PortWay;
 use super::tls::Trust;
 use crate::config::{Probe, ProbeKind, Via};
@@ -79,6 +80,7 @@ impl Stage {
 pub(super) struct Means {
     pub(super) trust: Arc<Trust>,
     pub(super) ports: PortWay,
+    pub(super) lost: Lost,
 }
 
 impl Means {
@@ -102,16 +104,16 @@ pub(super) async fn ask(
 ) -> (Answer, Duration) {
     let began = Instant::now();
     let mut stage = Stage::Connecting;
-    let answer = timeout(probe.timeout, question(target, &probe, nth, &means, &mut stage)).await;
+    let answer = means.lost.within(probe.timeout, question(target, &probe, nth, &means, &mut stage)).await;
     let took = began.elapsed();
     let answer = match answer {
-        Ok(Ok(Left::Nothing)) => Ok(()),
-        Ok(Ok(Left::Open(stream))) => {
+        Some(Ok(Left::Nothing)) => Ok(()),
+        Some(Ok(Left::Open(stream))) => {
             let _ = timeout(FAREWELL, close(stream)).await;
             Ok(())
         }
-        Ok(Err(why)) => Err(why),
-        Err(_) => {
+        Some(Err(why)) => Err(why),
+        None => {
             let timeout = humantime::format_duration(probe.timeout);
             Err(format!("{} in {timeout}", stage.missing()).into())
         }

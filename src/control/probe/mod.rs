@@ -1,12 +1,14 @@
 //! Probes: asks every endpoint that a rule's probe names, and tells the manager which are down.
 //!
 //! One endpoint under one set of settings is asked once, however many rules use it. Questions are tasks of the management
-//! thread's runtime; they go out by the host's network, or by guideway's own ports. Who has been due for longest is asked first, so none starves; how
-//! many are asked at once, and how many in one tick, is bounded. `docs/PROBES.md` tells what that comes to.
+//! thread's runtime; they go out by the host's network, or by guideway's own ports. Whoever would be due again first is asked
+//! first, so none starves; how many are asked at once, and how many in a second, is bounded. `docs/PROBES.md` tells what
+//! that comes to.
 
 mod ask;
 mod health;
 mod news;
+mod pace;
 mod port;
 mod rules;
 mod tls;
@@ -24,6 +26,7 @@ use self::ask::{Answer, Fault, Means, ask};
 use self::health::Health;
 pub use self::health::Verdict;
 use self::news::News;
+use self::pace::Pace;
 use self::port::PortWay;
 use self::rules::DeadRules;
 use self::tls::Trust;
@@ -36,9 +39,6 @@ const ASKING_MAX: usize = 2048;
 
 /// Descriptors that the process asks the kernel for; probes take half.
 const DESCRIPTORS: u64 = 2 * ASKING_MAX as u64;
-
-/// Questions that begin in one tick: some 6,000 a second, which leave the thread time for everything else.
-const STARTS_PER_TICK: usize = 64;
 
 /// New endpoints are asked for the first time within so long for each of them, at most an interval.
 const FIRST_SPREAD: Duration = Duration::from_millis(2);
@@ -122,8 +122,10 @@ pub struct ProbeReport {
 /// All questions and what has been answered. Belongs to the management thread.
 pub struct Probes {
     entries: BTreeMap<Arc<Question>, Entry>,
-    /// Those that are not being asked, by the time that they are due.
+    /// Those that wait for their time, by that.
     due: BTreeSet<(Instant, Arc<Question>)>,
+    /// Those that have been due, by the time that they will be again.
+    overdue: BTreeSet<(Instant, Arc<Question>)>,
     asking: JoinSet<(Arc<Question>, Answer, Duration)>,
     asking_max: usize,
     trust: Arc<Trust>,
@@ -136,6 +138,7 @@ pub struct Probes {
     /// Whether the manager has not been told of a verdict.
     has_news: bool,
     apply_at: Instant,
+    pace: Pace,
     news: News,
     dead_rules: DeadRules,
 }
@@ -151,6 +154,7 @@ impl Probes {
         Ok(Self {
             entries: BTreeMap::new(),
             due: BTreeSet::new(),
+            overdue: BTreeSet::new(),
             asking: JoinSet::new(),
             asking_max: ASKING_MAX.min(descriptors as usize / 2).max(1),
             trust: Arc::new(Trust::new().map_err(std::io::Error::other)?),
@@ -159,6 +163,7 @@ impl Probes {
             followed: None,
             has_news: false,
             apply_at: now,
+            pace: Pace::new(now),
             news: News::new(now),
             dead_rules: DeadRules::default(),
         })
@@ -168,9 +173,10 @@ impl Probes {
     /// milliseconds, on a tokio runtime.
     pub fn advance(&mut self, manager: &mut Manager) {
         let now = Instant::now();
+        self.pace.advance(now);
         let means = self.means.get_or_insert_with(|| {
             let ports = PortWay::new(manager.events(), manager.originated());
-            Means { trust: self.trust.clone(), ports }
+            Means { trust: self.trust.clone(), ports, lost: self.pace.lost() }
         });
         means.ports.advance(manager.snapshot());
         if self.followed != Some(manager.changes()) {
@@ -222,7 +228,9 @@ impl Probes {
                 None => fresh.push((Arc::new(question), uses)),
             }
         }
-        self.due.retain(|(_, question)| self.entries.contains_key(question));
+        for queue in [&mut self.due, &mut self.overdue] {
+            queue.retain(|(_, question)| self.entries.contains_key(question));
+        }
         let mut verdicts = BTreeMap::new();
         for (question, entry) in &before {
             let backends = entry.uses.iter().map(|user| (user.frontend, *question.target.ip()));
@@ -267,23 +275,28 @@ impl Probes {
         }
     }
 
+    /// Whoever would be due again first is asked first: a short interval suffers no more from lateness than a long one,
+    /// and nobody starves.
     fn start_due(&mut self, now: Instant) {
         let Some(means) = &self.means else { return };
-        let mut starts = 0;
-        while starts < STARTS_PER_TICK && self.asking.len() < self.asking_max {
-            let Some((due, question)) = self.due.pop_first() else { break };
+        while let Some((due, question)) = self.due.pop_first() {
             if due > now {
                 self.due.insert((due, question));
                 break;
             }
-            self.news.lag(now.duration_since(due), question.probe.interval, self.entries.len(), now);
+            self.overdue.insert((due + question.probe.interval, question));
+        }
+        while self.pace.may_start() && self.asking.len() < self.asking_max {
+            let Some((again, question)) = self.overdue.pop_first() else { break };
+            let (late, interval) = (now.checked_duration_since(again), question.probe.interval);
+            self.news.lag(late.map(|late| late + interval), self.entries.len(), now);
             let Some(entry) = self.entries.get_mut(&question) else { continue };
             if entry.is_new(now) && !means.know_the_way(question.target, &question.probe) {
                 entry.due = now + NEIGHBOUR_INTERVAL;
                 self.due.insert((entry.due, question));
                 continue;
             }
-            starts += 1;
+            self.pace.started();
             entry.asked = entry.asked.wrapping_add(1);
             let (target, probe, nth) = (question.target, question.probe.clone(), entry.asked);
             let means = means.clone();
@@ -313,7 +326,19 @@ impl Entry {
     fn new(uses: Vec<Use>, health: Health, due: Instant, asked: u16) -> Self {
         let (latency, last_duration, answered, last_failure) = (None, None, None, None);
         let (is_spread, good, bad) = (false, 0, 0);
-        Self { uses, health, due, asked, is_spread, latency, last_duration, answered, last_failure, good, bad }
+        Self {
+            uses,
+            health,
+            due,
+            asked,
+            is_spread,
+            latency,
+            last_duration,
+            answered,
+            last_failure,
+            good,
+            bad,
+        }
     }
 
     /// Whether it has not been asked, and its next hop may not have had the time to answer.

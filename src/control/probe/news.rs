@@ -40,10 +40,8 @@ impl News {
     pub(super) fn tell(&mut self, target: SocketAddrV4, entry: &Entry, before: &Health, now: Instant) {
         let first = before.verdict == Verdict::Unknown;
         let is_expected = first && entry.health.verdict == Verdict::Up;
-        if !is_expected {
-            if !self.has_room() {
-                return;
-            }
+        if !is_expected && !self.has_room() {
+            return;
         }
         let names: Vec<&str> = entry.uses.iter().map(|user| user.rule.as_str()).collect();
         let rules = if names.len() == 1 { "rule" } else { "rules" };
@@ -96,13 +94,13 @@ impl News {
         }
     }
 
-    /// Complains of a question that is asked later than it was due, if by more than its interval.
-    pub(super) fn lag(&mut self, late: Duration, interval: Duration, endpoints: usize, now: Instant) {
-        if late > interval && now >= self.lag_at {
+    /// Complains of a question that is asked so late that it was due again.
+    pub(super) fn lag(&mut self, late: Option<Duration>, endpoints: usize, now: Instant) {
+        if let Some(late) = late.filter(|_| now >= self.lag_at) {
             self.lag_at = now + COMPLAINT_INTERVAL;
             log::warn!(
-                "probes are late, by {} now: {endpoints} endpoints are too many for their intervals and timeouts; \
-                 ask less often, or wait less long",
+                "probes are late, by {} now: {endpoints} endpoints are too many for their intervals and timeouts, or the \
+                 management CPU is busy with others; ask less often, or wait less long",
                 text(late)
             );
         }
