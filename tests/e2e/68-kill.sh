@@ -2,7 +2,8 @@
 # A web server of three is killed under load, and so are all of them.
 #
 # How long new connections still go to the dead one is measured at a client; connections kept to the others notice
-# nothing. Back, it takes its share again. With all dead, no_healthy_backends decides, both ways.
+# nothing. Back, it takes its share again. One that is stopped is as dead. With all dead, no_healthy_backends decides,
+# both ways.
 
 set -euo pipefail
 # shellcheck source=lib.sh
@@ -50,6 +51,8 @@ kill_nginx() {
 
 is_logged() { grep -q "$1" "$run/guideway.log"; }
 
+times_logged() { grep -c "$1" "$run/guideway.log" || true; }
+
 # The value after a word of what dial.py said.
 dialled() { awk -v what="$1" '{ for (i = 1; i < NF; i++) if ($i == what) print $(i + 1) }' "$run/dial"; }
 
@@ -58,10 +61,10 @@ check_kill() {
     net_background client "$python" "$here/dial.py" "$vip" 80 60 "$run/stop" >"$run/dial" 2>"$run/dial.err"
     dial=$!
     within 10 grep -q ready "$run/dial" || fail "60 connections open" "$(cat "$run/dial.err")"
-    net client wrk --threads 1 --connections 20 --duration 4s --timeout 5s --header 'Connection: close' \
+    net client wrk --threads 1 --connections 20 --duration 3s --timeout 5s --header 'Connection: close' \
         "http://$vip:80/who" >"$run/wrk-new" 2>&1 &
     new=$!
-    net client wrk --threads 1 --connections 20 --duration 4s --timeout 5s "http://$vip:80/who" >"$run/wrk-kept" 2>&1 &
+    net client wrk --threads 1 --connections 20 --duration 3s --timeout 5s "http://$vip:80/who" >"$run/wrk-kept" 2>&1 &
     kept=$!
     sleep 1
     began=$(now_ms)
@@ -94,6 +97,23 @@ check_return() {
     for i in 1 2 3; do between "b$i takes its share again" 60 140 "$(answers_of "b$i")"; done
 }
 
+# It takes connections, for that is the kernel's work, and says nothing.
+check_stopped() {
+    local master workers_of
+    master=$(cat "$run/nginx-b3/pid")
+    workers_of=$(cat "/proc/$master/task/$master/children")
+    # shellcheck disable=SC2086 # one word a worker
+    kill -STOP $workers_of
+    check "one that is stopped: noticed in 1 s" within 1 is_logged '10.1.0.13:80 is down: no answer in 200ms'
+    sleep 0.1
+    requests 100 >"$run/requests"
+    equal "new connections avoid it: 100 requests, each answered with 200" "100 0" \
+        "$(awk 'NF == 4 && $3 == 200' "$run/requests" | wc -l) $(answers_of b3)"
+    # shellcheck disable=SC2086 # one word a worker
+    kill -CONT $workers_of
+    check "it goes on: up again within 1 s" within 1 is_logged '10.1.0.13:80 is up again'
+}
+
 check_all_dead() {
     local i
     for i in 1 2 3; do kill_nginx "$i"; done
@@ -110,9 +130,12 @@ check_all_dead() {
     bed_nginx 1
     check "one is back: the log says so" within 2 is_logged 'rule web: a backend is healthy again, after'
     check "and it serves all" within 5 five_answers
+    equal "all of that was said once" "1 1 1" "$(times_logged 'rule web: no') $(times_logged 'rule any: no') $(
+        times_logged 'rule web: a backend is healthy again'
+    )"
 }
 
-case_start 60
+case_start 90
 bed_up 3
 start_servers 3
 kill_config >"$config"
@@ -120,6 +143,7 @@ gw_start
 wait_for_service
 check_kill
 check_return
+check_stopped
 check_all_dead
 sleep 0.3
 gw_stop

@@ -74,6 +74,8 @@ struct Entry {
     due: Instant,
     /// How often it has been asked, from a number that was drawn.
     asked: u16,
+    /// Whether it is being asked now.
+    is_asked: bool,
     /// Whether its place in the interval has been drawn.
     is_spread: bool,
     latency: Option<Duration>,
@@ -250,8 +252,9 @@ impl Probes {
     /// Takes one answer.
     fn hear(&mut self, question: &Arc<Question>, answer: Answer, took: Duration, now: Instant) {
         let draw = self.draw(question);
-        // It may be of a question that nobody asks any more.
-        let Some(entry) = self.entries.get_mut(question) else { return };
+        // It may be of a question that nobody asks any more, or that was dropped and came back meanwhile.
+        let Some(entry) = self.entries.get_mut(question).filter(|entry| entry.is_asked) else { return };
+        entry.is_asked = false;
         let probe = &question.probe;
         // A first interval of another length spreads those that begin together.
         let until_next = if entry.is_spread { probe.interval } else { probe.interval.mul_f64(draw) };
@@ -297,7 +300,7 @@ impl Probes {
                 continue;
             }
             self.pace.started();
-            entry.asked = entry.asked.wrapping_add(1);
+            (entry.is_asked, entry.asked) = (true, entry.asked.wrapping_add(1));
             let (target, probe, nth) = (question.target, question.probe.clone(), entry.asked);
             let means = means.clone();
             self.asking.spawn(async move {
@@ -325,12 +328,13 @@ impl Probes {
 impl Entry {
     fn new(uses: Vec<Use>, health: Health, due: Instant, asked: u16) -> Self {
         let (latency, last_duration, answered, last_failure) = (None, None, None, None);
-        let (is_spread, good, bad) = (false, 0, 0);
+        let (is_asked, is_spread, good, bad) = (false, false, 0, 0);
         Self {
             uses,
             health,
             due,
             asked,
+            is_asked,
             is_spread,
             latency,
             last_duration,
