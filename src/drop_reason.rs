@@ -63,6 +63,7 @@ drop_reasons! {
     ExceedsMtu "exceeds-mtu" "The packet is larger than the MTU of the port it would leave by.",
     TransmitFull "transmit-full" "The transmit queue of the port took no more frames.",
     HandoverFull "handover-full" "The queue to the worker that owns the flow was full.",
+    ControlFull "control-full" "An answer to a probe found the queue to the management thread full.",
 }
 
 impl DropReason {

@@ -126,6 +126,7 @@ impl Replay {
         }
         // Nobody listens to what the workers would have the management thread know.
         self.mesh.events().drain().for_each(drop);
+        self.mesh.events().take_answers().for_each(drop);
         sent
     }
 

@@ -179,6 +179,38 @@ fn what_cannot_go_on_is_dropped_by_name() {
 }
 
 #[test]
+fn answers_to_probes_by_port_are_handed_up_and_nothing_else_is() {
+    const OWN: [u8; 4] = [10, 0, 0, 1];
+    let probe = "\n[[probe]]\nname = \"p\"\nkind = \"tcp\"\nvia = \"port\"\n";
+    let config = with_backends(&numbered([4], ""), "probe = \"p\"\n") + probe;
+    let answer = |from, to| Spec { from, to, ..Spec::tcp("SA").at_backend(BACKEND, 8443).reversed() };
+    let fine = answer((BACKEND, 8443), (OWN, 61_000));
+    let with = |len| Spec { payload: vec![7; len], ..fine.clone() }.frame();
+    let takes = |name, frame| Case { name, port: INSIDE, frame, sent: None, counter: "controlled" };
+    let leaves = |name, from, to| drops(name, INSIDE, answer(from, to).frame(), "no-rule");
+    let elsewhere = Spec { macs: (ROUTER_MAC, OUTSIDE_MAC), ..fine.clone() }.frame();
+    let datagram = Spec { flags: None, ..fine.clone() }.frame();
+    let not_asked = drops("nobody asks", INSIDE, fine.frame(), "no-rule");
+    run(
+        &config,
+        vec![
+            takes("an answer", fine.frame()),
+            takes("the last port", answer((BACKEND, 8443), (OWN, u16::MAX)).frame()),
+            takes("of the other rule's", answer((BACKEND, 5353), (OWN, 61_000)).frame()),
+            takes("a full frame", with(1460)),
+            drops("a longer one", INSIDE, with(1461), "no-rule"),
+            leaves("no port of probes", (BACKEND, 8443), (OWN, 60_999)),
+            leaves("another port of the backend", (BACKEND, 8444), (OWN, 61_000)),
+            leaves("another host", ([10, 0, 0, 5], 8443), (OWN, 61_000)),
+            leaves("another address of ours", (BACKEND, 8443), ([198, 51, 100, 2], 61_000)),
+            drops("by another port", OUTSIDE, elsewhere, "no-rule"),
+            drops("no TCP", INSIDE, datagram, "no-rule"),
+        ],
+    );
+    run(&with_backends(&numbered([4], ""), ""), vec![not_asked]);
+}
+
+#[test]
 fn what_is_asked_of_us_is_answered() {
     let mac = [0, 0, 0x5e, 0, 0x53, 1];
     let host = [198, 51, 100, 77];

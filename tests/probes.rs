@@ -118,6 +118,10 @@ enum Does {
     Notes(Arc<AtomicUsize>),
     /// Closes at once.
     Leaves,
+    /// Says the first, then the second over and over, as fast as it is taken.
+    Floods(Vec<u8>, Vec<u8>),
+    /// Says this byte by byte, with a pause after each, over and over.
+    Drips(&'static [u8], Duration),
 }
 
 /// A server on any port of 127.0.0.4; returns the port and a count of the connections it took.
@@ -154,6 +158,20 @@ async fn attend(mut stream: impl AsyncRead + AsyncWrite + Unpin, does: Does) {
     let mut request = vec![0; 4096];
     match does {
         Does::Leaves => return,
+        Does::Floods(first, again) => {
+            let again = again.repeat(1 + 16_384 / again.len());
+            let _ = stream.write_all(&first).await;
+            while stream.write_all(&again).await.is_ok() {}
+            return;
+        }
+        Does::Drips(text, pause) => {
+            for byte in text.iter().cycle() {
+                if stream.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }
         Does::Waits => tokio::time::sleep(Duration::from_secs(60)).await,
         Does::Notes(clean) => {
             // An orderly end reads as zero bytes, a reset as an error.
@@ -180,12 +198,16 @@ fn answer(status: u16, body: &str) -> Does {
 
 fn self_signed() -> TlsAcceptor {
     let made = rcgen::generate_simple_self_signed(["backend.example".to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    acceptor(&made.cert, &made.signing_key)
+}
+
+fn acceptor(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> TlsAcceptor {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
     TlsAcceptor::from(Arc::new(config))
 }
@@ -349,6 +371,246 @@ fn https_takes_any_certificate_unless_told_otherwise() {
     });
 }
 
+/// An authority of our own, and servers with its certificates.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    file: tempfile::NamedTempFile,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new([]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { issuer: rcgen::Issuer::new(params, key), file }
+    }
+
+    /// Whose certificate is for these names and ends in that year.
+    async fn server(&self, names: &[&str], last_year: i32) -> u16 {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_after = rcgen::date_time_ymd(last_year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        server(answer(200, "fine"), Some(acceptor(&certificate, &key))).await.0
+    }
+}
+
+#[test]
+fn https_that_verifies_takes_certificates_of_its_authorities_for_its_name_and_no_others() {
+    on_runtime(async {
+        let authority = Authority::new();
+        let file = authority.file.path().display();
+        let known = format!("kind = \"https\"\n{QUICK}\nca_file = \"{file}\"\n");
+        let named = format!("{known}host = \"backend.example:8443\"");
+        let good = authority.server(&["backend.example", "127.0.0.4"], 2090).await;
+        assert_eq!(verdict(good, &named).await, (Verdict::Up, None));
+        assert_eq!(verdict(good, &known).await, (Verdict::Up, None), "by its address");
+        let why = |(verdict, why): (Verdict, Option<String>)| {
+            assert_eq!(verdict, Verdict::Down);
+            why.unwrap()
+        };
+        let other = why(verdict(good, &format!("{known}host = \"other.example\"")).await);
+        assert!(other.contains("not valid for name \"other.example\""), "{other}");
+        let expired = authority.server(&["backend.example"], 2001).await;
+        let expired = why(verdict(expired, &named).await);
+        assert!(expired.contains("expired"), "{expired}");
+        let other = Authority::new().server(&["backend.example"], 2090).await;
+        assert!(why(verdict(other, &named).await).contains("invalid peer certificate"));
+        // Those of this machine do not know it.
+        let machine = format!("kind = \"https\"\n{QUICK}\nverify = true\nhost = \"backend.example\"");
+        assert_eq!(why(verdict(good, &machine).await), "TLS: invalid peer certificate: UnknownIssuer");
+    });
+}
+
+#[test]
+fn authorities_that_cannot_be_read_say_nothing_of_the_backend() {
+    on_runtime(async {
+        let authority = Authority::new();
+        let port = authority.server(&["127.0.0.4"], 2090).await;
+        let broken = tempfile::NamedTempFile::new().unwrap();
+        for file in [std::path::Path::new("/nowhere/ca.pem"), broken.path(), std::path::Path::new("/dev")] {
+            let probe = format!("kind = \"https\"\ninterval = \"100ms\"\nca_file = \"{}\"", file.display());
+            let mut bed = Bed::new(&one(port, &probe));
+            bed.for_a_while(Duration::from_millis(300)).await;
+            let report = bed.first();
+            assert_eq!((report.verdict, report.good_total, report.bad_total), (Verdict::Unknown, 0, 0));
+        }
+        // A reload reads the file again.
+        let probe =
+            format!("kind = \"https\"\ninterval = \"100ms\"\nca_file = \"{}\"", broken.path().display());
+        let mut bed = Bed::new(&one(port, &probe));
+        bed.for_a_while(Duration::from_millis(200)).await;
+        std::fs::copy(authority.file.path(), broken.path()).unwrap();
+        bed.reload(&one(port, &probe));
+        bed.until("up", |bed| bed.first().verdict == Verdict::Up).await;
+    });
+}
+
+#[test]
+fn hostile_servers_get_the_right_verdict_in_bounded_time() {
+    let head = |more: &str| format!("HTTP/1.1 200 Fine\r\n{more}").into_bytes();
+    let body = |more: &str| head(&format!("{more}\r\n"));
+    let wanted = "body = \"ready\"";
+    let no_ready = "status 200, but no \"ready\" in the body";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let noise: Vec<u8> = (0..997_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let flood = |first: Vec<u8>, again: &[u8]| Does::Floods(first, again.to_vec());
+    let cases = [
+        ("noise", flood(Vec::new(), &noise), "", "not HTTP: "),
+        ("zeros", flood(Vec::new(), &[0]), "", "not HTTP: "),
+        ("a status line without end", flood(b"HTTP/1.1 200 ".to_vec(), b"a"), "", "not HTTP: "),
+        ("headers without end", flood(head(""), b"X-A: b\r\n"), "", "not HTTP: "),
+        ("a header without end", flood(head("X-A: "), b"a"), "", "not HTTP: "),
+        ("empty lines", flood(Vec::new(), b"\r\n"), "", "not HTTP: "),
+        ("to be continued", flood(Vec::new(), b"HTTP/1.1 100 Continue\r\n\r\n"), "", "connection closed"),
+        (
+            "dripping",
+            Does::Drips(b"HTTP/1.1 200 Fine\r\n", Duration::from_millis(20)),
+            "",
+            "no answer in 300ms",
+        ),
+        ("a body without end, unread", flood(body(""), b"a"), "", ""),
+        ("a body without end", flood(body(""), b"read"), wanted, no_ready),
+        ("the largest length", flood(body("Content-Length: 18446744073709551615\r\n"), b"a"), wanted, ""),
+        ("a length beyond", flood(body("Content-Length: 18446744073709551616\r\n"), b"a"), "", "not HTTP: "),
+        ("two lengths", flood(body("Content-Length: 1\r\nContent-Length: 2\r\n"), b"a"), "", "not HTTP: "),
+        ("a huge chunk", flood(body(&format!("{chunked}\r\nfffffffffffff")), b"a"), wanted, no_ready),
+        ("a chunk beyond", flood(body(&format!("{chunked}\r\nfffffffffffffffff")), b"a"), wanted, "invalid"),
+        ("tiny chunks", flood(body(chunked), b"1\r\na\r\n"), wanted, ""),
+        ("a chunk's endless extension", flood(body(&format!("{chunked}\r\n1;")), b"a"), wanted, ""),
+        ("endless trailers", flood(body(&format!("{chunked}\r\n0")), b"X-A: b\r\n"), wanted, ""),
+        ("a compressed bomb", flood(body("Content-Encoding: gzip\r\n"), &noise), wanted, no_ready),
+    ];
+    on_runtime(async {
+        let mut wrong = Vec::new();
+        for (name, does, extra, why) in cases {
+            let (port, _) = server(does, None).await;
+            let began = Instant::now();
+            let (verdict, failure) = verdict(port, &format!("kind = \"http\"\n{QUICK}\n{extra}")).await;
+            let took = began.elapsed();
+            let failure = failure.unwrap_or_default();
+            let is_good = extra.is_empty() && why.is_empty();
+            // The timeout, the farewell, and what a busy machine adds.
+            let in_time = took < Duration::from_millis(300 + 100 + 600);
+            if (verdict == Verdict::Up) != is_good || !failure.contains(why) || !in_time {
+                wrong.push(format!("{name}: {verdict:?} {failure:?} {took:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let tls = [
+            ("noise", flood(Vec::new(), &noise)),
+            ("HTTP", flood(Vec::new(), b"HTTP/1.1 200 Fine\r\n\r\n")),
+            ("a record without end", flood(b"\x16\x03\x03\xff\xff".to_vec(), b"\x00")),
+            ("alerts", flood(Vec::new(), b"\x15\x03\x03\x00\x02\x01\x5a")),
+            ("a long handshake", flood(b"\x16\x03\x03\x40\x00\x02\xff\xff\xff".to_vec(), b"\x00")),
+        ];
+        for (name, does) in tls {
+            let (port, _) = server(does, None).await;
+            let (verdict, failure) = verdict(port, &format!("kind = \"https\"\n{QUICK}")).await;
+            assert_eq!(verdict, Verdict::Down, "TLS, {name}: {failure:?}");
+        }
+    });
+}
+
+#[test]
+fn a_flood_of_answers_takes_little_memory() {
+    // From a thread of its own, so that only what the probes hold is counted.
+    let listener = std::net::TcpListener::bind("127.0.0.4:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 Fine\r\n\r\n");
+                while std::io::Write::write_all(&mut stream, &[b'a'; 65_536]).is_ok() {}
+            });
+        }
+    });
+    let pool = "addresses = \"10.0.0.4-10.0.0.4\"\ninstances = 1";
+    let run = |probe: &str, time| {
+        let text = pool_of(port, pool, &format!("kind = \"http\"\n{probe}"));
+        let story = async {
+            let mut bed = Bed::new(&text);
+            bed.for_a_while(Duration::from_millis(time)).await;
+            bed.first().bad_total
+        };
+        let mut asked = 0;
+        let measured = allocation_counter::measure(|| on_runtime(async { asked = story.await }));
+        (asked, measured.bytes_max)
+    };
+    let (_, idle) = run("interval = \"1h\"", 1);
+    let (asked, busy) = run("interval = \"100ms\"\nbody = \"ready\"", 1000);
+    let more = busy.saturating_sub(idle) >> 10;
+    println!("{asked} answers: {more} KiB over {} KiB", idle >> 10);
+    assert!(asked >= 3, "{asked}");
+    assert!(more < 512, "{more} KiB");
+}
+
+#[test]
+fn a_rule_without_a_healthy_backend_is_told_of() {
+    on_runtime(async {
+        log_lines::collect();
+        let (port, _) = server(answer(503, ""), None).await;
+        let text = |extra: &str| {
+            pool_of(
+                port,
+                "backends = [{ address = \"10.0.0.4\" }, { address = \"10.0.0.5\", state = \"drain\" }]",
+                "kind = \"http\"\ninterval = \"100ms\"\nstatus = \"200\"",
+            )
+            .replace("[[rule]]\nname = \"web\"", &format!("[[rule]]\nname = \"lonely\"\n{extra}"))
+        };
+        let mut bed = Bed::new(&text(""));
+        bed.until("down", |bed| bed.states()[0] == AdminState::Down).await;
+        bed.for_a_while(Duration::from_millis(100)).await;
+        let told = log_lines::with("rule lonely");
+        assert!(
+            told.contains(&"rule lonely: no backend is healthy; new flows are dropped".into()),
+            "{told:?}"
+        );
+        bed.reload(&text("").replace("status = \"200\"", "status = \"503\""));
+        bed.until("up", |bed| bed.states()[0] == AdminState::Auto).await;
+        bed.for_a_while(Duration::from_millis(20)).await;
+        let mut told = log_lines::with("rule lonely: ");
+        told.retain(|line| line.starts_with("rule"));
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[1].starts_with("rule lonely: a backend is healthy again, after "), "{told:?}");
+    });
+}
+
+/// What has been logged in this process.
+mod log_lines {
+    use std::sync::Mutex;
+
+    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    struct Lines;
+
+    impl log::Log for Lines {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            if record.target().starts_with("guideway") {
+                LINES.lock().unwrap().push(record.args().to_string());
+            }
+        }
+        fn flush(&self) {}
+    }
+
+    pub(super) fn collect() {
+        if log::set_logger(&Lines).is_ok() {
+            log::set_max_level(log::LevelFilter::Info);
+        }
+    }
+
+    pub(super) fn with(part: &str) -> Vec<String> {
+        LINES.lock().unwrap().iter().filter(|line| line.contains(part)).cloned().collect()
+    }
+}
+
 #[test]
 fn a_death_and_a_return_are_noticed_in_time() {
     on_runtime(async {
@@ -445,43 +707,49 @@ fn a_reload_keeps_what_is_known() {
 fn five_thousand_endpoints_make_no_storm_and_none_starves() {
     on_runtime(async {
         const ENDPOINTS: usize = 5000;
-        let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        const INTERVAL: f64 = 3.0;
+        // What the thread is too busy to take, the kernel does.
+        let listener = tokio::net::TcpSocket::new_v4().unwrap();
+        listener.bind("0.0.0.0:0".parse().unwrap()).unwrap();
+        let listener = listener.listen(4096).unwrap().into_std().unwrap();
+        listener.set_nonblocking(false).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let busiest: Arc<AtomicUsize> = Arc::default();
-        let most = busiest.clone();
-        // A thread of its own: what happens in 50 ms is counted as it happens.
-        std::thread::spawn(move || {
-            let (mut window, mut count) = (Instant::now(), 0);
-            for stream in listener.incoming() {
-                if window.elapsed() > Duration::from_millis(50) {
-                    (window, count) = (Instant::now(), 0);
-                }
-                count += 1;
-                most.fetch_max(count, Ordering::Relaxed);
-                drop(stream);
-            }
-        });
+        std::thread::spawn(move || listener.incoming().for_each(drop));
         let pool = format!("addresses = \"10.0.1.1-10.0.30.255\"\ninstances = {ENDPOINTS}");
         let mut bed = Bed::new(&pool_of(port, &pool, "kind = \"tcp\"\ninterval = \"3s\""));
-        let asked = |bed: &Bed| bed.probes.report().iter().filter(|report| report.good_total > 0).count();
-        let mut asking = 0;
         let began = Instant::now();
-        while asked(&bed) < ENDPOINTS {
+        let (mut last, mut busiest) = ((0.0, 0), 0.0_f64);
+        loop {
             bed.for_a_while(Duration::from_millis(50)).await;
-            asking = asking.max(bed.probes.asking());
-            assert!(began.elapsed() < Duration::from_secs(20), "{} of {ENDPOINTS}", asked(&bed));
+            let (now, asked) = (began.elapsed().as_secs_f64(), bed.asked());
+            let begun = (asked - last.1) as f64;
+            assert!(begun <= 320.0 + 6400.0 * (now - last.0 + 0.01), "{begun} began at once");
+            busiest = busiest.max(begun * 0.05 / (now - last.0));
+            last = (now, asked);
+            let counts = bed.probes.report().into_iter().map(|report| report.good_total + report.bad_total);
+            let (least, most) =
+                counts.fold((u64::MAX, 0), |(least, most), count| (least.min(count), most.max(count)));
+            assert!(most <= least + 3, "{least} to {most} answers");
+            // First questions are spread over the interval, but for its first tenth. A busy machine is late, never early.
+            // Five standard deviations are 180.
+            let heard = bed.probes.report().iter().filter(|report| report.good_total > 0).count();
+            let due = ENDPOINTS as f64 * (now / INTERVAL - 0.1).max(0.0) / 0.9;
+            assert!(heard as f64 <= due + 180.0, "{heard} have answered in {now} s, and {due} were due");
+            if least >= 3 {
+                println!("{asked} questions in {now:.1} s, {busiest:.0} in the busiest 50 ms");
+                return;
+            }
+            assert!(now < 60.0, "{least} to {most} answers in {now} s");
         }
-        // 5000 in 3 s are 83 in 50 ms; a storm would be all of them at once.
-        let busiest = busiest.load(Ordering::Relaxed);
-        assert!(busiest < ENDPOINTS / 5, "{busiest} connections in 50 ms");
-        assert!(asking < ENDPOINTS / 4, "{asking} at once");
-        // Then all over the interval, each as often as the others.
-        bed.for_a_while(Duration::from_secs(6)).await;
-        let counts = bed.probes.report().into_iter().map(|report| report.good_total + report.bad_total);
-        let (least, most) =
-            counts.fold((u64::MAX, 0), |(least, most), count| (least.min(count), most.max(count)));
-        assert!(least >= 2 && most <= least + 3, "{least} to {most} answers");
     });
+}
+
+impl Bed {
+    /// Questions that have begun.
+    fn asked(&self) -> u64 {
+        let answers = self.probes.report().into_iter().map(|report| report.good_total + report.bad_total);
+        answers.sum::<u64>() + self.probes.asking() as u64
+    }
 }
 
 #[test]

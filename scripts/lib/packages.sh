@@ -8,7 +8,7 @@ packages_to_build=(gcc libc6-dev pkg-config libdpdk-dev libclang-dev)
 packages_to_try=(iproute2 ethtool iputils-ping curl nginx)
 
 # Beyond that, for the end-to-end tests.
-packages_to_test=(wrk python3 jq prometheus tshark)
+packages_to_test=(wrk python3 jq openssl prometheus tshark)
 
 as_root() {
     if (($(id -u) == 0)); then

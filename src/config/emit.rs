@@ -146,7 +146,21 @@ impl Text {
     }
 
     fn probe(&mut self, name: &str, probe: &Probe) {
-        let Probe { kind, port, path, host, status, body, verify, interval, timeout, rise, fall } = probe;
+        let Probe {
+            kind,
+            port,
+            path,
+            host,
+            status,
+            body,
+            verify,
+            ca_file,
+            via,
+            interval,
+            timeout,
+            rise,
+            fall,
+        } = probe;
         self.section("[[probe]]");
         self.quoted("name", name);
         self.quoted("kind", kind);
@@ -159,7 +173,9 @@ impl Text {
         }
         if *kind == ProbeKind::Https {
             self.plain("verify", verify);
+            ca_file.iter().for_each(|file| self.quoted("ca_file", file.display()));
         }
+        self.quoted("via", via);
         self.duration("interval", *interval);
         self.duration("timeout", *timeout);
         self.plain("rise", rise);

@@ -65,7 +65,7 @@ pub struct ConfigFlags {
     pub idle_timeout: Vec<String>,
 
     /// Health check of rule NAME, as in web=http:8081/healthz,interval=5s. Kinds: tcp, http, https.
-    /// Options: interval, timeout, rise, fall, host, status, body, verify, via.
+    /// Options: interval, timeout, rise, fall, host, status, body, verify, ca_file, via.
     #[arg(long, value_name = "NAME=KIND:PORT[/PATH][,interval=DURATION]", help_heading = "Load balancing")]
     pub probe: Vec<String>,
 

@@ -1,6 +1,7 @@
 //! What a probe asks, and which answers are good.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A health check, as a rule uses it. Its name is left out: two that ask the same are one.
@@ -20,6 +21,10 @@ pub struct Probe {
     pub body: Option<String>,
     /// Whether the certificate must be one that this machine trusts, and not expired.
     pub verify: bool,
+    /// The authorities that may have signed it, in PEM; `None`: those of this machine.
+    pub ca_file: Option<PathBuf>,
+    /// By which network it asks.
+    pub via: Via,
     /// From one question to the next. 100 ms to 1 h.
     pub interval: Duration,
     /// How long all of an answer may take. At most the interval.
@@ -46,10 +51,38 @@ impl fmt::Display for Probe {
         if self.verify {
             write!(f, ", certificate verified")?;
         }
+        if let Some(file) = &self.ca_file {
+            write!(f, " by {}", file.display())?;
+        }
+        if self.via == Via::Port {
+            write!(f, ", out of guideway's port")?;
+        }
         let [interval, timeout] = [self.interval, self.timeout].map(humantime::format_duration);
         write!(f, ", every {interval}, timeout {timeout}, rise {}, fall {}", self.rise, self.fall)
     }
 }
+
+/// By which network a probe goes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Via {
+    /// The machine's own.
+    Host,
+    /// Out of the port of guideway's that leads to the backend, with that port's own address.
+    Port,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::Port => "port",
+        })
+    }
+}
+
+/// The first TCP port of a port's own address that probes use, up to the last there is. Above what kernels give out
+/// by themselves, so that few think of it for a frontend.
+pub const PROBE_PORT_FIRST: u16 = 61_000;
 
 /// How a probe asks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

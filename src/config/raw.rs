@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::Place;
 use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
-use super::probe::{ProbeKind, Statuses};
-use super::text::{AddressRange, Versioned, Via};
+use super::probe::{ProbeKind, Statuses, Via};
+use super::text::{AddressRange, Versioned};
 use crate::wire::MacAddr;
 
 /// A value and where it was said.
@@ -169,6 +169,7 @@ pub(crate) struct RawProbe {
     pub(crate) status: Field<Statuses>,
     pub(crate) body: Field<String>,
     pub(crate) verify: Field<bool>,
+    pub(crate) ca_file: Field<String>,
     pub(crate) via: Field<Via>,
     pub(crate) interval: Field<Duration>,
     pub(crate) timeout: Field<Duration>,
@@ -188,6 +189,7 @@ impl RawProbe {
             status: Field::Absent,
             body: Field::Absent,
             verify: Field::Absent,
+            ca_file: Field::Absent,
             via: Field::Absent,
             interval: Field::Absent,
             timeout: Field::Absent,

@@ -312,6 +312,7 @@ pub(crate) fn example(key: &str) -> &'static str {
         "path" => "\"/healthz\"",
         "interval" | "timeout" => "\"5s\"",
         "via" => "\"host\"",
+        "ca_file" => "\"/etc/ssl/our-ca.pem\"",
         "frontend" => "\"203.0.113.10:443/tcp\"",
         "forward" => "\"nat\"",
         "distribution" => "\"5-tuple\"",

@@ -24,8 +24,8 @@ pub(crate) const NEIGHBOUR_KEYS: Keys = &["address", "mac"];
 pub(crate) const POOL_KEYS: Keys = &["name", "backends", "addresses", "instances"];
 pub(crate) const BACKEND_KEYS: Keys = &["address", "weight", "state"];
 pub(crate) const PROBE_KEYS: Keys = &[
-    "name", "kind", "port", "path", "host", "status", "body", "verify", "interval", "timeout", "rise",
-    "fall", "via",
+    "name", "kind", "port", "path", "host", "status", "body", "verify", "ca_file", "interval", "timeout",
+    "rise", "fall", "via",
 ];
 pub(crate) const RULE_KEYS: Keys = &[
     "name",
@@ -213,6 +213,7 @@ fn probe(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawP
         status: section.parsed("status", text::statuses, report),
         body: section.parsed("body", text::line, report),
         verify: section.boolean("verify", report),
+        ca_file: section.parsed("ca_file", text::line, report),
         via: section.parsed("via", text::probe_via, report),
         interval: section.parsed("interval", text::duration, report),
         timeout: section.parsed("timeout", text::duration, report),

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
-use super::probe::{ProbeKind, Statuses};
+use super::probe::{ProbeKind, Statuses, Via};
 use crate::wire::{MacAddr, Protocol};
 
 pub(crate) use control::{group, metrics, socket_address, socket_path};
@@ -375,15 +375,6 @@ pub(crate) fn probe_kind(text: &str) -> Result<ProbeKind, BadText> {
         "https" => Ok(ProbeKind::Https),
         _ => Err(BadText::Choice("tcp, http or https")),
     }
-}
-
-/// By which network a probe goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Via {
-    /// The machine's own.
-    Host,
-    /// One of guideway's ports, in a later version.
-    Port,
 }
 
 /// `host`, `port`.

@@ -34,6 +34,7 @@ impl Lanes {
         match ours {
             Ours::Arp => self.answer_arp(frame, port, link, world),
             Ours::Icmp(ip) => answer_echo(frame, &ip, link).map(|()| Outcome::Answer(port)),
+            Ours::ProbeAnswer => Ok(Outcome::HandUp),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
-use super::FlowTable;
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
+use super::{ControlFrame, FlowTable};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
@@ -182,6 +182,7 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
     match parsed {
         Ok(Parsed::Transport(packet)) => match to_frontend(&packet, world) {
             Some(client) => Class::Client(client),
+            None if answers_probe(&packet, source, world) => Class::Ours(Ours::ProbeAnswer),
             None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
         Ok(Parsed::Icmp(ip)) => {
@@ -204,6 +205,14 @@ fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(
     } else {
         Err(DropReason::WrongMac)
     }
+}
+
+/// Whether the management thread may wait for the packet. It is no longer than a frame for that thread can be.
+fn answers_probe(packet: &Packet, source: Source, world: &Snapshot) -> bool {
+    let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
+    let (to, port) = (packet.ip.destination, packet.destination_port);
+    usize::from(packet.ip.total_len) <= ControlFrame::PACKET_MAX
+        && world.answers_probe(source.port(), from, to, port)
 }
 
 /// The backend that sent the packet to a client.

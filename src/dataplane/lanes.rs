@@ -48,6 +48,8 @@ pub enum Outcome {
     Answer(PortId),
     /// Looked at for the management thread, which has been told what it says.
     Control,
+    /// For the management thread, whole.
+    HandUp,
     /// For another worker, which holds the flow.
     HandOver(WorkerId),
     /// Not sent on.
@@ -225,6 +227,8 @@ pub(super) enum Ours {
     Arp,
     /// An ICMP message to an address of ours.
     Icmp(Ipv4Packet),
+    /// What a probe of the management thread may wait for.
+    ProbeAnswer,
 }
 
 impl Default for Outcomes {

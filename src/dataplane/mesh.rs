@@ -18,6 +18,10 @@ const SHOWN_LEN: usize = 4096;
 /// does not keep the answer out for which they wait.
 const WANTED_LEN: usize = 256;
 
+/// Answers to probes that wait for the management thread, at most: what it takes within a millisecond or two, and more
+/// than its connections can have on their way.
+const ANSWERS_LEN: usize = 1024;
+
 /// Frames of the management thread that wait to be sent, at most.
 const ORIGINATED_LEN: usize = 1024;
 
@@ -40,18 +44,21 @@ pub(super) enum FrameKind {
     Originated = 2,
 }
 
-/// A frame that the management thread wants sent: bytes by value, so that no worker frees memory.
+/// A frame of the management thread's, sent or received: bytes by value, so that no worker makes or frees memory.
 #[derive(Clone, Copy)]
 pub struct ControlFrame {
-    /// Where it leaves.
+    /// Where it leaves, or came in.
     pub port: PortId,
-    len: u8,
+    len: u16,
     bytes: [u8; Self::LEN_MAX],
 }
 
 impl ControlFrame {
-    /// The longest there is: room for an ARP packet or a neighbour solicitation.
-    pub const LEN_MAX: usize = 128;
+    /// The longest IP packet in one.
+    pub const PACKET_MAX: usize = 1500;
+
+    /// The longest there is: Ethernet's header, and that.
+    pub const LEN_MAX: usize = 14 + Self::PACKET_MAX;
 
     /// `None` when `bytes` are too many.
     pub fn new(port: PortId, bytes: &[u8]) -> Option<Self> {
@@ -78,11 +85,16 @@ pub struct Mesh<F> {
 pub struct Events {
     shown: ArrayQueue<Event>,
     wanted: ArrayQueue<Event>,
+    answers: ArrayQueue<ControlFrame>,
 }
 
 impl Events {
     fn new() -> Self {
-        Self { shown: ArrayQueue::new(SHOWN_LEN), wanted: ArrayQueue::new(WANTED_LEN) }
+        Self {
+            shown: ArrayQueue::new(SHOWN_LEN),
+            wanted: ArrayQueue::new(WANTED_LEN),
+            answers: ArrayQueue::new(ANSWERS_LEN),
+        }
     }
 
     /// Adds an event; a full ring means that the management thread knows more than it can handle already.
@@ -98,6 +110,18 @@ impl Events {
     pub fn drain(&self) -> impl Iterator<Item = Event> {
         let shown = std::iter::from_fn(|| self.shown.pop()).take(SHOWN_LEN);
         shown.chain(std::iter::from_fn(|| self.wanted.pop()).take(WANTED_LEN))
+    }
+
+    /// Hands up a frame that may answer a probe; false where there is no room for it.
+    pub fn push_answer(&self, port: PortId, bytes: &[u8]) -> bool {
+        // Padding of the driver's beyond what a frame can hold is no part of the packet.
+        let bytes = bytes.get(..ControlFrame::LEN_MAX).unwrap_or(bytes);
+        ControlFrame::new(port, bytes).is_some_and(|frame| self.answers.push(frame).is_ok())
+    }
+
+    /// Takes the answers that wait, and no more than can wait at once.
+    pub fn take_answers(&self) -> impl Iterator<Item = ControlFrame> {
+        std::iter::from_fn(|| self.answers.pop()).take(ANSWERS_LEN)
     }
 }
 
@@ -171,10 +195,19 @@ impl<F> Seat<F> {
         self.inboxes.get(usize::from(self.me.0))?.pop()
     }
 
-    /// Frames of the management thread; the first worker sends them all.
+    /// Whether the management thread has frames to be sent; the first worker sends them all.
     #[inline]
+    pub(super) fn has_originated(&self) -> bool {
+        self.me.0 == 0 && !self.originated.is_empty()
+    }
+
     pub(super) fn originated(&self) -> Option<ControlFrame> {
-        if self.me.0 == 0 && !self.originated.is_empty() { self.originated.pop() } else { None }
+        self.originated.pop()
+    }
+
+    #[cold]
+    pub(super) fn hand_up(&self, port: PortId, bytes: &[u8]) -> bool {
+        self.events.push_answer(port, bytes)
     }
 
     pub(super) fn surveyor(&self) -> Surveyor {

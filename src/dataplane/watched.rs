@@ -131,7 +131,7 @@ impl Recorder {
                 note.about.end = match *outcome {
                     Outcome::Forward(port) => End::Forwarded(port, transmitter(port)),
                     Outcome::Answer(port) => End::Answered(port, transmitter(port)),
-                    Outcome::Control => End::Controlled,
+                    Outcome::Control | Outcome::HandUp => End::Controlled,
                     Outcome::HandOver(_) => End::HandedOver,
                     Outcome::Drop(reason) => End::Dropped(reason),
                 };

@@ -123,10 +123,8 @@ impl<Q: Queues> Worker<Q> {
             }
         }
         frames += self.take_over(tick);
-        // As many as there is room for, so that none is lost.
-        for _ in 0..BURST_MAX {
-            let Some(control) = self.out.seat.originated() else { break };
-            self.out.originate(&[control], &mut self.queues, self.reader.current());
+        if self.out.seat.has_originated() {
+            self.originate();
         }
         self.out.flush(&mut self.queues, self.reader.current());
         self.out.counters.other.polls.add(1);
@@ -136,6 +134,16 @@ impl<Q: Queues> Worker<Q> {
             self.path.survey(&mut self.surveyor, frames > 0, self.reader.current(), tick);
         }
         frames
+    }
+
+    /// Sends frames of the management thread, as many as there is room for, so that none is lost.
+    #[cold]
+    #[inline(never)]
+    fn originate(&mut self) {
+        for _ in 0..BURST_MAX {
+            let Some(control) = self.out.seat.originated() else { break };
+            self.out.originate(&[control], &mut self.queues, self.reader.current());
+        }
     }
 
     /// Frames that other workers have for this one.
@@ -251,6 +259,10 @@ impl<F: crate::io::Frame> Outbox<F> {
                 Outcome::Forward(port) => self.send(port, FrameKind::Forwarded, frame),
                 Outcome::Answer(port) => self.send(port, FrameKind::Answer, frame),
                 Outcome::Control => self.counters.other.controlled.add(1),
+                Outcome::HandUp if self.seat.hand_up(source.port(), frame.bytes()) => {
+                    self.counters.other.controlled.add(1);
+                }
+                Outcome::HandUp => self.drop_frame(&frame, DropReason::ControlFull),
                 Outcome::HandOver(worker) => self.hand_over(worker, Handed::Process(source.port(), frame)),
                 Outcome::Drop(reason) => self.counters.dropped(reason),
             }

@@ -108,6 +108,7 @@ impl Compiler {
             by_response: self.responses(|identity| !self.is_cut_off(identity)),
             by_reset: self.responses(|identity| self.is_cut_off(identity)),
             resets_flows: !self.resetting.is_empty(),
+            probed: probed(model, &routes),
             locals: locals(model),
             idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
@@ -352,6 +353,22 @@ fn select_seed(hash: &SipHash, rule: &config::Rule) -> Option<u64> {
         Distribution::SourceIp => Some(hash.word(address | 0x0200)),
         Distribution::SourceIpProtocol => Some(hash.word(address | 0x0300 | protocol)),
     }
+}
+
+/// Endpoints that probes ask out of our ports, and the port where each answers.
+fn probed(model: &Model, routes: &Routes) -> WordMap {
+    let by_port = model.rules.iter().filter_map(|rule| {
+        let probe = rule.probe.as_ref().filter(|probe| probe.via == config::Via::Port)?;
+        Some((rule, probe.port.unwrap_or(rule.backend_port)))
+    });
+    let endpoints = by_port.flat_map(|(rule, port)| {
+        rule.pool.backends.iter().filter_map(move |backend| {
+            let (leads_there, _) = routes.neighbour_for(backend.address)?;
+            let key = EndpointKey::new(backend.address, port, Protocol::Tcp);
+            Some((key.0, u64::from(leads_there.0)))
+        })
+    });
+    WordMap::new(endpoints)
 }
 
 /// Our own addresses on their ports, and the frontends' on all.

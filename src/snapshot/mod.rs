@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, PROBE_PORT_FIRST};
 use crate::io::PortId;
 use crate::packet::{EndpointKey, FlowKey, FrontendWord, SipHash};
 use crate::watch::Watch;
@@ -72,6 +72,8 @@ pub struct Snapshot {
     pub(crate) by_frontend: WordMap,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
+    /// Endpoint that a probe asks out of a port → index of that port.
+    pub(crate) probed: WordMap,
     /// The same, of backends whose TCP flows are reset: they lie apart, so that no other response meets a test for
     /// them.
     pub(crate) by_reset: WordMap,
@@ -198,6 +200,13 @@ impl Snapshot {
     pub(crate) fn local(&self, address: Ipv4Addr) -> Option<Local> {
         let value = self.locals.get(address_key(address))?;
         Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
+    }
+
+    /// Whether a segment that came in by `port`, for TCP port `to_port` of `to`, can be an endpoint's answer to a probe.
+    pub(crate) fn answers_probe(&self, port: PortId, from: EndpointKey, to: Ipv4Addr, to_port: u16) -> bool {
+        to_port >= PROBE_PORT_FIRST
+            && self.probed.get(from.0) == Some(u64::from(port.0))
+            && self.local(to) == Some(Local::Port(port))
     }
 
     /// The port's Ethernet address and limits.

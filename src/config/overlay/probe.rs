@@ -35,7 +35,7 @@ impl Overlay<'_> {
 
     fn probe_option(&mut self, subject: &str, option: &str, probe: &mut RawProbe) {
         const OPTIONS: Keys =
-            &["interval", "timeout", "rise", "fall", "via", "host", "status", "body", "verify"];
+            &["interval", "timeout", "rise", "fall", "via", "host", "status", "body", "verify", "ca_file"];
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         let Some(key) = OPTIONS.iter().copied().find(|known| *known == key && !value.is_empty()) else {
             return self.unknown_option(subject, option, OPTIONS, &PROBE);
@@ -49,6 +49,7 @@ impl Overlay<'_> {
             "status" => self.probe_key(subject, key, value, text::statuses, &mut probe.status),
             "body" => self.probe_key(subject, key, value, text::line, &mut probe.body),
             "verify" => self.probe_key(subject, key, value, text::yes_or_no, &mut probe.verify),
+            "ca_file" => self.probe_key(subject, key, value, text::line, &mut probe.ca_file),
             _ => self.probe_key(subject, key, value, text::probe_via, &mut probe.via),
         }
     }

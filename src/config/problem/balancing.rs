@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::error::Place;
 use crate::config::model::Endpoint;
+use crate::config::probe::PROBE_PORT_FIRST;
 
 /// A pool against the rest.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -130,6 +131,15 @@ pub enum RuleProblem {
         /// How many more they share.
         more: usize,
     },
+    /// A frontend where answers to probes arrive.
+    ProbePort {
+        /// The frontend.
+        frontend: Endpoint,
+        /// The port whose own address it has.
+        port: String,
+        /// A rule whose probe goes out of ports.
+        rule: String,
+    },
     /// No backend would be chosen.
     NoneAvailable {
         /// The rule.
@@ -168,6 +178,11 @@ impl fmt::Display for RuleProblem {
                      (forward = \"full-nat\" or \"dsr\" will lift this, but this version has neither)"
                 )
             }
+            Self::ProbePort { frontend, port, rule } => write!(
+                f,
+                "frontend {frontend} is port {port}'s own address, whose TCP ports from {PROBE_PORT_FIRST} are for \
+                 probes with via = \"port\" (rule {rule} has one); use a lower port, or another address"
+            ),
             Self::NoneAvailable { rule, pool } => write!(
                 f,
                 "rule {rule} has no backend to choose: all of pool {pool} are down, drained or of weight 0, or it \

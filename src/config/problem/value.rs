@@ -138,6 +138,11 @@ pub enum ValueProblem {
         /// Its interval.
         interval: Duration,
     },
+    /// Authorities that nobody asks.
+    UnusedAuthorities {
+        /// Which probe.
+        subject: String,
+    },
     /// A TCP probe asks for no path; only https has certificates.
     KeyOfOtherProbe {
         /// Which probe.
@@ -191,6 +196,9 @@ impl fmt::Display for ValueProblem {
                 humantime::format_duration(*timeout),
                 humantime::format_duration(*interval)
             ),
+            Self::UnusedAuthorities { subject } => {
+                write!(f, "{subject} has a ca_file, and verify = false; delete one of them")
+            }
             Self::KeyOfOtherProbe { subject, kind, key, other } => {
                 write!(
                     f,

@@ -185,8 +185,17 @@ const ADDED: &[(&str, &[&str])] = &[
         &[
             "g.toml:12: probe p is of kind http and has a verify; delete the verify, or use kind https",
             "g.toml:13: probe p has status \"200-\", which is not a list of statuses; write it as 200 or 200,204 or 200-299",
-            "g.toml:14: probe p has via = \"port\", which this version does not support; use \"host\", and give this \
-             machine a route of its own to the backends",
+        ],
+    ),
+    (
+        "[[probe]]\nname = \"p\"\nkind = \"https\"\nverify = false\nca_file = \"ca.pem\"\nvia = \"port\"\n[[rule]]\nname = \"b\"\n\
+         frontend = \"10.0.0.1:61000/tcp\"\npool = \"web\"\nbackend_port = 9\nprobe = \"p\"\n[[rule]]\nname = \"c\"\n\
+         frontend = \"10.0.0.1:61000/udp\"\npool = \"web\"\nbackend_port = 9\n[[rule]]\nname = \"d\"\n\
+         frontend = \"10.0.0.1:60999/tcp\"\npool = \"web\"\nbackend_port = 10",
+        &[
+            "g.toml:13: probe p has a ca_file, and verify = false; delete one of them",
+            "g.toml:17: frontend 10.0.0.1:61000/tcp is port inside's own address, whose TCP ports from 61000 are for \
+             probes with via = \"port\" (rule b has one); use a lower port, or another address",
         ],
     ),
     (

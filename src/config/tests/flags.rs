@@ -122,7 +122,7 @@ fn all_mistakes_of_flags_and_file_are_reported_together() {
         "--mtu: port out has mtu 3; allowed are 576 to 9216",
         r#"--neighbour: the command line has mac "0", which is not an Ethernet address; write it as 02:00:00:00:00:04"#,
         "--port: port out is given twice; delete one",
-        r#"--probe: probe of rule a has an unknown key "bla"; known are interval, timeout, rise, fall, via, host, status, body, verify"#,
+        r#"--probe: probe of rule a has an unknown key "bla"; known are interval, timeout, rise, fall, via, host, status, body, verify, ca_file"#,
         "--probe: probe of rule a has port 0; allowed are 1 to 65535",
         r#"--workers: the command line has workers "1-a", which is not a list of CPUs; write it as 2-5 or 0,2-5"#,
     ];

@@ -1,15 +1,15 @@
 //! Probes: each by itself.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Names, duration_in_range, in_range, required};
 use crate::config::error::{Place, Report};
-use crate::config::probe::{Probe, ProbeKind};
+use crate::config::probe::{Probe, ProbeKind, Via};
 use crate::config::problem::ValueProblem;
 use crate::config::raw::{At, Field, RawConfig, RawProbe};
 use crate::config::subject_of;
-use crate::config::text::Via;
 
 const PORT: (i128, i128) = (1, u16::MAX as i128);
 const COUNT: (i128, i128) = (1, 100);
@@ -52,10 +52,8 @@ pub(super) fn check_one(raw: &RawProbe, subject: &str, report: &mut Report) -> O
     if let Some(kind) = kind {
         compare_kind(raw, kind, subject, report);
     }
-    if let Some(At { value: Via::Port, place }) = raw.via.given() {
-        let (subject, what) = (subject.to_owned(), "via = \"port\"".to_owned());
-        let instead = "use \"host\", and give this machine a route of its own to the backends";
-        report.error(*place, ValueProblem::Unsupported { subject, what, instead });
+    if let (Some(At { place, .. }), Some(false)) = (raw.ca_file.given(), raw.verify.value()) {
+        report.error(*place, ValueProblem::UnusedAuthorities { subject: subject.to_owned() });
     }
     let port = in_range::<u16>(subject, "port", &raw.port, PORT, report);
     let rise = in_range::<u32>(subject, "rise", &raw.rise, COUNT, report);
@@ -68,7 +66,10 @@ pub(super) fn check_one(raw: &RawProbe, subject: &str, report: &mut Report) -> O
         host: raw.host.value().cloned(),
         status: raw.status.value().cloned().unwrap_or_default(),
         body: raw.body.value().cloned(),
-        verify: raw.verify.value().copied().unwrap_or(false),
+        // Who names authorities wants them asked.
+        verify: raw.verify.value().copied().unwrap_or(!raw.ca_file.is_absent()),
+        ca_file: raw.ca_file.value().map(PathBuf::from),
+        via: raw.via.value().copied().unwrap_or(Via::Host),
         interval,
         timeout,
         rise: rise.unwrap_or(RISE_DEFAULT),
@@ -86,7 +87,9 @@ fn compare_kind(raw: &RawProbe, kind: ProbeKind, subject: &str, report: &mut Rep
         ("body", place(&raw.body)),
     ];
     let of_http = of_http.into_iter().filter(|_| kind == ProbeKind::Tcp);
-    let of_https = [("verify", place(&raw.verify))].into_iter().filter(|_| kind != ProbeKind::Https);
+    let of_https = [("verify", place(&raw.verify)), ("ca_file", place(&raw.ca_file))]
+        .into_iter()
+        .filter(|_| kind != ProbeKind::Https);
     let wrong = of_http.map(|key| (key, ProbeKind::Http)).chain(of_https.map(|key| (key, ProbeKind::Https)));
     for ((key, place), other) in wrong.filter(|((_, place), _)| place.is_some()) {
         let problem = ValueProblem::KeyOfOtherProbe { subject: subject.to_owned(), kind, key, other };

@@ -10,10 +10,11 @@ use super::probes::{self, Probes};
 use super::{Names, duration_in_range, in_range, required};
 use crate::config::error::{Place, Report};
 use crate::config::model::{AdminState, Backend, Distribution, Endpoint, NoHealthyBackends, Rule};
-use crate::config::probe::Probe;
+use crate::config::probe::{PROBE_PORT_FIRST, Probe, Via};
 use crate::config::problem::{NameProblem, NetworkProblem, RuleProblem, ValueProblem};
 use crate::config::raw::{At, RawConfig, RawRule, RuleProbe};
 use crate::config::subject_of;
+use crate::wire::Protocol;
 
 /// The most rules. Each has a Maglev table of its own: this bounds memory, and the time a reload takes.
 pub const RULES_MAX: usize = 4096;
@@ -47,6 +48,7 @@ pub(super) fn check(
     warn_of_unused(&checker.used, pools, probes, report);
     compare_frontends(&raw.rules, report);
     compare_backends(&rules, report);
+    compare_with_probes(&raw.rules, &rules, network, report);
     rules.into_iter().map(|rule| rule.value).collect()
 }
 
@@ -161,6 +163,19 @@ fn compare_frontends(rules: &[RawRule], report: &mut Report) {
             report.error(*place, RuleProblem::DuplicateFrontend { rule, frontend, other, first });
         } else {
             seen.insert(*frontend, (name.to_owned(), *place));
+        }
+    }
+}
+
+/// Answers to probes that go out of a port must not be taken for packets to a frontend. Asked of the rules as said.
+fn compare_with_probes(raw: &[RawRule], rules: &[At<Rule>], network: &Network, report: &mut Report) {
+    let probes_by_port = |rule: &&At<Rule>| rule.value.probe.as_ref().is_some_and(|p| p.via == Via::Port);
+    let Some(prober) = rules.iter().find(probes_by_port) else { return };
+    for At { value: frontend, place } in raw.iter().filter_map(|rule| rule.frontend.given()) {
+        let is_taken = frontend.protocol == Protocol::Tcp && frontend.port >= PROBE_PORT_FIRST;
+        if let Some(port) = network.owner(frontend.address).filter(|_| is_taken) {
+            let (port, rule) = (port.name.clone(), prober.value.name.clone());
+            report.error(*place, RuleProblem::ProbePort { frontend: *frontend, port, rule });
         }
     }
 }

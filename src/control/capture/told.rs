@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
+
 use super::Names;
 use crate::config::Endpoint;
 use crate::io::PortId;
-use crate::watch::{About, Direction, End, Ends, FlowStory};
-use crate::wire::{Protocol, ethernet};
+use crate::watch::{About, Direction, End, FlowStory};
 
 /// One line: the end first, then by what and by whom.
 pub(super) fn comment(about: &About, frame: &[u8], names: &Names) -> String {
@@ -62,14 +63,16 @@ pub(super) fn port(port: PortId, names: &Names) -> String {
     names.ports.get(port.index()).cloned().unwrap_or_else(|| port.0.to_string())
 }
 
+/// What a frame is that we answer, keep or send ourselves.
 fn kind(frame: &[u8]) -> &'static str {
-    match frame.first_chunk().map(ethernet::ether_type) {
-        Some(ethernet::TYPE_ARP) => "ARP",
-        Some(ethernet::TYPE_IPV4) => match Ends::of(frame).and_then(|ends| ends.ports) {
-            // Of flows whose backend's drain is over its time.
-            Some((.., Protocol::Tcp)) => "reset",
-            _ => "echo",
-        },
+    // Of a long frame only the beginning is kept.
+    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else { return "unknown" };
+    match (packet.net, packet.transport) {
+        (Some(LaxNetSlice::Arp(_)), _) => "ARP",
+        // Of flows whose backend's drain is over its time.
+        (_, Some(TransportSlice::Tcp(tcp))) if tcp.rst() => "reset",
+        (_, Some(TransportSlice::Tcp(_))) => "TCP",
+        (Some(LaxNetSlice::Ipv4(_)), _) => "echo",
         _ => "unknown",
     }
 }

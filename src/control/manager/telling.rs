@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use crossbeam::queue::ArrayQueue;
+
 use super::Manager;
 use crate::config::Endpoint;
 use crate::control::tally::Tally;
-use crate::dataplane::{BackendTotals, Totals, WorkerTotals};
+use crate::dataplane::{BackendTotals, ControlFrame, Events, Totals, WorkerTotals};
 use crate::io::PortId;
 use crate::snapshot::{BackendId, BackendIdentity, Snapshot};
 use crate::wire::MacAddr;
@@ -22,6 +24,16 @@ impl Manager {
     /// configuration needs it.
     pub fn neighbours(&self) -> Vec<((PortId, Ipv4Addr), Option<MacAddr>, bool)> {
         self.neighbours.all()
+    }
+
+    /// What workers tell.
+    pub(in crate::control) fn events(&self) -> Arc<Events> {
+        self.events.clone()
+    }
+
+    /// Where frames to be sent are put.
+    pub(in crate::control) fn originated(&self) -> Arc<ArrayQueue<ControlFrame>> {
+        self.originated.clone()
     }
 
     /// What was published last.

@@ -1,4 +1,4 @@
-//! One question over the host's network, and its answer.
+//! One question, and its answer.
 
 use std::error::Error;
 use std::io;
@@ -18,11 +18,22 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::pace::Lost;
+use super::port::PortWay;
 use super::tls::Trust;
-use crate::config::{Probe, ProbeKind};
+use crate::config::{Probe, ProbeKind, Via};
 
 /// As much of a body is looked at for what it must have in it.
 const BODY_MAX: usize = 64 * 1024;
+
+/// What is read of one answer in all, TLS included: a server may say more, but not keep this thread busy with it.
+const ANSWER_MAX: u64 = 4 * BODY_MAX as u64;
+
+/// What is held of an answer's head, at most.
+const HEAD_MAX: usize = 16 * 1024;
+
+/// Characters of a reason; the rest is cut off. Parts of it may be a stranger's words.
+const REASON_MAX: usize = 200;
 
 /// How long a connection is waited for to end well, when all has been said.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -40,26 +51,71 @@ pub(super) enum Fault {
 
 impl From<String> for Fault {
     fn from(why: String) -> Self {
-        Self::Theirs(why)
+        Self::Theirs(why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_MAX).collect())
     }
 }
 
+/// How far a question has come.
+#[derive(Clone, Copy)]
+pub(super) enum Stage {
+    /// The next hop's Ethernet address is not known.
+    Neighbour,
+    Connecting,
+    Asking,
+}
+
+impl Stage {
+    /// What was waited for in vain.
+    fn missing(self) -> &'static str {
+        match self {
+            Self::Neighbour => "no answer to ARP",
+            Self::Connecting => "no connection",
+            Self::Asking => "no answer",
+        }
+    }
+}
+
+/// What questions go by, and what they need.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub(super) trust: Arc<Trust>,
+    pub(super) ports: PortWay,
+    pub(super) lost: Lost,
+}
+
+impl Means {
+    /// Whether a question can be sent at once.
+    pub(super) fn know_the_way(&self, target: SocketAddrV4, probe: &Probe) -> bool {
+        probe.via == Via::Host || self.ports.knows_the_way(target)
+    }
+}
+
+/// A connection, whichever way it goes.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// Asks, and waits for an answer no longer than the probe says. Tells how long that took.
-pub(super) async fn ask(target: SocketAddrV4, probe: Arc<Probe>, trust: Arc<Trust>) -> (Answer, Duration) {
+pub(super) async fn ask(
+    target: SocketAddrV4,
+    probe: Arc<Probe>,
+    nth: u16,
+    means: Means,
+) -> (Answer, Duration) {
     let began = Instant::now();
-    let mut connected = false;
-    let answer = timeout(probe.timeout, question(target, &probe, &trust, &mut connected)).await;
+    let mut stage = Stage::Connecting;
+    let answer = means.lost.within(probe.timeout, question(target, &probe, nth, &means, &mut stage)).await;
     let took = began.elapsed();
     let answer = match answer {
-        Ok(Ok(Left::Nothing)) => Ok(()),
-        Ok(Ok(Left::Open(stream))) => {
+        Some(Ok(Left::Nothing)) => Ok(()),
+        Some(Ok(Left::Open(stream))) => {
             let _ = timeout(FAREWELL, close(stream)).await;
             Ok(())
         }
-        Ok(Err(why)) => Err(why),
-        Err(_) => {
-            let what = if connected { "no answer" } else { "no connection" };
-            Err(format!("{what} in {}", humantime::format_duration(probe.timeout)).into())
+        Some(Err(why)) => Err(why),
+        None => {
+            let timeout = humantime::format_duration(probe.timeout);
+            Err(format!("{} in {timeout}", stage.missing()).into())
         }
     };
     (answer, took)
@@ -68,33 +124,43 @@ pub(super) async fn ask(target: SocketAddrV4, probe: Arc<Probe>, trust: Arc<Trus
 /// What is to be done with the connection after a good answer.
 enum Left {
     Nothing,
-    Open(TcpStream),
+    Open(Box<dyn Stream>),
 }
 
 async fn question(
     target: SocketAddrV4,
     probe: &Probe,
-    trust: &Trust,
-    connected: &mut bool,
+    nth: u16,
+    means: &Means,
+    stage: &mut Stage,
 ) -> Result<Left, Fault> {
-    let stream = TcpStream::connect(target).await.map_err(|error| connect_fault(&error))?;
-    *connected = true;
+    let connected: io::Result<Box<dyn Stream>> = match probe.via {
+        Via::Host => TcpStream::connect(target).await.map(|stream| Box::new(stream) as _),
+        Via::Port => means.ports.connect(target, nth, stage).await.map(|stream| Box::new(stream) as _),
+    };
+    let stream = connected.map_err(|error| connect_fault(&error))?;
+    *stage = Stage::Asking;
     match probe.kind {
         ProbeKind::Tcp => return Ok(Left::Open(stream)),
-        ProbeKind::Http => get(stream, target, probe).await?,
+        ProbeKind::Http => get(bounded(stream), target, probe).await?,
         ProbeKind::Https => {
-            let config = if probe.verify { &trust.known } else { &trust.anyone };
-            let connector = TlsConnector::from(config.clone());
+            let connector = TlsConnector::from(means.trust.of(probe).map_err(Fault::Ours)?);
             let name = server_name(target, probe);
-            let tls = connector.connect(name, stream).await;
+            let tls = connector.connect(name, bounded(stream)).await;
             get(tls.map_err(|error| format!("TLS: {}", io_text(&error)))?, target, probe).await?;
         }
     }
     Ok(Left::Nothing)
 }
 
+/// After so many bytes it is as if the other end had closed.
+fn bounded(stream: Box<dyn Stream>) -> impl Stream {
+    let (reader, writer) = tokio::io::split(stream);
+    tokio::io::join(reader.take(ANSWER_MAX), writer)
+}
+
 /// The end of ours, and all of theirs: what is left unread would make the kernel reset the connection.
-async fn close(mut stream: TcpStream) {
+async fn close(mut stream: Box<dyn Stream>) {
     let _ = stream.shutdown().await;
     let mut rest = [0; 1024];
     for _ in 0..BODY_MAX / rest.len() {
@@ -115,8 +181,8 @@ async fn get<S>(stream: S, target: SocketAddrV4, probe: &Probe) -> Result<(), St
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| http_text(&error))?;
+    let handshake = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| http_text(&error))?;
     let host = probe.host.clone().unwrap_or_else(|| match (probe.kind, target.port()) {
         (ProbeKind::Http, 80) | (ProbeKind::Https, 443) => target.ip().to_string(),
         _ => target.to_string(),
@@ -181,10 +247,12 @@ fn has(text: &[u8], wanted: &[u8]) -> bool {
 fn connect_fault(error: &io::Error) -> Fault {
     // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL and ENOBUFS of Linux: too few descriptors, ports or memory here.
     const OURS: [i32; 5] = [12, 23, 24, 99, 105];
-    if error.raw_os_error().is_some_and(|number| OURS.contains(&number)) {
+    // The same where the connection is our own stack's.
+    let is_ours = error.kind() == io::ErrorKind::AddrInUse;
+    if is_ours || error.raw_os_error().is_some_and(|number| OURS.contains(&number)) {
         return Fault::Ours(error.to_string());
     }
-    Fault::Theirs(io_text(error))
+    io_text(error).into()
 }
 
 fn http_text(error: &hyper::Error) -> String {

@@ -1,12 +1,16 @@
 //! Probes: asks every endpoint that a rule's probe names, and tells the manager which are down.
 //!
 //! One endpoint under one set of settings is asked once, however many rules use it. Questions are tasks of the management
-//! thread's runtime and go out by the host's network. Who has been due for longest is asked first, so none starves; how
-//! many are asked at once, and how many in one tick, is bounded. `docs/PROBES.md` tells what that comes to.
+//! thread's runtime; they go out by the host's network, or by guideway's own ports. Whoever would be due again first is asked
+//! first, so none starves; how many are asked at once, and how many in a second, is bounded. `docs/PROBES.md` tells what
+//! that comes to.
 
 mod ask;
 mod health;
 mod news;
+mod pace;
+mod port;
+mod rules;
 mod tls;
 
 use std::collections::hash_map::RandomState;
@@ -18,10 +22,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 
-use self::ask::{Answer, Fault, ask};
+use self::ask::{Answer, Fault, Means, ask};
 use self::health::Health;
 pub use self::health::Verdict;
 use self::news::News;
+use self::pace::Pace;
+use self::port::PortWay;
+use self::rules::DeadRules;
 use self::tls::Trust;
 use super::manager::Manager;
 use crate::config::{Endpoint, Model, Probe};
@@ -33,11 +40,15 @@ const ASKING_MAX: usize = 2048;
 /// Descriptors that the process asks the kernel for; probes take half.
 const DESCRIPTORS: u64 = 2 * ASKING_MAX as u64;
 
-/// Questions that begin in one tick: some 6,000 a second, which leave the thread time for everything else.
-const STARTS_PER_TICK: usize = 64;
-
 /// New endpoints are asked for the first time within so long for each of them, at most an interval.
 const FIRST_SPREAD: Duration = Duration::from_millis(2);
+
+/// Next hops are asked for once a second from when they are needed. A new endpoint is asked when its next hop is known,
+/// or after so long.
+const NEIGHBOUR_GRACE: Duration = Duration::from_secs(3);
+
+/// Between two looks whether it is known.
+const NEIGHBOUR_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Between two snapshots for the probes' sake: each takes some milliseconds where there are many rules.
 const APPLY_INTERVAL: Duration = Duration::from_millis(50);
@@ -61,6 +72,10 @@ struct Entry {
     health: Health,
     /// When it is or was to be asked.
     due: Instant,
+    /// How often it has been asked, from a number that was drawn.
+    asked: u16,
+    /// Whether it is being asked now.
+    is_asked: bool,
     /// Whether its place in the interval has been drawn.
     is_spread: bool,
     latency: Option<Duration>,
@@ -109,11 +124,15 @@ pub struct ProbeReport {
 /// All questions and what has been answered. Belongs to the management thread.
 pub struct Probes {
     entries: BTreeMap<Arc<Question>, Entry>,
-    /// Those that are not being asked, by the time that they are due.
+    /// Those that wait for their time, by that.
     due: BTreeSet<(Instant, Arc<Question>)>,
+    /// Those that have been due, by the time that they will be again.
+    overdue: BTreeSet<(Instant, Arc<Question>)>,
     asking: JoinSet<(Arc<Question>, Answer, Duration)>,
     asking_max: usize,
     trust: Arc<Trust>,
+    /// Since the first call, which tells of the rings.
+    means: Option<Means>,
     /// Draws each question's place in the interval.
     random: RandomState,
     /// The manager's count of changes that the entries stand for.
@@ -121,7 +140,9 @@ pub struct Probes {
     /// Whether the manager has not been told of a verdict.
     has_news: bool,
     apply_at: Instant,
+    pace: Pace,
     news: News,
+    dead_rules: DeadRules,
 }
 
 impl Probes {
@@ -135,14 +156,18 @@ impl Probes {
         Ok(Self {
             entries: BTreeMap::new(),
             due: BTreeSet::new(),
+            overdue: BTreeSet::new(),
             asking: JoinSet::new(),
             asking_max: ASKING_MAX.min(descriptors as usize / 2).max(1),
             trust: Arc::new(Trust::new().map_err(std::io::Error::other)?),
+            means: None,
             random: RandomState::new(),
             followed: None,
             has_news: false,
             apply_at: now,
+            pace: Pace::new(now),
             news: News::new(now),
+            dead_rules: DeadRules::default(),
         })
     }
 
@@ -150,7 +175,15 @@ impl Probes {
     /// milliseconds, on a tokio runtime.
     pub fn advance(&mut self, manager: &mut Manager) {
         let now = Instant::now();
+        self.pace.advance(now);
+        let means = self.means.get_or_insert_with(|| {
+            let ports = PortWay::new(manager.events(), manager.originated());
+            Means { trust: self.trust.clone(), ports, lost: self.pace.lost() }
+        });
+        means.ports.advance(manager.snapshot());
         if self.followed != Some(manager.changes()) {
+            means.ports.follow(manager.model());
+            means.trust = Arc::new(self.trust.follow(manager.model()));
             self.follow(manager.model(), now);
             self.followed = Some(manager.changes());
             (self.has_news, self.apply_at) = (true, now);
@@ -168,6 +201,7 @@ impl Probes {
             if let Err(error) = manager.adjust(|runtime| runtime.unhealthy = unhealthy) {
                 log::error!("what probes found is not in force: {error}");
             }
+            self.dead_rules.advance(&manager.model().rules, manager.runtime(), &mut self.news, now);
         }
         self.start_due(now);
         self.news.advance(now);
@@ -196,7 +230,9 @@ impl Probes {
                 None => fresh.push((Arc::new(question), uses)),
             }
         }
-        self.due.retain(|(_, question)| self.entries.contains_key(question));
+        for queue in [&mut self.due, &mut self.overdue] {
+            queue.retain(|(_, question)| self.entries.contains_key(question));
+        }
         let mut verdicts = BTreeMap::new();
         for (question, entry) in &before {
             let backends = entry.uses.iter().map(|user| (user.frontend, *question.target.ip()));
@@ -208,15 +244,17 @@ impl Probes {
             let health = known.map_or_else(|| Health::new(now), |health| health.carried_over());
             let due = now + spread.min(question.probe.interval).mul_f64(self.draw(&question));
             self.due.insert((due, question.clone()));
-            self.entries.insert(question, Entry::new(uses, health, due));
+            let asked = RandomState::new().hash_one(&question) as u16;
+            self.entries.insert(question, Entry::new(uses, health, due, asked));
         }
     }
 
     /// Takes one answer.
     fn hear(&mut self, question: &Arc<Question>, answer: Answer, took: Duration, now: Instant) {
         let draw = self.draw(question);
-        // It may be of a question that nobody asks any more.
-        let Some(entry) = self.entries.get_mut(question) else { return };
+        // It may be of a question that nobody asks any more, or that was dropped and came back meanwhile.
+        let Some(entry) = self.entries.get_mut(question).filter(|entry| entry.is_asked) else { return };
+        entry.is_asked = false;
         let probe = &question.probe;
         // A first interval of another length spreads those that begin together.
         let until_next = if entry.is_spread { probe.interval } else { probe.interval.mul_f64(draw) };
@@ -227,7 +265,10 @@ impl Probes {
         let is_good = answer.is_ok();
         match answer {
             Ok(()) => (entry.latency, entry.good) = (Some(took), entry.good + 1),
-            Err(Fault::Theirs(why)) => (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1),
+            Err(Fault::Theirs(why)) => {
+                log::debug!("probe of {}: {why}", question.target);
+                (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1);
+            }
             Err(Fault::Ours(why)) => return self.news.cannot_ask(&why, now),
         }
         (entry.last_duration, entry.answered) = (Some(took), Some(now));
@@ -237,20 +278,33 @@ impl Probes {
         }
     }
 
+    /// Whoever would be due again first is asked first: a short interval suffers no more from lateness than a long one,
+    /// and nobody starves.
     fn start_due(&mut self, now: Instant) {
-        for _ in 0..STARTS_PER_TICK {
-            if self.asking.len() >= self.asking_max {
-                break;
-            }
-            let Some((due, question)) = self.due.pop_first() else { break };
+        let Some(means) = &self.means else { return };
+        while let Some((due, question)) = self.due.pop_first() {
             if due > now {
                 self.due.insert((due, question));
                 break;
             }
-            self.news.lag(now.duration_since(due), question.probe.interval, self.entries.len(), now);
-            let (target, probe, trust) = (question.target, question.probe.clone(), self.trust.clone());
+            self.overdue.insert((due + question.probe.interval, question));
+        }
+        while self.pace.may_start() && self.asking.len() < self.asking_max {
+            let Some((again, question)) = self.overdue.pop_first() else { break };
+            let (late, interval) = (now.checked_duration_since(again), question.probe.interval);
+            self.news.lag(late.map(|late| late + interval), self.entries.len(), now);
+            let Some(entry) = self.entries.get_mut(&question) else { continue };
+            if entry.is_new(now) && !means.know_the_way(question.target, &question.probe) {
+                entry.due = now + NEIGHBOUR_INTERVAL;
+                self.due.insert((entry.due, question));
+                continue;
+            }
+            self.pace.started();
+            (entry.is_asked, entry.asked) = (true, entry.asked.wrapping_add(1));
+            let (target, probe, nth) = (question.target, question.probe.clone(), entry.asked);
+            let means = means.clone();
             self.asking.spawn(async move {
-                let (answer, took) = ask(target, probe, trust).await;
+                let (answer, took) = ask(target, probe, nth, means).await;
                 (question, answer, took)
             });
         }
@@ -272,10 +326,29 @@ impl Probes {
 }
 
 impl Entry {
-    fn new(uses: Vec<Use>, health: Health, due: Instant) -> Self {
+    fn new(uses: Vec<Use>, health: Health, due: Instant, asked: u16) -> Self {
         let (latency, last_duration, answered, last_failure) = (None, None, None, None);
-        let (is_spread, good, bad) = (false, 0, 0);
-        Self { uses, health, due, is_spread, latency, last_duration, answered, last_failure, good, bad }
+        let (is_asked, is_spread, good, bad) = (false, false, 0, 0);
+        Self {
+            uses,
+            health,
+            due,
+            asked,
+            is_asked,
+            is_spread,
+            latency,
+            last_duration,
+            answered,
+            last_failure,
+            good,
+            bad,
+        }
+    }
+
+    /// Whether it has not been asked, and its next hop may not have had the time to answer.
+    fn is_new(&self, now: Instant) -> bool {
+        let age = now.duration_since(self.health.since);
+        self.health.verdict == Verdict::Unknown && age < NEIGHBOUR_GRACE
     }
 
     fn report(&self, question: &Question, now: Instant, wall: SystemTime) -> ProbeReport {

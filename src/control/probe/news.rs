@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::Entry;
 use super::health::{Health, Verdict};
+use crate::config::{NoHealthyBackends, Rule};
 
-/// New verdicts told in one second; the others are counted.
+/// Lines on new verdicts in one second; the others are counted.
 const LINES_MAX: usize = 50;
 
 /// Between two complaints that probes are late, or cannot be sent.
@@ -30,7 +31,7 @@ impl News {
             return;
         }
         if let Some(more @ 1..) = self.lines.checked_sub(LINES_MAX) {
-            log::warn!("probes: {more} more endpoints have gone up or down in the same second");
+            log::warn!("probes: {more} more backends and rules have gone up or down in the same second");
         }
         (self.second, self.lines) = (now, 0);
     }
@@ -39,11 +40,8 @@ impl News {
     pub(super) fn tell(&mut self, target: SocketAddrV4, entry: &Entry, before: &Health, now: Instant) {
         let first = before.verdict == Verdict::Unknown;
         let is_expected = first && entry.health.verdict == Verdict::Up;
-        if !is_expected {
-            self.lines += 1;
-            if self.lines > LINES_MAX {
-                return;
-            }
+        if !is_expected && !self.has_room() {
+            return;
         }
         let names: Vec<&str> = entry.uses.iter().map(|user| user.rule.as_str()).collect();
         let rules = if names.len() == 1 { "rule" } else { "rules" };
@@ -60,6 +58,34 @@ impl News {
         }
     }
 
+    /// Tells that a rule has no healthy backend any more.
+    pub(super) fn rule_is_dead(&mut self, rule: &Rule) {
+        let then = match rule.no_healthy_backends {
+            NoHealthyBackends::Drop => "new flows are dropped",
+            NoHealthyBackends::All => "new flows go to all of them",
+        };
+        if self.has_room() {
+            log::error!("rule {}: no backend is healthy; {then}", rule.name);
+        }
+    }
+
+    /// Tells that it has one again.
+    pub(super) fn rule_is_back(&mut self, rule: &Rule, since: Instant, now: Instant) {
+        if self.has_room() {
+            log::info!(
+                "rule {}: a backend is healthy again, after {}",
+                rule.name,
+                text(now.duration_since(since))
+            );
+        }
+    }
+
+    /// Counts a line; whether it may be said.
+    fn has_room(&mut self) -> bool {
+        self.lines += 1;
+        self.lines <= LINES_MAX
+    }
+
     /// Complains that this machine could not ask.
     pub(super) fn cannot_ask(&mut self, why: &str, now: Instant) {
         if now >= self.cannot_ask_at {
@@ -68,13 +94,13 @@ impl News {
         }
     }
 
-    /// Complains of a question that is asked later than it was due, if by more than its interval.
-    pub(super) fn lag(&mut self, late: Duration, interval: Duration, endpoints: usize, now: Instant) {
-        if late > interval && now >= self.lag_at {
+    /// Complains of a question that is asked so late that it was due again.
+    pub(super) fn lag(&mut self, late: Option<Duration>, endpoints: usize, now: Instant) {
+        if let Some(late) = late.filter(|_| now >= self.lag_at) {
             self.lag_at = now + COMPLAINT_INTERVAL;
             log::warn!(
-                "probes are late, by {} now: {endpoints} endpoints are too many for their intervals and timeouts; \
-                 ask less often, or wait less long",
+                "probes are late, by {} now: {endpoints} endpoints are too many for their intervals and timeouts, or the \
+                 management CPU is busy with others; ask less often, or wait less long",
                 text(late)
             );
         }
