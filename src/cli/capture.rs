@@ -15,11 +15,6 @@ use serde_json::{Map, Value, json};
 use super::Failure;
 use super::client::{StreamEnd, Target};
 
-/// Writes what the running guideway receives and sends to a pcapng file: an interface for each port, and as comment of
-/// each frame what became of it. A frame that goes on is there twice, as it came and as it left.
-///
-/// Conditions can be combined, and all must hold. An existing file is overwritten. Ends at --count, at --duration, with
-/// Ctrl-C, or when guideway stops; the file is complete in each case.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Only frames of this rule, both ways. Its name or its frontend, as in 203.0.113.10:443/tcp.

@@ -56,8 +56,15 @@ enum Command {
     /// Have the running guideway read its configuration anew.
     Reload(backend::ReloadArgs),
     /// Write what the running guideway receives, sends and drops to a pcapng file.
+    ///
+    /// It has an interface for each port, and as comment of each frame what became of it. A frame that goes on is there
+    /// twice, as it came and as it left. Conditions can be combined, and all must hold. An existing file is overwritten.
+    /// Ends at --count, at --duration, with Ctrl-C, or when guideway stops; the file is complete in each case.
     Capture(capture::Args),
     /// Follow the next packets of one flow through the running guideway, step by step.
+    ///
+    /// Both ways: what was received, what the worker found, and what it sent or why it did not. The hash and its slot are
+    /// worked out beside it, from the same tables; the worker asks them for new flows only.
     Trace(trace::Args),
 }
 

@@ -11,11 +11,6 @@ use super::Failure;
 use super::client::{StreamEnd, Target};
 use crate::control::TracedPacket;
 
-/// Follows the next packets of one flow through the running guideway, both ways: what was received, what the worker found,
-/// and what it sent or why it did not.
-///
-/// Rule, flow, backend, addresses and ports are what the worker did. The hash and its slot are worked out beside it, from
-/// the same tables; the worker asks them for new flows only.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The client's address and port, as in 192.0.2.7:40000.
