@@ -639,6 +639,30 @@ fn a_death_and_a_return_are_noticed_in_time() {
 }
 
 #[test]
+fn a_machine_that_is_late_does_not_find_others_late() {
+    // A thread of its own, which is not late: it answers 100 ms after it was asked.
+    let listener = std::net::TcpListener::bind("127.0.0.4:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            std::thread::sleep(Duration::from_millis(100));
+            let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    on_runtime(async {
+        let mut bed = Bed::new(&one(port, "kind = \"http\"\ninterval = \"300ms\""));
+        bed.until("a question begins", |bed| bed.probes.asking() == 1).await;
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_millis(600));
+        bed.until("it is answered", |bed| bed.first().last_duration.is_some()).await;
+        let report = bed.first();
+        assert_eq!((report.verdict, report.last_failure), (Verdict::Up, None));
+    });
+}
+
+#[test]
 fn one_endpoint_is_asked_once_for_all_rules_that_ask_the_same() {
     on_runtime(async {
         let (port, taken) = server(answer(503, ""), None).await;
