@@ -449,6 +449,14 @@ fn authorities_that_cannot_be_read_say_nothing_of_the_backend() {
     });
 }
 
+fn noise() -> Vec<u8> {
+    (0..997_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn flood(first: Vec<u8>, again: &[u8]) -> Does {
+    Does::Floods(first, again.to_vec())
+}
+
 #[test]
 fn hostile_servers_get_the_right_verdict_in_bounded_time() {
     let head = |more: &str| format!("HTTP/1.1 200 Fine\r\n{more}").into_bytes();
@@ -456,8 +464,7 @@ fn hostile_servers_get_the_right_verdict_in_bounded_time() {
     let wanted = "body = \"ready\"";
     let no_ready = "status 200, but no \"ready\" in the body";
     let chunked = "Transfer-Encoding: chunked\r\n";
-    let noise: Vec<u8> = (0..997_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let flood = |first: Vec<u8>, again: &[u8]| Does::Floods(first, again.to_vec());
+    let noise = noise();
     let cases = [
         ("noise", flood(Vec::new(), &noise), "", "not HTTP: "),
         ("zeros", flood(Vec::new(), &[0]), "", "not HTTP: "),
@@ -500,8 +507,14 @@ fn hostile_servers_get_the_right_verdict_in_bounded_time() {
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn what_is_not_tls_is_no_good_answer() {
+    on_runtime(async {
         let tls = [
-            ("noise", flood(Vec::new(), &noise)),
+            ("noise", flood(Vec::new(), &noise())),
             ("HTTP", flood(Vec::new(), b"HTTP/1.1 200 Fine\r\n\r\n")),
             ("a record without end", flood(b"\x16\x03\x03\xff\xff".to_vec(), b"\x00")),
             ("alerts", flood(Vec::new(), b"\x15\x03\x03\x00\x02\x01\x5a")),

@@ -1,5 +1,8 @@
 //! What the management thread knows and decides, without the thread: events in, snapshots and frames out.
 
+mod asking;
+mod telling;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -12,24 +15,16 @@ use super::check::Place;
 use super::difference::Side;
 use super::drain::{Drains, Progress};
 use super::flows::{self, FlowDesk};
-use super::neighbours::{Ask, NeighbourTable};
+use super::neighbours::NeighbourTable;
 use super::runtime::Runtime;
 use super::standing::{Standing, Standings};
 use crate::config::{Backend, HashKey, Model, Port, Rule};
-use crate::dataplane::{
-    BackendTotals, ControlFrame, Event, Events, Surveys, Totals, WorkerCounters, WorkerTotals,
-};
+use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Surveys, WorkerCounters};
 use crate::io::PortId;
 use crate::snapshot::{
     BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, Reader, Snapshot,
     TooMany,
 };
-use crate::wire::MacAddr;
-use crate::wire::arp;
-
-/// Announcements of our addresses at start and when they change: two, two seconds apart (RFC 5227
-/// section 2.3, ANNOUNCE_NUM and ANNOUNCE_INTERVAL).
-const ANNOUNCEMENTS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
 
 /// Between two snapshots that differ in neighbours only: to compile a large configuration takes some
 /// milliseconds, and a station that plays with its address must not keep the thread busy.
@@ -306,77 +301,6 @@ impl Manager {
         &self.runtime
     }
 
-    /// The next hops that the configuration needs and does not give; and those of backends that were
-    /// removed, for their flows go on.
-    fn require_neighbours(&mut self, now: Duration) {
-        let snapshot = self.publisher.latest();
-        let fixed: BTreeSet<Ipv4Addr> = self.model.neighbours.iter().map(|n| n.address).collect();
-        let gateways = self.model.ports.iter().zip(0..).filter_map(|(p, id)| Some((PortId(id), p.gateway?)));
-        let backends: BTreeSet<Ipv4Addr> =
-            self.compiler.backends().map(|(identity, _)| identity.address).collect();
-        let hops = backends.iter().filter_map(|address| snapshot.routes.neighbour_for(*address));
-        let required = gateways.chain(hops).filter(|(_, address)| !fixed.contains(address)).collect();
-        self.neighbours.require(&required, now);
-    }
-
-    /// Every address that we answer for, at each port where neighbours can be on its network.
-    fn addresses(&self) -> BTreeSet<(PortId, Ipv4Addr)> {
-        let mut addresses = BTreeSet::new();
-        for (port, id) in self.model.ports.iter().zip(0..) {
-            addresses.extend(port.addresses.iter().map(|own| (PortId(id), own.address)));
-            let frontends = self.model.rules.iter().map(|rule| rule.frontend.address);
-            let on_link = frontends.filter(|f| port.addresses.iter().any(|own| own.contains(*f)));
-            addresses.extend(on_link.map(|frontend| (PortId(id), frontend)));
-        }
-        addresses
-    }
-
-    /// Plans announcements of the addresses that were not ours `before`.
-    fn announce(&mut self, before: &BTreeSet<(PortId, Ipv4Addr)>, now: Duration) {
-        for (port, address) in self.addresses().difference(before) {
-            self.announcements.extend(ANNOUNCEMENTS.iter().map(|delay| (now + *delay, *port, *address)));
-        }
-    }
-
-    fn send_announcements(&mut self, now: Duration) {
-        if self.announcements.iter().all(|(at, ..)| *at > now) {
-            return;
-        }
-        // What has been given up since may be another's by now.
-        let ours = self.addresses();
-        let mut planned = std::mem::take(&mut self.announcements);
-        planned.retain(|(at, port, address)| {
-            let is_due = *at <= now;
-            // What finds no room is sent with the next tick.
-            ours.contains(&(*port, *address)) && !(is_due && self.send(*port, *address, *address, None))
-        });
-        self.announcements = planned;
-    }
-
-    fn send_request(&self, ask: &Ask) {
-        let (port, address) = ask.neighbour;
-        let Some(config) = self.model.ports.get(port.index()) else { return };
-        let own = config.addresses.iter().find(|own| own.contains(address)).or(config.addresses.first());
-        // A port without an address asks as a probe does (RFC 5227 section 2.1).
-        let sender = own.map_or(Ipv4Addr::UNSPECIFIED, |own| own.address);
-        // What finds no room is asked again in a second.
-        self.send(port, sender, address, ask.to);
-    }
-
-    /// Whether there was room for the request.
-    fn send(&self, port: PortId, sender: Ipv4Addr, target: Ipv4Addr, to: Option<MacAddr>) -> bool {
-        let Some(link) = self.conditions.links.get(port.index()) else { return true };
-        let request = arp::Packet {
-            operation: arp::Operation::Request,
-            sender_mac: link.mac,
-            sender,
-            target_mac: MacAddr::ZERO,
-            target,
-        };
-        let frame = ControlFrame::new(port, &request.to_frame(to.unwrap_or(MacAddr::BROADCAST)));
-        frame.is_none_or(|frame| self.originated.push(frame).is_ok())
-    }
-
     /// Frees the ids of removed backends to which no flow is left.
     fn release(&mut self) {
         // While a worker is behind, it can still make flows to them.
@@ -413,75 +337,5 @@ impl Manager {
 
     pub(super) fn check_place(&self) -> &Place {
         &self.check_place
-    }
-
-    /// Backends and gateways whose Ethernet address is not known yet.
-    pub fn neighbours_missing(&self) -> usize {
-        self.neighbours.missing()
-    }
-
-    /// Every neighbour that was asked for or has shown itself: whom, where it is if that is known, and whether the
-    /// configuration needs it.
-    pub fn neighbours(&self) -> Vec<((PortId, Ipv4Addr), Option<MacAddr>, bool)> {
-        self.neighbours.all()
-    }
-
-    /// What workers tell.
-    pub(super) fn events(&self) -> Arc<Events> {
-        self.events.clone()
-    }
-
-    /// Where frames to be sent are put.
-    pub(super) fn originated(&self) -> Arc<ArrayQueue<ControlFrame>> {
-        self.originated.clone()
-    }
-
-    /// What was published last.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.publisher.latest()
-    }
-
-    /// The generation that all workers have reached, and how many snapshots are not freed yet.
-    pub fn progress(&self) -> (u64, usize) {
-        (self.publisher.reached().min(self.generation()), self.publisher.held())
-    }
-
-    /// Each worker's counters.
-    pub fn workers(&self) -> Vec<WorkerTotals> {
-        self.counters.iter().map(|worker| worker.totals()).collect()
-    }
-
-    /// The sum of all workers' counters.
-    pub fn totals(&self) -> Totals {
-        let mut sum = WorkerTotals::default();
-        self.counters.iter().for_each(|worker| sum.add(&worker.totals()));
-        sum
-    }
-
-    /// The ids of all backends, those that linger included.
-    pub fn backend_ids(&self) -> impl Iterator<Item = (BackendIdentity, BackendId)> {
-        self.compiler.backends()
-    }
-
-    /// What every backend of every rule got and gave, those included that linger.
-    pub fn backends(&self) -> Vec<(BackendIdentity, BackendTotals)> {
-        let since_assigned = |id: BackendId| {
-            let mut totals = self.raw_totals(id);
-            if let Some(baseline) = self.baselines.get(&id) {
-                totals.flows_total -= baseline.flows_total;
-                totals.packets_in -= baseline.packets_in;
-                totals.bytes_in -= baseline.bytes_in;
-                totals.packets_out -= baseline.packets_out;
-                totals.bytes_out -= baseline.bytes_out;
-            }
-            totals
-        };
-        self.compiler.backends().map(|(identity, id)| (identity, since_assigned(id))).collect()
-    }
-
-    fn raw_totals(&self, id: BackendId) -> BackendTotals {
-        let mut sum = BackendTotals::default();
-        self.counters.iter().for_each(|worker| sum.add(&worker.backend_totals(id)));
-        sum
     }
 }

@@ -293,11 +293,12 @@ pub(super) mod tests {
             "frames": ends, "last_reload": null, "workers": [{ "worker": 0, "received": frames, "transmitted": frames,
             "dropped": 0, "handed_over": 0, "taken_over": 0, "polls": frames, "busy_polls": frames / 4,
             "bursts": frames / 8 }] });
-        let flows =
-            json!({ "created": frames / 4, "expired": 0, "reclaimed": 0, "untracked": 0, "handed_over": 0 });
+        let flows = json!({ "created": frames / 4, "expired": 0, "reclaimed": 0, "reset": 0, "unanswered": 0,
+                "untracked": 0, "handed_over": 0 });
         let drop = json!({ "reason": "no-rule", "frames": frames / 10, "meaning": "" });
         let rules = json!({ "rules": [rule("a", frames / 4), rule("b", frames / 2)] });
-        let counters = json!({ "frames": ends, "flows": flows, "drops": [drop] });
+        let counters = json!({ "frames": ends, "flows": flows, "drops": [drop],
+            "resets": { "to_clients": 0, "to_backends": 0, "asked": 0 } });
         Sample {
             at: began + Duration::from_secs(second),
             status: serde_json::from_value(status).unwrap(),
