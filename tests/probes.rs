@@ -449,6 +449,14 @@ fn authorities_that_cannot_be_read_say_nothing_of_the_backend() {
     });
 }
 
+fn noise() -> Vec<u8> {
+    (0..997_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn flood(first: Vec<u8>, again: &[u8]) -> Does {
+    Does::Floods(first, again.to_vec())
+}
+
 #[test]
 fn hostile_servers_get_the_right_verdict_in_bounded_time() {
     let head = |more: &str| format!("HTTP/1.1 200 Fine\r\n{more}").into_bytes();
@@ -456,8 +464,7 @@ fn hostile_servers_get_the_right_verdict_in_bounded_time() {
     let wanted = "body = \"ready\"";
     let no_ready = "status 200, but no \"ready\" in the body";
     let chunked = "Transfer-Encoding: chunked\r\n";
-    let noise: Vec<u8> = (0..997_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let flood = |first: Vec<u8>, again: &[u8]| Does::Floods(first, again.to_vec());
+    let noise = noise();
     let cases = [
         ("noise", flood(Vec::new(), &noise), "", "not HTTP: "),
         ("zeros", flood(Vec::new(), &[0]), "", "not HTTP: "),
@@ -500,8 +507,14 @@ fn hostile_servers_get_the_right_verdict_in_bounded_time() {
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn what_is_not_tls_is_no_good_answer() {
+    on_runtime(async {
         let tls = [
-            ("noise", flood(Vec::new(), &noise)),
+            ("noise", flood(Vec::new(), &noise())),
             ("HTTP", flood(Vec::new(), b"HTTP/1.1 200 Fine\r\n\r\n")),
             ("a record without end", flood(b"\x16\x03\x03\xff\xff".to_vec(), b"\x00")),
             ("alerts", flood(Vec::new(), b"\x15\x03\x03\x00\x02\x01\x5a")),
@@ -635,6 +648,30 @@ fn a_death_and_a_return_are_noticed_in_time() {
             "{report:?}"
         );
         assert_eq!(report.last_failure.as_deref(), Some("connection refused"));
+    });
+}
+
+#[test]
+fn a_machine_that_is_late_does_not_find_others_late() {
+    // A thread of its own, which is not late: it answers 100 ms after it was asked.
+    let listener = std::net::TcpListener::bind("127.0.0.4:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            std::thread::sleep(Duration::from_millis(100));
+            let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    on_runtime(async {
+        let mut bed = Bed::new(&one(port, "kind = \"http\"\ninterval = \"300ms\""));
+        bed.until("a question begins", |bed| bed.probes.asking() == 1).await;
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_millis(600));
+        bed.until("it is answered", |bed| bed.first().last_duration.is_some()).await;
+        let report = bed.first();
+        assert_eq!((report.verdict, report.last_failure), (Verdict::Up, None));
     });
 }
 
