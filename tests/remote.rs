@@ -34,8 +34,13 @@ fn metrics_say_what_the_api_says_and_every_drop_reason_is_there() {
         running.frames.send(spec.frame()).unwrap();
     }
     running.frames.send(vec![0; 60]).unwrap();
-    let values =
-        running.values_when(|values| sum(values, "guideway_worker_received_frames_total", "") == 61.0);
+    let counted = |values: &BTreeMap<String, f64>| {
+        let sum = |name| sum(values, name, "");
+        (sum("guideway_worker_transmitted_frames_total"), sum("guideway_dropped_frames_total")) == (60.0, 1.0)
+    };
+    running.values_when(counted);
+    // The worker went on while that was read: what was read first can be older than what was read last.
+    let values = running.values();
     let (_, told) = running.ask("GET", "/v1/backends", "");
     for backend in told["backends"].as_array().unwrap() {
         let labels = format!(

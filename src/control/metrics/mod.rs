@@ -1,7 +1,7 @@
 //! Metrics over HTTP, for Prometheus and its like: `GET /metrics`.
 //!
-//! What they are taken from is read on the management thread, in one go, so that the numbers of one scrape fit together.
-//! They are made into text beside it, since a large configuration comes to megabytes.
+//! What they are taken from is read on the management thread, in one go; workers go on meanwhile, for
+//! some milliseconds where there are thousands of backends. They are made into text beside it, since a large configuration comes to megabytes.
 
 mod balancing;
 mod negotiate;

@@ -195,12 +195,13 @@ impl Probes {
         }
         if self.has_news && now >= self.apply_at {
             self.has_news = false;
-            self.apply_at = now + APPLY_INTERVAL;
             let unhealthy = self.unhealthy();
             // The same backends in other states need no more ids than before.
             if let Err(error) = manager.adjust(|runtime| runtime.unhealthy = unhealthy) {
                 log::error!("what probes found is not in force: {error}");
             }
+            // Tables of thousands take their time; twice that belongs to others, who wait for this thread.
+            self.apply_at = now + APPLY_INTERVAL.max(3 * now.elapsed());
             self.dead_rules.advance(&manager.model().rules, manager.runtime(), &mut self.news, now);
         }
         self.start_due(now);
