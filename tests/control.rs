@@ -685,7 +685,11 @@ const STREAMS: [&str; 2] = ["/v1/capture", "/v1/trace"];
 fn begin(running: &Running, path: &str, body: &str) -> UnixStream {
     let mut stream = UnixStream::connect(running.socket()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: g\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let accept = "application/x-pcapng, application/x-ndjson";
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: g\r\naccept: {accept}\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -700,6 +704,31 @@ fn begin(running: &Running, path: &str, body: &str) -> UnixStream {
         status["generation"] == status["generation_reached"]
     });
     stream
+}
+
+#[test]
+fn who_does_not_ask_for_a_stream_is_not_held_by_one() {
+    let running = Running::new();
+    for (path, body) in [
+        ("/v1/capture", ""),
+        ("/v1/capture", r#"{"seconds": 86400}"#),
+        ("/v1/trace", r#"{"client": "192.0.2.7:40001", "frontend": "https", "seconds": 3600}"#),
+    ] {
+        let mut stream = UnixStream::connect(running.socket()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: g\r\naccept: */*\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let began = Instant::now();
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        assert!(
+            all.starts_with(b"HTTP/1.1 200") && began.elapsed() < Duration::from_secs(8),
+            "{path} {body}"
+        );
+    }
 }
 
 fn until(mut holds: impl FnMut() -> bool) {

@@ -94,6 +94,9 @@ impl Target {
         tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header("host", "guideway");
         let request = request.header("content-type", "application/json");
+        // Streams to their end as well.
+        let request =
+            request.header("accept", "application/json, application/x-pcapng, application/x-ndjson");
         let request = request
             .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
             .map_err(|error| self.failure(&error))?;

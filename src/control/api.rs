@@ -104,6 +104,18 @@ pub(super) type Reply = oneshot::Sender<Result<Answer, Refusal>>;
 /// What is asked, and can be asked.
 pub(super) struct Understood(Ask);
 
+impl Understood {
+    /// For a client with this header `Accept`.
+    pub(super) fn accepted_by(mut self, accept: &str) -> Self {
+        match &mut self.0 {
+            Ask::Capture(ask) => ask.accepted_by(accept),
+            Ask::Trace(ask) => ask.accepted_by(accept),
+            _ => {}
+        }
+        self
+    }
+}
+
 /// A change of one backend; what is absent stays.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, ALLOW, HeaderValue, WWW_AUTHENTICATE};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -113,7 +113,8 @@ async fn answer(
         }
     })?;
     let body = body.to_bytes();
-    let ask = understand(&head.method, &head.uri, &body)?;
+    let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let ask = understand(&head.method, &head.uri, &body)?.accepted_by(accept);
     if access.is_some() && !body.is_empty() {
         is_json(&head.headers)?;
     }

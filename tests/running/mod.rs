@@ -94,7 +94,7 @@ impl Running {
         Self { directory, api, metrics, frames, stop, threads }
     }
 
-    /// Status, head and body of the answer of the API to who has the token.
+    /// Status and body of the API's answer to who has the token; of a stream no body.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let text = format!(
             "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n\
@@ -102,7 +102,8 @@ impl Running {
             body.len()
         );
         let (status, _, body) = send(self.api, text.as_bytes()).unwrap();
-        (status, serde_json::from_str(&body).unwrap())
+        let answer = if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap() };
+        (status, answer)
     }
 
     pub fn scrape(&self, accept: &str) -> (String, String) {
@@ -190,12 +191,18 @@ pub fn send(address: SocketAddr, bytes: &[u8]) -> Option<(u16, String, String)> 
     read(&mut stream)
 }
 
+/// Of a stream, which may go on for long, without its body.
 pub fn read(stream: &mut TcpStream) -> Option<(u16, String, String)> {
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().unwrap(), head.to_lowercase(), body.to_owned()))
+    let (mut head, mut byte) = (String::new(), [0]);
+    while !head.ends_with("\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.push(char::from(byte[0]).to_ascii_lowercase());
+    }
+    let mut body = String::new();
+    if !head.contains("content-type: application/x-") {
+        let _ = stream.read_to_string(&mut body);
+    }
+    Some((head.split(' ').nth(1)?.parse().unwrap(), head.trim_end().to_owned(), body))
 }
 
 pub fn values(text: &str) -> BTreeMap<String, f64> {

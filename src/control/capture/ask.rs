@@ -12,10 +12,15 @@ use crate::config::{Model, Rule};
 use crate::drop_reason::DropReason;
 use crate::watch::{DropSet, Filter, SNAPLEN_MAX};
 
+pub(super) const PCAPNG: &str = "application/x-pcapng";
+pub(super) const NDJSON: &str = "application/x-ndjson";
+
 /// Bytes kept of each frame where nothing is said: a whole one of the usual MTU, VLAN tags included.
 const SNAPLEN_DEFAULT: usize = 2048;
 /// A day.
 const SECONDS_MAX: f64 = 86_400.0;
+/// What who has not named the stream's type in `Accept` gets of it: it may wait for the end of an answer like any other.
+const SECONDS_UNASKED: f64 = 2.0;
 const TRACE_COUNT: u64 = 10;
 const TRACE_SECONDS: f64 = 60.0;
 
@@ -63,6 +68,11 @@ impl CaptureAsk {
         Ok(ask)
     }
 
+    /// For a client that accepts what it may.
+    pub(in crate::control) fn accepted_by(&mut self, accept: &str) {
+        self.seconds = seconds_for(PCAPNG, accept, self.seconds);
+    }
+
     pub(super) fn snaplen(&self) -> usize {
         self.snaplen.unwrap_or(SNAPLEN_DEFAULT)
     }
@@ -91,6 +101,11 @@ impl TraceAsk {
         Ok(ask)
     }
 
+    /// For a client that accepts what it may.
+    pub(in crate::control) fn accepted_by(&mut self, accept: &str) {
+        self.seconds = seconds_for(NDJSON, accept, self.seconds);
+    }
+
     pub(super) fn limits(&self) -> Limits {
         let seconds = self.seconds.unwrap_or(TRACE_SECONDS);
         let count = Some(self.count.unwrap_or(TRACE_COUNT));
@@ -104,6 +119,14 @@ impl TraceAsk {
         let rule = find_rule(model, &self.frontend)?;
         let client = Some((*client.ip(), Some(client.port())));
         Ok((Filter { client, frontend: Some(rule.frontend), ..Filter::default() }, rule))
+    }
+}
+
+fn seconds_for(kind: &str, accept: &str, wanted: Option<f64>) -> Option<f64> {
+    if accept.contains(kind) {
+        wanted
+    } else {
+        Some(wanted.map_or(SECONDS_UNASKED, |s| s.min(SECONDS_UNASKED)))
     }
 }
 

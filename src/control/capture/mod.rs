@@ -77,7 +77,7 @@ impl Captures {
         let encoder = pcapng::Encoder::new(ask.snaplen() as u32, &self.names.borrow())
             .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         let watch = self.start(filter, ask.snaplen(), true)?;
-        Ok(self.stream(watch, Encoder::Pcapng(encoder), ask.limits(), "application/x-pcapng"))
+        Ok(self.stream(watch, Encoder::Pcapng(encoder), ask.limits(), ask::PCAPNG))
     }
 
     /// A trace, as a line of JSON for each packet.
@@ -85,7 +85,7 @@ impl Captures {
         let (filter, rule) = ask.filter(model)?;
         let watch = self.start(filter, trace::SNAPLEN, false)?;
         let encoder = Encoder::Trace(trace::Encoder::new(rule));
-        Ok(self.stream(watch, encoder, ask.limits(), "application/x-ndjson"))
+        Ok(self.stream(watch, encoder, ask.limits(), ask::NDJSON))
     }
 
     fn start(&mut self, filter: Filter, snaplen: usize, wants_sent: bool) -> Result<Arc<Watch>, Refusal> {
