@@ -81,7 +81,7 @@ check_many() {
     share=$((($(cpu_ms "$gw_pid") - cpu) * 100 / ($(now_ms) - began)))
     between "$what: questions a second" 400 1200 "$((($(taken) - before) * 1000 / ($(now_ms) - began)))"
     between "$what: in the emptiest 50 ms; 50 on average" 0 55 "$least"
-    between "$what: and in the fullest; at most 640" 50 660 "$most"
+    between "$what: and in the fullest; at most 448" 50 460 "$most"
     between "$what: percent of a CPU on the management thread" 1 95 "$share"
     show_status 20 >"$run/status"
     between "$what: ms for the control socket to answer, in the middle" 0 1000 "$(sed -n 10p "$run/status")"
