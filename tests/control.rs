@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::*;
-use guideway::config::{ConfigFlags, Findings, Model, load_text};
+use guideway::config::{ConfigFlags, Findings, Loaded, load_text};
 use guideway::control::{
     Context, Manager, Probes, REPLAY_KEY, ROUTES, Socket, SocketError, start_server, views,
 };
@@ -119,9 +119,9 @@ impl Drop for Running {
 
 fn manage(mut manager: Manager, socket: &Socket, file: &Path, stop: &AtomicBool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let load = || -> Result<Model, Findings> {
+    let load = || -> Result<Loaded, Findings> {
         let text = fs::read_to_string(file).unwrap();
-        load_text("gw.toml", &text, &ConfigFlags::default()).map(|loaded| loaded.model)
+        load_text("gw.toml", &text, &ConfigFlags::default())
     };
     let ports = || vec![views::Link { driver: "memory".into(), ..views::Link::default() }; 2];
     runtime.block_on(async {
@@ -273,6 +273,32 @@ fn a_reload_takes_a_good_file_refuses_a_bad_one_with_reasons_and_keeps_what_was_
         thread::sleep(Duration::from_millis(5));
     };
     assert_eq!((&removed[0]["flows"], &removed[0]["rule"]), (&json!(1), &Value::Null));
+}
+
+#[test]
+fn what_was_said_of_a_backend_goes_with_it_and_a_reload_tells_what_to_know() {
+    let running = Running::new();
+    let file = running.directory.path().join("gw.toml");
+    running.good("POST", "/v1/backends/web/10.0.0.6", r#"{"weight": 9}"#);
+    let generation =
+        running.good("POST", "/v1/backends/web/10.0.0.6", r#"{"weight": 9}"#)["generation"].clone();
+    fs::write(
+        &file,
+        with_backends(&numbered(4..6, ""), "").replace("[dataplane]", "[dataplane]\nworkers = \"3\""),
+    )
+    .unwrap();
+    let told = running.good("POST", "/v1/reload", "");
+    assert_eq!(told["generation"].as_u64(), generation.as_u64().map(|n| n + 1));
+    let warnings = told["warnings"].to_string();
+    assert!(
+        warnings.contains("[dataplane] has changed; that takes effect with the next start"),
+        "{warnings}"
+    );
+    assert_eq!(running.ask("DELETE", "/v1/backends/web/10.0.0.6", "").0, 404);
+    fs::write(&file, config()).unwrap();
+    assert_eq!(running.good("POST", "/v1/reload", "")["warnings"], json!([]));
+    let view = running.good("GET", "/v1/backends", "");
+    assert_eq!(backend(&view, "https", "10.0.0.6")["weight"], 1);
 }
 
 #[test]
@@ -462,8 +488,8 @@ fn a_configuration_is_held_against_the_one_that_runs() {
     assert_eq!(running.good("GET", "/v1/status", "")["generation"], 2);
     // Larger than any other body may be, and as large as none may be.
     let large = |len| json!({ "configuration": format!("{}\n#{}", config(), "x".repeat(len)) }).to_string();
-    running.good("POST", "/v1/check", &large(900 << 10));
-    assert_eq!(running.ask("POST", "/v1/check", &large(2 << 20)).0, 413);
+    running.good("POST", "/v1/check", &large(9 << 20));
+    assert_eq!(running.ask("POST", "/v1/check", &large(17 << 20)).0, 413);
 }
 
 #[test]

@@ -489,10 +489,10 @@ fn a_deadline_counts_down_survives_a_reload_and_is_replaced_and_called_off() {
     for tick in 0..50 {
         office.turn(21.5 + f64::from(tick) / 10.0);
     }
-    assert_eq!((office.left(), office.flows()), (Some(0.0), (0, 1)));
-    // As an operator may say at once.
+    // It has left the file, and its last flow is gone: when it comes back, it is as the file says.
+    assert_eq!((office.left(), office.flows()), (None, (0, 1)));
+    assert_eq!(office.manager.runtime().overrides.len(), 0);
     office.manager.change(model(&with_neighbours()), seconds(30.0)).unwrap();
-    office.drain(AdminState::Up, None);
     office.turn(30.0);
     for flags in ["S", "A", "A"] {
         office.worker.queues_mut().push(OUTSIDE, Segment::from_client(flags, 1000, 5000, 0).frame());
@@ -504,4 +504,77 @@ fn a_deadline_counts_down_survives_a_reload_and_is_replaced_and_called_off() {
         office.turn(30.0 + f64::from(tick) / 10.0);
     }
     assert_eq!(office.flows(), (0, 2));
+}
+
+impl Office {
+    /// A client opens a connection to this port of the frontend; what has left by the end.
+    fn open(&mut self, port: u16, second: f64) -> Vec<Segment> {
+        for flags in ["S", "A", "A"] {
+            let segment = Segment { to: (FRONTEND, port), ..Segment::from_client(flags, 1000, 5000, 0) };
+            self.worker.queues_mut().push(OUTSIDE, segment.frame());
+            self.turn(second);
+        }
+        self.sent()
+    }
+
+    fn sent(&mut self) -> Vec<Segment> {
+        let mut sent = Vec::new();
+        for port in [OUTSIDE, INSIDE] {
+            let frames = self.worker.queues_mut().sent(port).map(|frame| (port, frame));
+            sent.extend(frames.filter(|(_, frame)| frame[12..14] == [8, 0]).map(|frame| read(&frame)));
+        }
+        sent
+    }
+}
+
+#[test]
+fn a_drain_does_not_end_what_another_pool_has_brought_back() {
+    let first = with_neighbours() + "[[pool]]\nname = \"other\"\nbackends = [{ address = \"10.0.0.4\" }]\n";
+    let mut office = Office::new(&first);
+    office.turn(0.0);
+    office.drain(AdminState::Drain, Some(10.0));
+    office.turn(1.0);
+    let switched = first.replacen(
+        "frontend = \"203.0.113.10:443/tcp\"\npool = \"web\"",
+        "frontend = \"203.0.113.10:443/tcp\"\npool = \"other\"",
+        1,
+    );
+    assert_ne!(switched, first);
+    office.manager.change(model(&switched), seconds(2.0)).unwrap();
+    office.turn(20.0);
+    let sent = office.open(443, 21.0);
+    assert!(sent.len() == 3 && sent.iter().all(|segment| segment.to == (BACKEND, 8443)), "{sent:?}");
+    office.turn(25.0);
+    assert_eq!(office.flows(), (1, 0));
+}
+
+#[test]
+fn no_response_leaves_in_the_name_of_a_rule_that_the_backend_has_left() {
+    let mut office = Office::new(&with_neighbours());
+    office.turn(0.0);
+    office.open(443, 1.0);
+    // The backend goes over to another rule, while a flow of the first is left.
+    let moved = with_neighbours().replace("{ address = \"10.0.0.4\" }", "{ address = \"10.0.0.5\" }")
+        + "[[pool]]\nname = \"two\"\nbackends = [{ address = \"10.0.0.4\" }]\n[[rule]]\nname = \"two\"\n\
+           frontend = \"203.0.113.10:444/tcp\"\npool = \"two\"\nbackend_port = 8443\n";
+    office.manager.change(model(&moved), seconds(2.0)).unwrap();
+    office.turn(2.0);
+    let opened = office.open(444, 3.0);
+    assert!(opened.iter().any(|segment| segment.to == (BACKEND, 8443)), "{opened:?}");
+    let said = Override { state: Some(AdminState::Drain), weight: None, deadline: Some(seconds(4.0)) };
+    office
+        .manager
+        .adjust(|runtime| {
+            runtime.overrides.insert(("two".into(), BACKEND.into()), said);
+        })
+        .unwrap();
+    office.turn(5.0);
+    office.turn(5.2);
+    office.sent();
+    office.worker.queues_mut().push(INSIDE, Segment::from_backend("A", 7000, 1001, 5).frame());
+    office.turn(5.3);
+    let sent = office.sent();
+    let to_client: Vec<_> = sent.iter().filter(|segment| segment.port == OUTSIDE).collect();
+    assert!(to_client.iter().all(|segment| segment.from == (FRONTEND, 444)), "{sent:?}");
+    assert!(to_client.iter().any(|segment| segment.flags.contains('R')), "{sent:?}");
 }

@@ -83,6 +83,8 @@ pub(super) struct ReloadArgs {
 
 pub(super) fn reload(args: &ReloadArgs) -> Result<(), Failure> {
     let answer = args.target.ask(&Method::POST, "/v1/reload", "")?;
+    let warnings = answer.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    warnings.filter_map(Value::as_str).for_each(super::warn);
     super::print(&format!("reloaded: generation {}\n", generation(&answer)))
 }
 

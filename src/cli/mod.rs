@@ -138,11 +138,15 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// Loads the configuration and shows its warnings.
-#[allow(clippy::print_stderr, reason = "warnings go to standard error")]
 fn load(flags: &ConfigFlags) -> Result<Model, Failure> {
     let Loaded { model, warnings } = crate::config::load(flags)?;
-    warnings.iter().for_each(|warning: &Finding| eprintln!("warning: {warning}"));
+    warnings.iter().for_each(|warning: &Finding| warn(&warning.to_string()));
     Ok(model)
+}
+
+#[allow(clippy::print_stderr, reason = "warnings go to standard error")]
+fn warn(warning: &str) {
+    eprintln!("warning: {warning}");
 }
 
 /// The hash key for commands that only look: the configured one, else the one this machine keeps, else the

@@ -36,10 +36,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     });
     let stats = args.stats.map(Duration::from_secs);
     let load = || {
-        let crate::config::Loaded { mut model, warnings } = crate::config::load(&args.config)?;
-        warnings.iter().for_each(|warning| log::warn!("{warning}"));
-        model.dataplane.eal.extend(args.eal.iter().cloned());
-        Ok(model)
+        let mut loaded = crate::config::load(&args.config)?;
+        loaded.model.dataplane.eal.extend(args.eal.iter().cloned());
+        Ok(loaded)
     };
     control::run(model, &load, key, stats).map_err(|error| match error {
         control::LaunchError::Cpus(_)

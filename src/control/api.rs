@@ -15,15 +15,16 @@ use tokio::sync::oneshot;
 
 use super::capture::{CaptureAsk, Stream, TraceAsk};
 use super::check;
+use super::difference::{next_start, outline};
 use super::flows::{self, FlowQuery};
 use super::manager::Manager;
 use super::probe::ProbeReport;
 use super::runtime::Override;
 use super::views::{self, Probings};
-use crate::config::{AdminState, Findings, Model};
+use crate::config::{AdminState, Findings, Loaded};
 
 /// Reads the configuration anew, and tells what is wrong with it.
-pub type Load<'a> = &'a dyn Fn() -> Result<Model, Findings>;
+pub type Load<'a> = &'a dyn Fn() -> Result<Loaded, Findings>;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +192,7 @@ impl Request {
             Ask::Flows(query) => return flows::ask(manager, &query, context.now, reply),
             Ask::Reload => reload(manager, context.load, context.now, &peer.to_string())
                 .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error))
-                .and_then(|generation| json(&views::Changed { generation })),
+                .and_then(|reloaded| json(&reloaded)),
             Ask::Change { pool, address, change } => {
                 adjust(manager, &pool, address, peer, context.now, |said| {
                     if let Some(state) = change.state {
@@ -234,15 +235,17 @@ fn adjust(
     now: Duration,
     change: impl FnOnce(&mut Override),
 ) -> Result<String, Refusal> {
-    let missing = |what: String| Refusal::new(StatusCode::NOT_FOUND, what);
-    let found = manager.model().pools.iter().find(|known| known.name == pool);
-    let found = found.ok_or_else(|| missing(format!("there is no pool {pool}")))?;
-    if !found.backends.iter().any(|backend| backend.address == address) {
-        return Err(missing(format!("pool {pool} has no backend {address}")));
-    }
     let key = (pool.to_owned(), address);
-    let mut said = manager.runtime().overrides.get(&key).copied().unwrap_or_default();
+    let before = manager.runtime().overrides.get(&key).copied();
+    let mut said = before.unwrap_or_default();
     change(&mut said);
+    // Of one that has left the configuration can only be taken back what was said.
+    if said != Override::default() || before.is_none() {
+        require(manager, pool, address)?;
+    }
+    if said == before.unwrap_or_default() {
+        return json(&views::Changed { generation: manager.generation() });
+    }
     let adjusted = manager.adjust(|runtime| {
         if said == Override::default() {
             runtime.overrides.remove(&key);
@@ -263,6 +266,16 @@ fn adjust(
     json(&views::Changed { generation })
 }
 
+fn require(manager: &Manager, pool: &str, address: Ipv4Addr) -> Result<(), Refusal> {
+    let missing = |what: String| Refusal::new(StatusCode::NOT_FOUND, what);
+    let found = manager.model().pools.iter().find(|known| known.name == pool);
+    let found = found.ok_or_else(|| missing(format!("there is no pool {pool}")))?;
+    if found.backends.iter().any(|backend| backend.address == address) {
+        return Ok(());
+    }
+    Err(missing(format!("pool {pool} has no backend {address}")))
+}
+
 impl From<State> for AdminState {
     fn from(state: State) -> Self {
         match state {
@@ -274,19 +287,34 @@ impl From<State> for AdminState {
     }
 }
 
-/// Goes over to what the configuration says now, and logs how that went. Returns the new generation.
+/// Goes over to what the configuration says now, and logs how that went and what has changed.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration; nothing has changed then.
-pub fn reload(manager: &mut Manager, load: Load<'_>, now: Duration, by: &str) -> Result<u64, String> {
-    let changed = load().map_err(|findings| findings.to_string());
-    let changed = changed.and_then(|model| manager.change(model, now).map_err(|error| error.to_string()));
+pub fn reload(
+    manager: &mut Manager,
+    load: Load<'_>,
+    now: Duration,
+    by: &str,
+) -> Result<views::Reloaded, String> {
+    let changed = load().map_err(|findings| findings.to_string()).and_then(|Loaded { model, warnings }| {
+        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let later = next_start(manager.side(), &model);
+        warnings.extend(
+            later.iter().map(|what| format!("{what} has changed; that takes effect with the next start")),
+        );
+        let changes = outline(manager.model(), &model);
+        let generation = manager.change(model, now).map_err(|error| error.to_string())?;
+        Ok((views::Reloaded { generation, warnings }, changes))
+    });
     match changed {
-        Ok(generation) => {
-            let rules = manager.model().rules.len();
+        Ok((reloaded, changes)) => {
+            let (rules, generation) = (manager.model().rules.len(), reloaded.generation);
+            reloaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
             log::info!("reloaded: {rules} rules, generation {generation}, by {by}");
+            changes.iter().for_each(|change| log::info!("reloaded: {change}"));
             manager.note_reload(by, None);
-            Ok(generation)
+            Ok(reloaded)
         }
         Err(errors) => {
             errors.lines().for_each(|line| log::error!("{line}"));

@@ -96,7 +96,7 @@ pub fn difference_to_running(
 }
 
 /// What is fixed from start to stop, and differs.
-fn next_start(old: Side<'_>, new: &Model) -> Vec<String> {
+pub(super) fn next_start(old: Side<'_>, new: &Model) -> Vec<String> {
     let mut dataplane = new.dataplane.clone();
     // A key that is not configured is the one that is kept.
     let is_same_key = dataplane.hash_key.is_none_or(|key| key == old.key);
@@ -107,6 +107,39 @@ fn next_start(old: Side<'_>, new: &Model) -> Vec<String> {
         ("hash_key", !is_same_key),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what.to_owned()).collect()
+}
+
+/// Lines in an outline, and changes in one of them; of more only the number is told.
+const OUTLINE_MAX: usize = 20;
+
+/// What changes of rules from `old` to `new`, a line each, for the log: without the shares that move, which take their time.
+pub(super) fn outline(old: &Model, new: &Model) -> Vec<String> {
+    fn by_frontend(model: &Model) -> BTreeMap<Endpoint, &Rule> {
+        model.rules.iter().map(|rule| (rule.frontend, rule)).collect()
+    }
+    let (old_rules, new_rules) = (by_frontend(old), by_frontend(new));
+    let told = |what: &str, rule: &Rule| format!("rule {} at {} {what}", rule.name, rule.frontend);
+    let removed = old_rules.iter().filter(|(frontend, _)| !new_rules.contains_key(frontend));
+    let mut lines: Vec<String> = removed.map(|(_, rule)| told("is removed", rule)).collect();
+    for (frontend, rule) in &new_rules {
+        let Some(before) = old_rules.get(frontend) else {
+            lines.push(told("is new", rule));
+            continue;
+        };
+        let changes = changes(before, rule);
+        if !changes.is_empty() {
+            lines.push(format!("rule {}: {}", rule.name, shortened(changes).join(", ")));
+        }
+    }
+    shortened(lines)
+}
+
+fn shortened(mut all: Vec<String>) -> Vec<String> {
+    if let Some(more @ 1..) = all.len().checked_sub(OUTLINE_MAX) {
+        all.truncate(OUTLINE_MAX);
+        all.push(format!("and {more} more"));
+    }
+    all
 }
 
 fn rules(

@@ -62,6 +62,8 @@ impl Drains {
                 port: rule.backend_port,
             });
             drain.uses.extend(uses);
+            // What another pool has brought back to the rule is no business of this drain.
+            drain.uses.retain(|used| !is_others(model, pool, used));
             (key.clone(), drain)
         };
         Self(drained.map(follow).collect())
@@ -104,11 +106,26 @@ impl Drains {
         late.flat_map(|drain| drain.uses.iter().copied()).collect()
     }
 
+    /// Whether a backend is drained, and has flows.
+    pub(super) fn is_under_way(&self, key: &(String, Ipv4Addr)) -> bool {
+        self.0.get(key).is_some_and(|drain| !drain.is_drained)
+    }
+
     /// How long the backend's flows have still, where there is a deadline.
     pub(super) fn left(&self, pool: &str, address: Ipv4Addr, now: Duration) -> Option<Duration> {
         let drain = self.0.get(&(pool.to_owned(), address))?;
         Some(drain.deadline?.saturating_sub(now))
     }
+}
+
+/// Whether a rule has this backend by another pool.
+fn is_others(model: &Model, pool: &str, used: &BackendIdentity) -> bool {
+    model.rules.iter().any(|rule| {
+        rule.frontend == used.frontend
+            && rule.backend_port == used.port
+            && rule.pool.name != pool
+            && rule.pool.backends.iter().any(|backend| backend.address == used.address)
+    })
 }
 
 impl fmt::Display for News {

@@ -17,7 +17,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc};
@@ -26,6 +26,9 @@ use super::api::Peer;
 
 /// From the first byte to the last, the client's slowness included; but a stream has a time of its own.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// For the request line and the headers, so that silence does not hold a place for long.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Bytes of a request line and its headers, and how many of these.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -126,7 +129,8 @@ where
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
-        .header_read_timeout(None)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);

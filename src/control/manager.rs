@@ -230,10 +230,22 @@ impl Manager {
         for Progress { backend, news } in self.drains.advance(now, flows) {
             log::info!("backend {backend}: {news}");
         }
+        self.forget_absent();
         let resetting = self.drains.resetting();
         if resetting != before {
             self.compiler.reset_flows_of(resetting);
             self.publish_again();
+        }
+    }
+
+    /// Forgets what was said of backends that have left the configuration and are drained.
+    fn forget_absent(&mut self) {
+        let (runtime, forgotten) =
+            self.runtime.without_absent(&self.model, |key| self.drains.is_under_way(key));
+        if !forgotten.is_empty() {
+            log_forgotten(&forgotten);
+            self.drains = self.drains.follow(&runtime, &self.model);
+            self.runtime = runtime;
         }
     }
 
@@ -273,21 +285,20 @@ impl Manager {
     }
 
     /// Goes over to `model`, and returns the number of the new generation. What is fixed from start to stop
-    /// stays as it was, with a warning.
+    /// stays as it was.
     ///
     /// # Errors
     /// When it asks for other ports, or for too much; nothing has changed then.
     pub fn change(&mut self, mut model: Model, now: Duration) -> Result<u64, ReloadError> {
         refusal_of_ports(&self.model.ports, &model.ports)?;
-        let (effective, drains) = (self.runtime.apply(&model), self.drains.follow(&self.runtime, &model));
+        let (runtime, forgotten) = self.runtime.without_absent(&model, |key| self.drains.is_under_way(key));
+        let (effective, drains) = (runtime.apply(&model), self.drains.follow(&runtime, &model));
         let next = self.compile(&effective, &drains).map_err(ReloadError::TooMany)?;
-        self.drains = drains;
+        log_forgotten(&forgotten);
+        (self.runtime, self.drains) = (runtime, drains);
         let generation = next.generation;
-        if model.dataplane != self.model.dataplane || model.control != self.model.control {
-            log::warn!("[dataplane] or [control] has changed; that takes effect with the next start");
-            model.dataplane = self.model.dataplane.clone();
-            model.control = self.model.control.clone();
-        }
+        model.dataplane = self.model.dataplane.clone();
+        model.control = self.model.control.clone();
         let before = self.addresses();
         self.publisher.publish(next);
         self.captures.rename(&model);
@@ -383,5 +394,11 @@ impl Manager {
 
     pub(super) fn check_place(&self) -> &Place {
         &self.check_place
+    }
+}
+
+fn log_forgotten(backends: &[String]) {
+    for backend in backends {
+        log::info!("backend {backend} is gone, and with it what operators have said of it");
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::config::{AdminState, Backend, Endpoint, Model, Pool, Rule};
 
-/// What an operator has said of one backend of a pool. It outlives reloads, and ends with the process.
+/// What an operator has said of one backend of a pool. It outlives reloads, and ends with the process, or when a reload takes
+/// the backend out of the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Override {
     /// In the place of the file's.
@@ -42,6 +43,27 @@ impl Runtime {
             rule.pool = self.pool(&rule.pool, |backend| self.probed(rule.frontend, backend));
         }
         model
+    }
+
+    /// The same without what was said of backends that `model` does not have, and of whom that was; but with those of
+    /// them that are to be kept.
+    pub fn without_absent(
+        &self,
+        model: &Model,
+        keep: impl Fn(&(String, Ipv4Addr)) -> bool,
+    ) -> (Self, Vec<String>) {
+        let mut kept = self.clone();
+        let mut forgotten = Vec::new();
+        kept.overrides.retain(|key, _| {
+            let pool = model.pools.iter().find(|pool| pool.name == key.0);
+            let is_there = pool.is_some_and(|pool| pool.backends.iter().any(|b| b.address == key.1));
+            if !is_there && !keep(key) {
+                forgotten.push(format!("{}/{}", key.0, key.1));
+                return false;
+            }
+            true
+        });
+        (kept, forgotten)
     }
 
     /// The state of a backend as a rule uses it.

@@ -164,6 +164,12 @@ pub struct Drop {
     pub meaning: String,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    pub generation: u64,
+    pub warnings: Vec<String>,
+}
+
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Changed {
     pub generation: u64,

@@ -223,12 +223,7 @@ impl Compiler {
 
     fn backend_records(&self, routes: &Routes) -> Records {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
-        let mut current: Vec<u64> = Vec::new();
-        if !lingering.is_empty() {
-            let all = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
-            current.extend(all.map(|(identity, _)| response_key(&identity)));
-            current.sort_unstable();
-        }
+        let current = self.current(&lingering);
         let is_taken = |identity: &BackendIdentity| current.binary_search(&response_key(identity)).is_ok();
         let mut records = Records::new(self.ids.backends_end());
         // A frontend's backends come one after the other.
@@ -257,13 +252,27 @@ impl Compiler {
         identity.frontend.protocol == Protocol::Tcp && self.resetting.contains(identity)
     }
 
+    /// The keys of the backends that rules use, in order; where any linger, for only then does somebody ask.
+    fn current(&self, lingering: &BTreeSet<BackendId>) -> Vec<u64> {
+        let mut current: Vec<u64> = Vec::new();
+        if !lingering.is_empty() {
+            let all = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
+            current.extend(all.map(|(identity, _)| response_key(&identity)));
+            current.sort_unstable();
+        }
+        current
+    }
+
     /// Responses to frontends of rules, of those backends that are `wanted`. Those of backends that linger are still
-    /// translated, unless another rule has taken over the backend's endpoint: later entries win.
+    /// translated, unless another rule has taken over the backend's endpoint, `wanted` or not; of several that linger the
+    /// last wins.
     fn responses(&self, wanted: impl Fn(&BackendIdentity) -> bool) -> WordMap {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let gone: BTreeSet<Endpoint> = self.ids.lingering_frontends().collect();
         let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
-        let first = served().filter(|(_, id)| lingering.contains(id));
+        let current = self.current(&lingering);
+        let is_free = |identity: &BackendIdentity| current.binary_search(&response_key(identity)).is_err();
+        let first = served().filter(|(identity, id)| lingering.contains(id) && is_free(identity));
         let then = served().filter(|(_, id)| !lingering.contains(id));
         let all = first.chain(then).filter(|(identity, _)| wanted(identity));
         WordMap::new(all.map(|(identity, id)| (response_key(&identity), id.0.into())))

@@ -85,7 +85,7 @@ impl Running {
         let manage = move || {
             let load = || {
                 let text = fs::read_to_string(&file).unwrap();
-                load_text("gw.toml", &text, &ConfigFlags::default()).map(|loaded| loaded.model)
+                load_text("gw.toml", &text, &ConfigFlags::default())
             };
             manage(manager, &token, &load, &told, &stopped);
         };

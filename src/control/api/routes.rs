@@ -81,8 +81,8 @@ const WITH_QUERY: &[&str] = &["/v1/rules", "/v1/backends", "/v1/flows"];
 const BACKEND: &str = "/v1/backends/{pool}/{address}";
 const CHECK: &str = "/v1/check";
 
-/// Bytes of a request's body, for one that carries a configuration and for all others.
-const CONFIGURATION_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a request's body, for one that carries a configuration, as many as a file of one may have, and for all others.
+const CONFIGURATION_BYTES_MAX: usize = 16 << 20;
 const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// The most bytes that the body of a request to `uri` may have.

@@ -15,8 +15,8 @@ mod workers;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
@@ -36,13 +36,35 @@ const REST: u32 = 9;
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A scrape that waits for its sample.
-pub struct Scrape(oneshot::Sender<Sample>);
+pub struct Scrape {
+    reply: oneshot::Sender<Sample>,
+    rest: Arc<Rest>,
+}
+
+/// Not before then is the next sample taken.
+struct Rest(std::sync::Mutex<Instant>);
+
+impl Rest {
+    fn until(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, until: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
 
 impl Scrape {
     /// Answers it.
     pub fn answer(self, sources: &Sources<'_>) {
+        if self.reply.is_closed() {
+            return;
+        }
+        let sample = Sample::take(sources);
+        // Here, for who asks may leave at any time, and has cost as much.
+        self.rest.set(Instant::now() + sample.took().saturating_mul(REST));
         // Who has left needs no answer.
-        let _ = self.0.send(Sample::take(sources));
+        let _ = self.reply.send(sample);
     }
 }
 
@@ -55,7 +77,11 @@ pub fn start(address: SocketAddr) -> io::Result<(mpsc::Receiver<Scrape>, SocketA
     let listener = http::bind(address)?;
     let address = listener.local_addr()?;
     let (sender, receiver) = mpsc::channel(1);
-    let scraper = Arc::new(Scraper { scrapes: sender, next: Mutex::new(Instant::now()) });
+    let scraper = Arc::new(Scraper {
+        scrapes: sender,
+        turn: Mutex::new(()),
+        rest: Arc::new(Rest(std::sync::Mutex::new(Instant::now()))),
+    });
     let service = move |request, _| respond(request, scraper.clone());
     tokio::spawn(http::serve(listener, CONNECTIONS_MAX, "metrics", service));
     Ok((receiver, address))
@@ -63,23 +89,21 @@ pub fn start(address: SocketAddr) -> io::Result<(mpsc::Receiver<Scrape>, SocketA
 
 struct Scraper {
     scrapes: mpsc::Sender<Scrape>,
-    /// Not before then is the next sample taken.
-    next: Mutex<Instant>,
+    /// Whose turn it is: of several, one at a time.
+    turn: Mutex<()>,
+    rest: Arc<Rest>,
 }
 
 impl Scraper {
     /// The metrics of now as text; `None` where guideway is stopping.
     async fn text(&self, format: Format) -> Option<String> {
-        let mut next = self.next.lock().await;
-        tokio::time::sleep_until((*next).into()).await;
+        let _turn = self.turn.lock().await;
+        tokio::time::sleep_until(self.rest.until().into()).await;
         let (reply, sample) = oneshot::channel();
-        self.scrapes.send(Scrape(reply)).await.ok()?;
+        self.scrapes.send(Scrape { reply, rest: self.rest.clone() }).await.ok()?;
         let sample = sample.await.ok()?;
-        let took = sample.took();
         // One at a time, on this CPU too: others wait for the lock, not for us.
-        let text = tokio::task::spawn_blocking(move || text::write(sample, format)).await.ok()?;
-        *next = Instant::now() + took.saturating_mul(REST).min(Duration::from_secs(1));
-        Some(text)
+        tokio::task::spawn_blocking(move || text::write(sample, format)).await.ok()
     }
 }
 
