@@ -270,22 +270,24 @@ pub(super) fn backends(manager: &Manager, probings: &Probings, of: &Of) -> Backe
     let mut backends = Vec::new();
     let snapshot = manager.snapshot();
     for rule in &manager.model().rules {
+        seen.extend(rule.pool.backends.iter().map(|backend| identity(rule, backend.address)));
+        // To count shares takes a look at each slot of the rule's table.
+        if !of.includes(rule) {
+            continue;
+        }
         let shares = snapshot.shares(rule.frontend);
         let weight = |backend: &Configured| f64::from(weight_of(manager, rule, backend).0);
         let takes = |backend: &&Configured| shares.get(&backend.address).is_some_and(|share| *share > 0.0);
         let sum: f64 = rule.pool.backends.iter().filter(takes).map(weight).sum();
         for backend in &rule.pool.backends {
             let identity = identity(rule, backend.address);
-            seen.insert(identity);
             let share = shares.get(&backend.address).copied().unwrap_or(0.0);
             let by_weight = if share > 0.0 && sum > 0.0 { weight(backend) / sum } else { 0.0 };
             let mut view = backend_view(manager, rule, backend, probings.of(rule, backend));
             view.share = share;
             view.share_by_weight = by_weight;
             view.traffic.add(&totals.get(&identity).copied().unwrap_or_default());
-            if of.includes(rule) {
-                backends.push(view);
-            }
+            backends.push(view);
         }
     }
     // What is of no rule any more is of no pool that could be asked for.

@@ -161,11 +161,18 @@ struct Case(Spoil, &'static str, &'static str, &'static str, Level, &'static str
 const NO_PAGES: Spoil = |tree| (0..2).for_each(|node| tree.pages(node, 2048, 0));
 const VETH: &str = "net_af_packet0,iface=eth1";
 
+/// Without DPDK there are no frames to be held.
+const NO_PAGES_CURE: &str = if cfg!(feature = "dpdk") {
+    "echo 32 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"
+} else {
+    "echo 2 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"
+};
+
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     Case(|t| t.file("/proc/cpuinfo", "flags : avx bmi1\n"), CARD, WORKERS, "cpu", Level::Error, "lacks avx2", &[]),
     Case(NO_PAGES, CARD, WORKERS, "hugepages", Level::Warning, "none are reserved; this configuration takes",
-        &["echo 32 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"]),
+        &[NO_PAGES_CURE]),
     Case(|t| t.file("/dev/hugepages/rtemap_0", ""), CARD, WORKERS, "hugepage-files", Level::Warning, "1 files", &["rm -f /dev/hugepages/*map_*"]),
     Case(|t| t.status(NONE, "0-3"), CARD, WORKERS, "memlock", Level::Error, "8192 KiB", &["ulimit -l unlimited"]),
     Case(|t| t.status(NONE, "0-3"), VETH, WORKERS, "memlock", Level::Note, "8192 KiB", &[]),
