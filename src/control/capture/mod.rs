@@ -11,15 +11,19 @@ pub use trace::{Chosen, TracedPacket};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::body::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::api::Refusal;
+use super::http::{Chunks, chunks};
 use crate::config::{Endpoint, Model};
 use crate::watch::{Filter, WATCHES_MAX, Watch};
 use stream::{Encoder, Limits, pump};
+
+/// A client that takes nothing for so long has forgotten us.
+const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// The names by which operators know ports and rules.
 #[derive(Default)]
@@ -41,17 +45,18 @@ impl Names {
 pub(super) struct Captures {
     running: Vec<Arc<Watch>>,
     names: watch::Sender<Arc<Names>>,
+    stall: Duration,
 }
 
 /// The body of an answer that goes on for as long as there is something to tell.
 pub(super) struct Stream {
     pub(super) content_type: &'static str,
-    pub(super) chunks: mpsc::Receiver<Bytes>,
+    pub(super) chunks: Chunks,
 }
 
 impl Captures {
     pub(super) fn new(model: &Model) -> Self {
-        Self { running: Vec::new(), names: watch::Sender::new(Names::of(model)) }
+        Self { running: Vec::new(), names: watch::Sender::new(Names::of(model)), stall: STALL_MAX }
     }
 
     /// The configuration has changed.
@@ -106,8 +111,8 @@ impl Captures {
         limits: Limits,
         content_type: &'static str,
     ) -> Stream {
-        let (sender, chunks) = mpsc::channel(stream::CHUNKS_MAX);
-        tokio::spawn(pump(watch, encoder, limits, self.names.subscribe(), sender));
+        let (client, chunks) = chunks(stream::CHUNKS_MAX);
+        tokio::spawn(pump(watch, encoder, limits, self.stall, self.names.subscribe(), client));
         Stream { content_type, chunks }
     }
 }

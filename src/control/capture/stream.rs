@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::super::http::Producer;
 use super::{Names, pcapng, trace};
 use crate::io::PortId;
 use crate::watch::{Record, Watch};
@@ -19,9 +20,6 @@ const CHUNK_LEN: usize = 128 << 10;
 
 /// How often the watch is looked at while nothing comes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-
-/// A client that takes nothing for so long has forgotten us.
-const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// After so long without a frame something is sent nonetheless: it shows whether the client is still there.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -81,13 +79,14 @@ impl Drop for Ending {
     }
 }
 
-/// Sends what the watch sees, until a limit is reached or the client has left.
+/// Sends what the watch sees, until a limit is reached, the client has left, or it has taken nothing for so long as `stall`.
 pub(super) async fn pump(
     watch: Arc<Watch>,
     mut encoder: Encoder,
     limits: Limits,
+    stall: Duration,
     names: watch::Receiver<Arc<Names>>,
-    client: mpsc::Sender<Bytes>,
+    client: Producer,
 ) {
     let ending = Ending(watch);
     let watch = &ending.0;
@@ -108,11 +107,17 @@ pub(super) async fn pump(
         if !out.is_empty() {
             told_at = Instant::now();
             let chunk = Bytes::from(std::mem::take(&mut out));
-            if !matches!(timeout(STALL_MAX, client.send(chunk)).await, Ok(Ok(()))) {
-                return;
+            match timeout(stall, client.send(chunk)).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    log::info!("a capture or trace is cut off: its client has taken nothing for {stall:?}");
+                    return;
+                }
             }
         }
         if is_last {
+            client.complete(stall);
             return;
         }
         if more {
