@@ -569,6 +569,14 @@ fn the_openapi_file_is_the_server() {
     let served: BTreeSet<(String, String)> =
         ROUTES.iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
     assert_eq!(written, served);
+    // What any request over TCP can get, and one with too long a body anywhere.
+    for (method, path) in &written {
+        let responses = &document["paths"][path][method.to_lowercase()]["responses"];
+        assert!(
+            ["401", "403", "413", "415", "503"].iter().all(|status| responses[status].is_object()),
+            "{path}"
+        );
+    }
     let running = Running::new();
     for (method, path) in &written {
         if STREAMS.contains(&path.as_str()) {
