@@ -1,6 +1,7 @@
 //! HTTP/1.1 on the management thread's runtime, for the control API and for metrics. One request a connection, and bounds
 //! on all that a client can make us hold: bytes, connections, time.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -34,11 +35,12 @@ const HEADERS_MAX: usize = 64;
 /// An answer: whole, or what comes of it bit by bit.
 pub(super) type Answer = Response<Either<Full<Bytes>, Chunks>>;
 
-/// A stream whose parts come from the producer; at most so many wait for the client.
-pub(super) fn chunks(waiting_max: usize) -> (Producer, Chunks) {
+/// A stream whose parts come from the producer; at most so many wait for the client. `held` is kept for as long as the
+/// connection is.
+pub(super) fn chunks(waiting_max: usize, held: Arc<dyn Any + Send + Sync>) -> (Producer, Chunks) {
     let (sender, parts) = mpsc::channel(waiting_max);
-    let (told, end) = watch::channel(None);
-    (Producer { parts: sender, end: told }, Chunks { parts, end })
+    let (end, told) = watch::channel(None);
+    (Producer { parts: sender, end }, Chunks { parts, end: End { told, _held: held } })
 }
 
 /// Where a stream's parts come from. Unless it has said that the stream is complete, its end cuts the stream off: at once,
@@ -71,8 +73,12 @@ pub(super) struct Chunks {
     end: End,
 }
 
-/// Closed when there is no producer any more, and empty where it has not told the stream to be complete.
-type End = watch::Receiver<Option<Duration>>;
+#[derive(Clone)]
+struct End {
+    /// Closed when there is no producer any more, and empty where it has not said that the stream is complete.
+    told: watch::Receiver<Option<Duration>>,
+    _held: Arc<dyn Any + Send + Sync>,
+}
 
 impl Body for Chunks {
     type Data = Bytes;
@@ -82,7 +88,7 @@ impl Body for Chunks {
         let this = self.get_mut();
         this.parts.poll_recv(context).map(|part| match part {
             Some(bytes) => Some(Ok(Frame::data(bytes))),
-            None if this.end.borrow().is_some() => None,
+            None if this.end.told.borrow().is_some() => None,
             None => Some(Err(io::Error::other("the stream was cut off"))),
         })
     }
@@ -184,8 +190,8 @@ where
 async fn too_late(mut stream: watch::Receiver<Option<End>>) {
     let begun = timeout(CONNECTION_TIME_MAX, stream.wait_for(Option::is_some)).await;
     let Some(mut end) = begun.ok().and_then(|end| end.ok()?.clone()) else { return };
-    while end.changed().await.is_ok() {}
-    let rest = *end.borrow();
+    while end.told.changed().await.is_ok() {}
+    let rest = *end.told.borrow();
     if let Some(rest) = rest {
         sleep(rest).await;
     }
@@ -258,7 +264,7 @@ mod tests {
                 let directory = tempfile::tempdir().unwrap();
                 let path = directory.path().join("socket");
                 let service = move |_, _| async move {
-                    let (producer, chunks) = chunks(4);
+                    let (producer, chunks) = chunks(4, Arc::new(()));
                     tokio::spawn(produce(producer, ends));
                     stream("text/plain", chunks)
                 };
@@ -286,7 +292,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("socket");
             let service = |_, _| async {
-                let (producer, chunks) = chunks(4);
+                let (producer, chunks) = chunks(4, Arc::new(()));
                 producer.send(Bytes::from_static(b"beginning")).await;
                 drop(producer);
                 stream("text/plain", chunks)
