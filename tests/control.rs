@@ -595,6 +595,14 @@ fn the_openapi_file_is_the_server() {
     let served: BTreeSet<(String, String)> =
         ROUTES.iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
     assert_eq!(written, served);
+    // What any request over TCP can get, and one with too long a body anywhere.
+    for (method, path) in &written {
+        let responses = &document["paths"][path][method.to_lowercase()]["responses"];
+        assert!(
+            ["401", "403", "413", "415", "503"].iter().all(|status| responses[status].is_object()),
+            "{path}"
+        );
+    }
     let running = Running::new();
     for (method, path) in &written {
         if STREAMS.contains(&path.as_str()) {
@@ -785,33 +793,45 @@ fn chunks(mut stream: UnixStream) -> Vec<u8> {
 fn a_trace_is_as_the_openapi_file_says_and_tells_what_became_of_each_packet() {
     let document: Value = serde_json::from_str(include_str!("../docs/openapi.json")).unwrap();
     let running = Running::new();
-    let ask = r#"{"client": "192.0.2.7:40001", "frontend": "https", "count": 3}"#;
+    let ask = r#"{"client": "192.0.2.7:40001", "frontend": "https", "count": 4}"#;
     let stream = begin(&running, "/v1/trace", ask);
     // Whatever neighbours are missing: a packet that is dropped for that is a packet of the flow too.
     let ours = |flags, ttl| Spec { from: (CLIENT, 40_001), ttl, ..Spec::tcp(flags) }.frame();
+    let mut broken = ours("A", 64);
+    broken[24] ^= 1;
     for frame in [Spec::tcp("S").frame(), ours("S", 64), ours("A", 1), ours("A", 64)] {
         running.arrivals.send(frame).unwrap();
     }
+    // Of another burst, before which the flow was there.
+    until(|| running.good("GET", "/v1/counters", "")["frames"]["received"] == 5);
+    running.arrivals.send(broken).unwrap();
     let body = String::from_utf8(chunks(stream)).unwrap();
     let packets: Vec<Value> = body
         .split_terminator('\n')
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(packets.len(), 3);
+    assert_eq!(packets.len(), 4);
     let mut schema = document["components"]["schemas"]["TracedPacket"].clone();
     schema["components"] = document["components"].clone();
     let validator = jsonschema::validator_for(&schema).unwrap();
     for packet in &packets {
         let flaws: Vec<String> = validator.iter_errors(packet).map(|flaw| flaw.to_string()).collect();
         assert!(flaws.is_empty(), "{flaws:?}\n{packet:#}");
-        assert_eq!(packet["backend"], packets[0]["backend"]);
         assert_eq!((&packet["source"], &packet["rule"]), (&json!("192.0.2.7:40001"), &json!("https")));
     }
     assert!(!validator.is_valid(&json!({})));
     assert_eq!((&packets[0]["flow"], &packets[0]["tcp_flags"]), (&json!("new"), &json!("SYN")));
     assert_eq!(packets[0]["choice"]["backend"], packets[0]["backend"]);
     assert_eq!(packets[1]["verdict"], "dropped: ttl-exceeded");
+    assert!(packets[..3].iter().all(|packet| packet["backend"] == packets[0]["backend"]));
+    // One that is dropped before its flow is looked up does nothing to it, and goes nowhere.
+    let broken = &packets[3];
+    assert_eq!(
+        (&broken["verdict"], &broken["backend"]),
+        (&json!("dropped: ipv4-bad-checksum"), &Value::Null)
+    );
+    assert_eq!((&broken["flow"], &broken["state"]), (&json!("known"), &packets[2]["state"]));
 }
 
 #[test]

@@ -120,6 +120,8 @@ enum Does {
     Leaves,
     /// Says the first, then the second over and over, as fast as it is taken.
     Floods(Vec<u8>, Vec<u8>),
+    /// Says this, and no more, but stays.
+    Stalls(&'static str),
     /// Says this byte by byte, with a pause after each, over and over.
     Drips(&'static [u8], Duration),
 }
@@ -173,6 +175,11 @@ async fn attend(mut stream: impl AsyncRead + AsyncWrite + Unpin, does: Does) {
             }
         }
         Does::Waits => tokio::time::sleep(Duration::from_secs(60)).await,
+        Does::Stalls(text) => {
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(text.as_bytes()).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
         Does::Notes(clean) => {
             // An orderly end reads as zero bytes, a reset as an error.
             if matches!(stream.read(&mut request).await, Ok(0)) {
@@ -331,6 +338,32 @@ fn http_asks_for_a_good_answer() {
             let (verdict, failure) = verdict(port, &format!("kind = \"http\"\n{QUICK}\n{extra}")).await;
             assert_eq!(failure.as_deref().unwrap_or_default(), why, "{name}");
             assert_eq!(verdict, if why.is_empty() { Verdict::Up } else { Verdict::Down }, "{name}");
+        }
+    });
+}
+
+/// The status is the answer, however long the body takes.
+#[test]
+fn a_body_that_nobody_asked_for_is_not_waited_for() {
+    let good = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nready";
+    let bad = "HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nready";
+    let time = Duration::from_millis(100);
+    on_runtime(async {
+        for (says, extra, why) in [
+            (good, "", None),
+            (good, "body = \"ready\"", None),
+            (bad, "", Some("status 503, expected 200")),
+            (good, "body = \"steady\"", Some("no answer in 100ms")),
+        ] {
+            let (port, _) = server(Does::Stalls(says), None).await;
+            let mut bed = Bed::new(&one(
+                port,
+                &format!("kind = \"http\"\ninterval = \"2s\"\ntimeout = \"100ms\"\n{extra}"),
+            ));
+            bed.until("an answer", |bed| bed.first().good_total + bed.first().bad_total > 0).await;
+            let told = bed.first();
+            assert_eq!(told.last_failure.as_deref(), why, "{says} {extra}");
+            assert!(told.latency.is_none_or(|latency| latency < time), "{says} {extra}: {:?}", told.latency);
         }
     });
 }

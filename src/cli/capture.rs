@@ -13,7 +13,7 @@ use pcap_file::pcapng::{Block, PcapNgParser};
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use super::client::{StreamEnd, Target};
+use super::client::{CUT_OFF, StreamEnd, Target};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -115,7 +115,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     });
     let end = took?;
     if end == StreamEnd::CutOff {
-        eprintln!("guideway: the running guideway has ended");
+        eprintln!("guideway: {CUT_OFF}");
     }
     eprintln!("guideway: {} frames written, {} lost", written.frames, written.lost());
     if written.lost() > 0 {

@@ -28,6 +28,9 @@ pub(super) struct Target {
     control_socket: PathBuf,
 }
 
+/// What it means that a stream was cut off.
+pub(super) const CUT_OFF: &str = "cut off: the running guideway has ended, or was not read from for a minute";
+
 /// Why a stream came to its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamEnd {
@@ -35,7 +38,7 @@ pub(super) enum StreamEnd {
     Complete,
     /// By a signal to us.
     Interrupted,
-    /// The running program has ended.
+    /// The running program has ended, or has given us up.
     CutOff,
 }
 
@@ -140,7 +143,6 @@ impl Target {
             };
             match frame {
                 None => return Ok(StreamEnd::Complete),
-                // Only a process that ends closes in the middle.
                 Some(Err(_)) => return Ok(StreamEnd::CutOff),
                 Some(Ok(frame)) => {
                     if let Some(bytes) = frame.data_ref()

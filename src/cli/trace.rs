@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Failure;
-use super::client::{StreamEnd, Target};
+use super::client::{CUT_OFF, StreamEnd, Target};
 use crate::control::TracedPacket;
 
 #[derive(clap::Args)]
@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Ok(ControlFlow::Continue(()))
     })?;
     if end == StreamEnd::CutOff {
-        eprintln!("guideway: the running guideway has ended");
+        eprintln!("guideway: {CUT_OFF}");
     }
     if packets == 0 && end == StreamEnd::Complete {
         let (client, timeout) = (args.client, humantime::format_duration(args.timeout));

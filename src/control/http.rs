@@ -1,13 +1,13 @@
 //! HTTP/1.1 on the management thread's runtime, for the control API and for metrics. One request a connection, and bounds
 //! on all that a client can make us hold: bytes, connections, time.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{sleep, timeout};
 
 use super::api::Peer;
 
@@ -37,18 +38,62 @@ const HEADERS_MAX: usize = 64;
 /// An answer: whole, or what comes of it bit by bit.
 pub(super) type Answer = Response<Either<Full<Bytes>, Chunks>>;
 
-/// The parts of a stream. Who gives it up, or leaves, lets its sender know by dropping it.
-pub(super) struct Chunks(mpsc::Receiver<Bytes>);
+/// A stream whose parts come from the producer; at most so many wait for the client. `held` is kept for as long as the
+/// connection is.
+pub(super) fn chunks(waiting_max: usize, held: Arc<dyn Any + Send + Sync>) -> (Producer, Chunks) {
+    let (sender, parts) = mpsc::channel(waiting_max);
+    let (end, told) = watch::channel(None);
+    (Producer { parts: sender, end }, Chunks { parts, end: End { told, _held: held } })
+}
+
+/// Where a stream's parts come from. Unless it has said that the stream is complete, its end cuts the stream off: at once,
+/// and so that the client can tell.
+pub(super) struct Producer {
+    parts: mpsc::Sender<Bytes>,
+    end: watch::Sender<Option<Duration>>,
+}
+
+impl Producer {
+    /// Waits for room. False when the client has left.
+    pub(super) async fn send(&self, part: Bytes) -> bool {
+        self.parts.send(part).await.is_ok()
+    }
+
+    /// Until the client has left.
+    pub(super) async fn closed(&self) {
+        self.parts.closed().await;
+    }
+
+    /// There is no more to come, and the client may take so long with what is left.
+    pub(super) fn complete(self, rest: Duration) {
+        self.end.send_replace(Some(rest));
+    }
+}
+
+/// The parts of a stream. Who gives it up, or leaves, lets its producer know by dropping it.
+pub(super) struct Chunks {
+    parts: mpsc::Receiver<Bytes>,
+    end: End,
+}
+
+#[derive(Clone)]
+struct End {
+    /// Closed when there is no producer any more, and empty where it has not said that the stream is complete.
+    told: watch::Receiver<Option<Duration>>,
+    _held: Arc<dyn Any + Send + Sync>,
+}
 
 impl Body for Chunks {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.get_mut().0.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = self.get_mut();
+        this.parts.poll_recv(context).map(|part| match part {
+            Some(bytes) => Some(Ok(Frame::data(bytes))),
+            None if this.end.told.borrow().is_some() => None,
+            None => Some(Err(io::Error::other("the stream was cut off"))),
+        })
     }
 }
 
@@ -105,25 +150,27 @@ where
             }
             Err(error) => {
                 log::warn!("{name}: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-async fn converse<T, S, F>(stream: T, peer: Peer, name: &str, service: S)
+async fn converse<T, S, F>(socket: T, peer: Peer, name: &str, service: S)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(hyper::Request<Incoming>, Peer) -> F,
     F: Future<Output = Answer>,
 {
-    let streams = Arc::new(AtomicBool::new(false));
-    let is_stream = streams.clone();
+    let (streams, stream) = watch::channel(None);
+    let begun = streams.clone();
     let service = service_fn(move |request| {
-        let (answer, streams) = (service(request, peer), streams.clone());
+        let (answer, begun) = (service(request, peer), begun.clone());
         async move {
             let answer = answer.await;
-            streams.store(matches!(answer.body(), Either::Right(_)), Ordering::Relaxed);
+            if let Either::Right(chunks) = answer.body() {
+                begun.send_replace(Some(chunks.end.clone()));
+            }
             Ok::<_, Infallible>(answer)
         }
     });
@@ -133,18 +180,24 @@ where
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let too_late = async {
-        tokio::time::sleep(CONNECTION_TIME_MAX).await;
-        if is_stream.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
+        .serve_connection(TokioIo::new(socket), service);
     tokio::select! {
         ended = connection => if let Err(error) = ended {
             log::debug!("{name}, {peer}: {error}");
         },
-        () = too_late => log::debug!("{name}, {peer}: too slow"),
+        () = too_late(stream) => log::debug!("{name}, {peer}: too slow"),
+    }
+    drop(streams);
+}
+
+/// Until the client's time is over: a stream's client has what the stream takes, and no more when nobody fills it.
+async fn too_late(mut stream: watch::Receiver<Option<End>>) {
+    let begun = timeout(CONNECTION_TIME_MAX, stream.wait_for(Option::is_some)).await;
+    let Some(mut end) = begun.ok().and_then(|end| end.ok()?.clone()) else { return };
+    while end.told.changed().await.is_ok() {}
+    let rest = *end.told.borrow();
+    if let Some(rest) = rest {
+        sleep(rest).await;
     }
 }
 
@@ -152,8 +205,8 @@ pub(super) fn answer(status: StatusCode, kind: &'static str, body: impl Into<Byt
     made(status, kind, Either::Left(Full::new(body.into())))
 }
 
-pub(super) fn stream(kind: &'static str, chunks: mpsc::Receiver<Bytes>) -> Answer {
-    made(StatusCode::OK, kind, Either::Right(Chunks(chunks)))
+pub(super) fn stream(kind: &'static str, chunks: Chunks) -> Answer {
+    made(StatusCode::OK, kind, Either::Right(chunks))
 }
 
 fn made(status: StatusCode, kind: &'static str, body: Either<Full<Bytes>, Chunks>) -> Answer {
@@ -161,4 +214,96 @@ fn made(status: StatusCode, kind: &'static str, body: Either<Full<Bytes>, Chunks
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    const PART_LEN: usize = 256 << 10;
+
+    /// What becomes of a stream in the end.
+    #[derive(Clone, Copy, Debug)]
+    enum Ends {
+        /// It is complete after so many parts.
+        After(usize),
+        /// It is given up when the client has taken nothing for a while.
+        GivenUp,
+    }
+
+    async fn produce(producer: Producer, ends: Ends) {
+        let parts = if let Ends::After(parts) = ends { parts } else { usize::MAX };
+        for _ in 0..parts {
+            let sending = producer.send(Bytes::from(vec![b'x'; PART_LEN]));
+            if !matches!(timeout(Duration::from_millis(300), sending).await, Ok(true)) {
+                return;
+            }
+        }
+        producer.complete(Duration::from_secs(1));
+    }
+
+    async fn ask(path: &std::path::Path) -> UnixStream {
+        let mut client = UnixStream::connect(path).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: g\r\n\r\n").await.unwrap();
+        client
+    }
+
+    async fn rest(mut client: UnixStream) -> Vec<u8> {
+        let mut all = Vec::new();
+        timeout(Duration::from_secs(10), client.read_to_end(&mut all)).await.unwrap().unwrap();
+        all
+    }
+
+    /// There is a single place: who keeps it keeps everybody out.
+    #[test]
+    fn who_reads_nothing_keeps_no_place_and_what_is_cut_off_looks_like_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for ends in [Ends::GivenUp, Ends::After(4)] {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("socket");
+                let service = move |_, _| async move {
+                    let (producer, chunks) = chunks(4, Arc::new(()));
+                    tokio::spawn(produce(producer, ends));
+                    stream("text/plain", chunks)
+                };
+                tokio::spawn(serve(UnixListener::bind(&path).unwrap(), 1, "test", service));
+                let deaf = ask(&path).await;
+                let mut next = ask(&path).await;
+                let (began, mut head) = (Instant::now(), [0; 12]);
+                timeout(Duration::from_secs(8), next.read_exact(&mut head)).await.unwrap().unwrap();
+                assert_eq!(&head, b"HTTP/1.1 200");
+                assert!(began.elapsed() >= Duration::from_millis(250), "{ends:?}: it has its time");
+                if let Ends::After(parts) = ends {
+                    let whole = rest(next).await;
+                    assert!(whole.len() > parts * PART_LEN && whole.ends_with(b"0\r\n\r\n"), "{ends:?}");
+                }
+                assert!(!rest(deaf).await.ends_with(b"0\r\n\r\n"), "{ends:?}");
+            }
+        });
+    }
+
+    /// One that takes all there is, and still gets no end.
+    #[test]
+    fn who_reads_sees_that_a_stream_was_cut_off() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("socket");
+            let service = |_, _| async {
+                let (producer, chunks) = chunks(4, Arc::new(()));
+                producer.send(Bytes::from_static(b"beginning")).await;
+                drop(producer);
+                stream("text/plain", chunks)
+            };
+            tokio::spawn(serve(UnixListener::bind(&path).unwrap(), 1, "test", service));
+            let all = rest(ask(&path).await).await;
+            assert!(!all.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&all));
+        });
+    }
 }

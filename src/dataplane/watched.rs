@@ -121,7 +121,7 @@ impl Recorder {
                 else {
                     continue;
                 };
-                note.about.flow = story(path, Lane::new(lane), note.about.flow, scene);
+                note.about.flow = story(path, Lane::new(lane), note, scene);
                 let flow = note.about.flow;
                 note.is_wanted = watch.filter.takes(
                     note.ends.as_ref(),
@@ -278,7 +278,8 @@ fn before(path: &mut Path, ends: &Ends, scene: Scene<'_>) -> Option<FlowStory> {
 }
 
 /// What the path has found out about the flow of a frame.
-fn story(path: &mut Path, lane: Lane, before: Option<FlowStory>, scene: Scene<'_>) -> Option<FlowStory> {
+fn story(path: &mut Path, lane: Lane, note: &Note, scene: Scene<'_>) -> Option<FlowStory> {
+    let before = note.about.flow;
     let world = scene.world;
     let lanes = &path.lanes;
     let backend = lanes.backends.get(lane.index()).copied().unwrap_or(BackendId::NONE);
@@ -299,8 +300,13 @@ fn story(path: &mut Path, lane: Lane, before: Option<FlowStory>, scene: Scene<'_
         });
     }
     if !lanes.clients.has(lane) && !is_reset {
-        // One that was dropped before it was looked up, or that another worker has.
-        return before;
+        // One that was dropped before its flow was looked up, or that another worker has: the flow is what it was, or what
+        // others of the burst have made of it.
+        let mut story = before?;
+        if story.before.is_some() {
+            story.after = self::before(path, &note.ends?, scene).and_then(|now| now.before);
+        }
+        return Some(story);
     }
     let (key, hash) = (*lanes.keys.get(lane.index())?, *lanes.hashes.get(lane.index())?);
     let frontend = world.frontend(FrontendId(key.frontend()))?;

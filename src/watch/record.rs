@@ -143,7 +143,10 @@ impl Record {
             flow: None,
             rewritten: None,
         };
-        Self { about, bytes: Vec::with_capacity(snaplen) }
+        // Written to once, so that it is the management thread that waits for the pages. Zeros would not be written.
+        let mut bytes = vec![u8::MAX; snaplen];
+        bytes.clear();
+        Self { about, bytes }
     }
 
     #[cfg(test)]

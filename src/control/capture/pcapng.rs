@@ -1,6 +1,7 @@
 //! Records as pcapng: an interface for each port, and what became of each frame as its comment.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
@@ -26,7 +27,6 @@ pub(super) struct Encoder {
     writer: PcapNgWriter<Vec<u8>>,
     /// By port, as they were told last.
     lost: Vec<u64>,
-    last_at: u64,
 }
 
 impl Encoder {
@@ -46,7 +46,7 @@ impl Encoder {
             let linktype = DataLink::ETHERNET;
             writer.write_pcapng_block(InterfaceDescriptionBlock { linktype, snaplen, options })?;
         }
-        Ok(Self { writer, lost: vec![0; names.ports.len()], last_at: 0 })
+        Ok(Self { writer, lost: vec![0; names.ports.len()] })
     }
 
     /// What has been written since the last time.
@@ -63,7 +63,6 @@ impl Encoder {
 
     pub(super) fn record(&mut self, record: &Record, names: &Names, out: &mut Vec<u8>) {
         let about = &record.about;
-        self.last_at = about.at.as_nanos() as u64;
         let direction = if about.direction == Direction::Received { INBOUND } else { OUTBOUND };
         let block = EnhancedPacketBlock {
             interface_id: about.port.0.into(),
@@ -81,6 +80,7 @@ impl Encoder {
 
     /// A block of statistics for each port of which more were lost than was told last; of the first one `always`.
     pub(super) fn losses(&mut self, lost: &[u64], always: bool, out: &mut Vec<u8>) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         for (port, lost) in (0u32..).zip(lost) {
             let Some(told) = self.lost.get_mut(port as usize) else { break };
             if *lost == *told && !(always && port == 0) {
@@ -90,7 +90,7 @@ impl Encoder {
             self.write(InterfaceStatisticsBlock {
                 interface_id: port,
                 // The upper half comes first on the wire (section 4.6), and the crate writes it as one word.
-                timestamp: self.last_at.rotate_left(32),
+                timestamp: (now.as_nanos() as u64).rotate_left(32),
                 options: vec![InterfaceStatisticsOption::IsbOsDrop(*lost)],
             });
         }
@@ -174,12 +174,13 @@ mod tests {
             encoder.record(&record, &names(), &mut out);
         }
         encoder.losses(&[0, 0], false, &mut out);
-        let before = out.len();
+        let (before, began) = (out.len(), SystemTime::now());
         encoder.losses(&[0, 5], false, &mut out);
         // Block type, length, interface, and the time: its upper half first.
-        let nanos = 1_700_000_000_123_456_789u64;
-        let time = [((nanos >> 32) as u32).to_le_bytes(), (nanos as u32).to_le_bytes()].concat();
-        assert_eq!(out[before + 12..before + 20], time);
+        let word = |at: usize| u32::from_le_bytes(out[before + at..before + at + 4].try_into().unwrap());
+        let told =
+            SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::from(word(12)) << 32 | u64::from(word(16)));
+        assert!((began..=SystemTime::now()).contains(&told), "{told:?}");
         let mut reader = PcapNgReader::new(&out[..]).unwrap();
         let (mut comments, mut flags, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(block) = reader.next_block() {

@@ -146,6 +146,8 @@ fn found(flow: &FlowStory) -> &'static str {
         (None, None) if flow.backend.is_some() => "not recorded",
         (None, None) => "none",
         (None, Some(_)) => "new",
+        // Also one that is over, of which a packet was dropped before the flow was looked up.
+        (Some(before), Some(after)) if before == after => "known",
         (Some(before), Some(_)) if before.state == FlowState::Over => "over, chosen anew",
         (Some(before), Some(after)) if before.backend != after.backend => "moved",
         (Some(before), Some(after)) if before.state > after.state => "ended, chosen anew",

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddrV4;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -105,12 +105,12 @@ pub(super) async fn ask(
     let began = Instant::now();
     let mut stage = Stage::Connecting;
     let answer = means.lost.within(probe.timeout, question(target, &probe, nth, &means, &mut stage)).await;
+    // What comes after the answer counts for nothing.
     let took = began.elapsed();
     let answer = match answer {
-        Some(Ok(Left::Nothing)) => Ok(()),
-        Some(Ok(Left::Open(stream))) => {
-            let _ = timeout(FAREWELL, close(stream)).await;
-            Ok(())
+        Some(Ok((answer, farewell))) => {
+            let _ = timeout(FAREWELL, farewell).await;
+            answer
         }
         Some(Err(why)) => Err(why),
         None => {
@@ -121,11 +121,8 @@ pub(super) async fn ask(
     (answer, took)
 }
 
-/// What is to be done with the connection after a good answer.
-enum Left {
-    Nothing,
-    Open(Box<dyn Stream>),
-}
+/// Takes what else the other end has to say, so that the connection ends in order.
+type Farewell = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 async fn question(
     target: SocketAddrV4,
@@ -133,7 +130,7 @@ async fn question(
     nth: u16,
     means: &Means,
     stage: &mut Stage,
-) -> Result<Left, Fault> {
+) -> Result<(Answer, Farewell), Fault> {
     let connected: io::Result<Box<dyn Stream>> = match probe.via {
         Via::Host => TcpStream::connect(target).await.map(|stream| Box::new(stream) as _),
         Via::Port => means.ports.connect(target, nth, stage).await.map(|stream| Box::new(stream) as _),
@@ -141,16 +138,15 @@ async fn question(
     let stream = connected.map_err(|error| connect_fault(&error))?;
     *stage = Stage::Asking;
     match probe.kind {
-        ProbeKind::Tcp => return Ok(Left::Open(stream)),
-        ProbeKind::Http => get(bounded(stream), target, probe).await?,
+        ProbeKind::Tcp => Ok((Ok(()), Box::pin(close(stream)))),
+        ProbeKind::Http => get(bounded(stream), target, probe).await,
         ProbeKind::Https => {
             let connector = TlsConnector::from(means.trust.of(probe).map_err(Fault::Ours)?);
             let name = server_name(target, probe);
             let tls = connector.connect(name, bounded(stream)).await;
-            get(tls.map_err(|error| format!("TLS: {}", io_text(&error)))?, target, probe).await?;
+            get(tls.map_err(|error| format!("TLS: {}", io_text(&error)))?, target, probe).await
         }
     }
-    Ok(Left::Nothing)
 }
 
 /// After so many bytes it is as if the other end had closed.
@@ -176,8 +172,8 @@ fn server_name(target: SocketAddrV4, probe: &Probe) -> ServerName<'static> {
     name.unwrap_or_else(|| ServerName::IpAddress(std::net::IpAddr::V4(*target.ip()).into()))
 }
 
-/// A GET that goes well.
-async fn get<S>(stream: S, target: SocketAddrV4, probe: &Probe) -> Result<(), String>
+/// A GET, and the answer as soon as it can be told.
+async fn get<S>(stream: S, target: SocketAddrV4, probe: &Probe) -> Result<(Answer, Farewell), Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -193,39 +189,54 @@ where
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
-    let mut connection = pin!(connection);
-    let mut answer = pin!(async move {
-        let response = sender.send_request(request).await.map_err(|error| http_text(&error))?;
-        judge(response, probe).await
-    });
-    let (answer, is_over) = tokio::select! {
-        biased;
-        answer = &mut answer => (answer, false),
-        _ = &mut connection => (answer.await, true),
+    let mut connection = Driven(Some(Box::pin(connection)));
+    let response = connection.until(sender.send_request(request)).await.map_err(|error| http_text(&error))?;
+    let status = response.status().as_u16();
+    let mut body = response.into_body();
+    let answer = match &probe.body {
+        _ if !probe.status.contains(status) => {
+            Err(format!("status {status}, expected {}", probe.status).into())
+        }
+        None => Ok(()),
+        Some(wanted) => match connection.until(read_body(&mut body, Some(wanted.as_bytes()))).await? {
+            true => Ok(()),
+            false => Err(format!("status {status}, but no {wanted:?} in the body").into()),
+        },
     };
-    if !is_over {
-        let _ = timeout(FAREWELL, connection).await;
-    }
-    answer
+    let farewell = async move {
+        let _ = connection.until(read_body(&mut body, None)).await;
+        drop(body);
+        connection.end().await;
+    };
+    Ok((answer, Box::pin(farewell)))
 }
 
-async fn judge(response: hyper::Response<Incoming>, probe: &Probe) -> Result<(), String> {
-    let status = response.status().as_u16();
-    if !probe.status.contains(status) {
-        return Err(format!("status {status}, expected {}", probe.status));
+/// A connection that moves while something is waited for.
+struct Driven<C>(Option<Pin<Box<C>>>);
+
+impl<C: Future> Driven<C> {
+    /// What comes of `what`.
+    async fn until<T>(&mut self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        if let Some(connection) = &mut self.0 {
+            tokio::select! {
+                biased;
+                come = &mut what => return come,
+                _ = connection => self.0 = None,
+            }
+        }
+        what.await
     }
-    let Some(wanted) = &probe.body else {
-        let _ = timeout(FAREWELL, read_body(response.into_body(), None)).await;
-        return Ok(());
-    };
-    if read_body(response.into_body(), Some(wanted.as_bytes())).await? {
-        return Ok(());
+
+    async fn end(self) {
+        if let Some(connection) = self.0 {
+            connection.await;
+        }
     }
-    Err(format!("status {status}, but no {wanted:?} in the body"))
 }
 
 /// Whether `wanted` is in the body's beginning.
-async fn read_body(mut body: Incoming, wanted: Option<&[u8]>) -> Result<bool, String> {
+async fn read_body(body: &mut Incoming, wanted: Option<&[u8]>) -> Result<bool, String> {
     let mut seen = Vec::new();
     while seen.len() < BODY_MAX {
         let Some(frame) = body.frame().await else { break };

@@ -10,6 +10,9 @@ use tokio::time::timeout;
 /// One start in so long: 6,400 a second, which leave the thread time for everything else.
 const START_INTERVAL: Duration = Duration::from_nanos(156_250);
 
+/// A question has so many times its timeout, however late this thread is: at some time it has to have an answer.
+const TIMEOUTS_MAX: u32 = 4;
+
 /// From one look to the next, on a machine that is not too busy. What is more was lost: it counts for no timeout, and its
 /// 128 starts are not made up for. So a thread that gets too little asks less, and is as quick to hear.
 const GAP: Duration = Duration::from_millis(20);
@@ -60,17 +63,18 @@ impl Lost {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 
-    /// What comes within the time, not counting what is lost of it; or nothing. A machine that is late itself would
-    /// find others late.
+    /// What comes within the time, not counting what is lost of it, up to a few times as much; or nothing. A machine that
+    /// is late itself would find others late.
     pub(super) async fn within<T>(&self, time: Duration, what: impl Future<Output = T>) -> Option<T> {
         let mut what = pin!(what);
-        let mut left = time;
+        let (mut left, mut more) = (time, time * (TIMEOUTS_MAX - 1));
         loop {
             let before = self.get();
             if let Ok(come) = timeout(left, &mut what).await {
                 return Some(come);
             }
-            left = self.get() - before;
+            left = (self.get() - before).min(more);
+            more -= left;
             if left.is_zero() {
                 return None;
             }
@@ -122,5 +126,27 @@ mod tests {
             let (come, ()) = tokio::join!(lost.within(Duration::from_millis(40), late), seen);
             assert_eq!(come, Some(()));
         });
+    }
+
+    #[test]
+    fn a_thread_that_is_always_late_has_an_answer_all_the_same() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let lost = Lost::default();
+        let time = Duration::from_millis(50);
+        let always_late = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                lost.add(Duration::from_millis(10));
+            }
+        };
+        let begun = Instant::now();
+        runtime.block_on(async {
+            tokio::select! {
+                come = lost.within(time, std::future::pending::<()>()) => assert_eq!(come, None),
+                () = always_late => {}
+                () = tokio::time::sleep(Duration::from_secs(10)) => panic!("it is put off again and again"),
+            }
+        });
+        assert!(begun.elapsed() >= time * TIMEOUTS_MAX, "{:?}", begun.elapsed());
     }
 }
