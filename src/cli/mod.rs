@@ -8,6 +8,7 @@ mod client;
 mod doctor;
 mod explain;
 mod logging;
+mod rates;
 mod replay;
 mod run;
 mod show;
