@@ -162,6 +162,17 @@ check_counts() {
         "$(frames outside "\$7 == 9999") $(sum guideway_dropped_frames_total '"no-rule"')"
 }
 
+# What the metrics say of the start is what the kernel says, and not when DPDK was ready.
+check_start() {
+    local started told loaded
+    started=$(awk -v now="$EPOCHREALTIME" -v hz="$(getconf CLK_TCK)" \
+        'NR == FNR { up = $1; next } { printf "%.2f", now - up + $22 / hz }' /proc/uptime "/proc/$gw_pid/stat")
+    told=$(awk '$1 == "process_start_time_seconds" { print $2 }' "$run/metrics")
+    loaded=$(awk '$1 == "guideway_config_loaded_timestamp_seconds" { print $2 }' "$run/metrics")
+    check "started at $started, as told at $told, loaded at $loaded" awk -v started="$started" -v told="$told" \
+        -v loaded="$loaded" 'BEGIN { exit !(told > started - 0.1 && told - started < loaded - told) }'
+}
+
 # Every path that the OpenAPI file has for GET, over both listeners.
 check_paths() {
     local path bad='' all=0
@@ -222,6 +233,7 @@ unwanted 7
 requests 500 >"$run/requests"
 sleep 1
 scrape_when_quiet
+check_start
 # What is counted is done; what follows is for the dashboard's rates, and for what Prometheus stores.
 unwanted 5
 check "a change by the command" gw backend web/10.1.0.12 weight 2
