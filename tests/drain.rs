@@ -436,7 +436,11 @@ fn with_two_workers_both_ends_are_reset_wherever_their_segments_arrive() {
         let data = Segment { to: client, ..Segment::from_backend("A", 5020, 1010, 100) };
         assert_eq!(bed.send(&data), [to_client, to_backend], "{case}");
         let t = bed.totals();
-        assert_eq!((t.answered, t.originated, t.resets_to_client, t.resets_to_backend), (1, 1, 1, 1), "{case}");
+        assert_eq!(
+            (t.answered, t.originated, t.resets_to_client, t.resets_to_backend),
+            (1, 1, 1, 1),
+            "{case}"
+        );
         // Only the owner's word counts with it: it asks also who was reset by the other.
         bed.now = 0.5;
         let asked: Vec<_> = bed.poll().iter().map(read).collect();

@@ -341,6 +341,9 @@ fn ten_thousand_backends_are_scraped_and_others_are_heard_meanwhile() {
         println!("slowest of 100 requests to the API: {slowest:?}");
         // The rest is for a busy machine.
         let longest = scrapes.join().unwrap();
-        assert!(slowest < longest + Duration::from_millis(500), "{slowest:?}, the longest scrape {longest:?}");
+        assert!(
+            slowest < longest + Duration::from_millis(500),
+            "{slowest:?}, the longest scrape {longest:?}"
+        );
     });
 }
