@@ -124,13 +124,12 @@ fn flows_that_are_over_and_not_yet_forgotten_are_not_found() {
     let survey = Survey::new(1, FlowFilter::default(), 1000, Arc::default());
     assert!(bed.surveys.ask(0, survey).is_ok());
     // Where each poll has a frame, a survey is through the table long before the sweep.
-    let mut polls = std::iter::repeat_with(|| {
+    let polls = std::iter::repeat_with(|| {
         bed.worker.queues_mut().push(OUTSIDE, vec![0; 60]);
         bed.worker.poll(seconds(31.0));
         bed.surveys.take_back(0)
     });
-    let survey = polls.by_ref().take(10_000).flatten().next().unwrap();
-    drop(polls);
+    let survey = polls.take(10_000).flatten().next().unwrap();
     assert!(survey.is_complete() && survey.found().is_empty(), "{:?}", survey.found());
     let forgotten = bed.counters.totals().flows_expired;
     assert!(forgotten < u64::from(FLOWS) / 2, "{forgotten} of them are not there any more");
