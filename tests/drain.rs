@@ -94,12 +94,14 @@ impl Segment {
     }
 }
 
-/// A worker on memory, and the worlds it goes through.
+/// Workers on memory, and the worlds they go through.
 struct Bed {
     compiler: Compiler,
     publisher: Publisher,
-    worker: Worker<MemoryQueues>,
-    counters: Arc<WorkerCounters>,
+    workers: Vec<Worker<MemoryQueues>>,
+    counters: Vec<Arc<WorkerCounters>>,
+    /// To whom frames come.
+    receiver: usize,
     now: f64,
 }
 
@@ -128,32 +130,41 @@ fn identity(protocol: Protocol) -> BackendIdentity {
 
 impl Bed {
     fn new() -> Self {
+        Self::with_workers(1)
+    }
+
+    /// The first of them sends for all, and flows are spread in software.
+    fn with_workers(number: usize) -> Self {
         let mut compiler = Compiler::new(REPLAY_KEY);
         let first: Snapshot = compiler.compile(&model(&text("")), &conditions()).unwrap();
-        let (publisher, mut readers) = Publisher::new(first, 1);
-        let mesh: Mesh<HeapFrame> = Mesh::new(1);
-        let counters: Arc<WorkerCounters> = Arc::default();
-        let me = WorkerId(0);
-        let own = |port| WorkerPort { port, keeps_flows: true, transmitter: me };
-        let (queues, flows) = (MemoryQueues::new(2), FlowTable::new(1024).unwrap());
-        let ports = vec![own(OUTSIDE), own(INSIDE)];
-        let worker = Worker::new(mesh.seat(me), 1, ports, queues, readers.remove(0), flows, counters.clone());
-        Self { compiler, publisher, worker, counters, now: 0.0 }
+        let (publisher, readers) = Publisher::new(first, number);
+        let mesh: Mesh<HeapFrame> = Mesh::new(number);
+        let counters: Vec<Arc<WorkerCounters>> = (0..number).map(|_| Arc::default()).collect();
+        let own = |port| WorkerPort { port, keeps_flows: number == 1, transmitter: WorkerId(0) };
+        let parts = readers.into_iter().zip(&counters).zip((0..).map(WorkerId));
+        let workers = parts.map(|((reader, counters), me)| {
+            let (queues, flows) = (MemoryQueues::new(2), FlowTable::new(1024).unwrap());
+            let ports = vec![own(OUTSIDE), own(INSIDE)];
+            Worker::new(mesh.seat(me), number, ports, queues, reader, flows, counters.clone())
+        });
+        let workers = workers.collect();
+        Self { compiler, publisher, workers, counters, receiver: 0, now: 0.0 }
     }
 
     /// Has the frame arrive, and returns what leaves, in the order of ports.
     fn send_frame(&mut self, port: PortId, frame: Vec<u8>) -> Vec<(PortId, Vec<u8>)> {
-        self.worker.queues_mut().push(port, frame);
+        self.workers[self.receiver].queues_mut().push(port, frame);
         self.poll()
     }
 
     fn poll(&mut self) -> Vec<(PortId, Vec<u8>)> {
-        self.worker.poll(seconds(self.now));
-        // What the sweep has to say leaves with the next one.
-        self.worker.poll(seconds(self.now));
+        // What the sweep has to say leaves with the next one, what is handed over with the one after that.
+        for _ in 0..=self.workers.len() {
+            self.workers.iter_mut().for_each(|worker| _ = worker.poll(seconds(self.now)));
+        }
         let mut sent = Vec::new();
         for port in [OUTSIDE, INSIDE] {
-            sent.extend(self.worker.queues_mut().sent(port).map(|frame| (port, frame)));
+            sent.extend(self.workers[0].queues_mut().sent(port).map(|frame| (port, frame)));
         }
         sent
     }
@@ -182,12 +193,17 @@ impl Bed {
     }
 
     fn flows(&self) -> u64 {
-        let id = self.compiler.backend_id(&identity(Protocol::Tcp)).unwrap();
-        self.counters.flows_to(id)
+        self.counters.iter().map(|worker| self.flows_of(worker)).sum()
+    }
+
+    fn flows_of(&self, worker: &WorkerCounters) -> u64 {
+        worker.flows_to(self.compiler.backend_id(&identity(Protocol::Tcp)).unwrap())
     }
 
     fn totals(&self) -> WorkerTotals {
-        let t = self.counters.totals();
+        let mut t = WorkerTotals::default();
+        self.counters.iter().for_each(|worker| t.add(&worker.totals()));
+        assert_eq!(t.handed_over, t.taken_over, "{t:?}");
         assert_eq!(t.received, t.transmitted + t.answered + t.controlled + t.dropped(), "{t:?}");
         t
     }
@@ -396,6 +412,53 @@ fn many_silent_flows_are_all_asked_and_all_end() {
     assert_eq!(asked.len(), 1000);
     let t = bed.totals();
     assert_eq!((bed.flows(), t.flows_unanswered, t.reset_asks), (0, 500, 6000), "{t:?}");
+}
+
+/// The worker that receives a segment, the one that holds its flow, and the one that sends can be different ones.
+#[test]
+fn with_two_workers_both_ends_are_reset_wherever_their_segments_arrive() {
+    for (receiver, owner) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let case = format!("worker {receiver} receives what worker {owner} holds");
+        let opened = |port| {
+            let mut bed = Bed { receiver, ..Bed::with_workers(2) };
+            for flags in ["S", "A", "A"] {
+                let segment = Segment::from_client(flags, 1000, 5000, 0);
+                assert_eq!(bed.send(&Segment { from: (CLIENT, port), ..segment }).len(), 1, "{case}");
+            }
+            (bed, (CLIENT, port))
+        };
+        let (mut bed, client) =
+            (40_000..40_100).map(opened).find(|(bed, _)| bed.flows_of(&bed.counters[owner]) == 1).unwrap();
+        bed.pass_deadline();
+        // Of the backend first: it knows no owner.
+        let to_client = Segment { to: client, ..Segment::to_client("RA", 5020, 1010) };
+        let to_backend = Segment { from: client, ..Segment::to_backend("R", 1010, 0) };
+        let data = Segment { to: client, ..Segment::from_backend("A", 5020, 1010, 100) };
+        assert_eq!(bed.send(&data), [to_client, to_backend], "{case}");
+        let t = bed.totals();
+        assert_eq!(
+            (t.answered, t.originated, t.resets_to_client, t.resets_to_backend),
+            (1, 1, 1, 1),
+            "{case}"
+        );
+        // Only the owner's word counts with it: it asks also who was reset by the other.
+        bed.now = 0.5;
+        let asked: Vec<_> = bed.poll().iter().map(read).collect();
+        assert!(asked.iter().all(|ask| ask.flags == "A" && ask.data == 0), "{case}: {asked:?}");
+        let ports: Vec<_> = asked.iter().map(|ask| ask.port).collect();
+        assert_eq!(ports, if receiver == owner { vec![OUTSIDE] } else { vec![OUTSIDE, INSIDE] }, "{case}");
+        let answer = Segment { from: client, ..Segment::from_client("A", 1010, 5020, 0) };
+        let to_client = Segment { to: client, ..Segment::to_client("R", 5020, 0) };
+        let to_backend = Segment { from: client, ..Segment::to_backend("RA", 1010, 5020) };
+        assert_eq!(bed.send(&answer), [to_client, to_backend], "{case}");
+        for round in 2..20 {
+            bed.now = 0.5 * f64::from(round);
+            assert!(bed.poll().iter().map(read).all(|ask| ask.port == INSIDE), "{case}: the client is told");
+        }
+        let t = bed.totals();
+        assert_eq!((bed.flows(), t.flows_reset, t.flows_unanswered), (0, 1, 0), "{case}: {t:?}");
+        assert!(t.reset_asks <= 12, "{case}: {t:?}");
+    }
 }
 
 /// The management thread with a worker beside it.

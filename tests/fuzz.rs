@@ -1,4 +1,5 @@
-//! Requests made up from the OpenAPI file, sound and unsound: each answer is one that the file lists, and none a 5xx.
+//! Requests made up from the OpenAPI file, sound and unsound, with the token and without: each answer is one that the file
+//! lists, and none a 5xx.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 mod common;
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::BoxedStrategy;
 use proptest::test_runner::TestRunner;
-use running::{Running, config};
+use running::{Running, TOKEN, config};
 use serde_json::{Map, Value, json};
 
 const REQUESTS: u32 = 1500;
@@ -92,6 +93,46 @@ fn value() -> BoxedStrategy<Value> {
     leaf.prop_recursive(3, 16, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Value::from)).boxed()
 }
 
+/// What a client says of itself and of its body.
+#[derive(Clone, Debug)]
+struct Headers {
+    text: String,
+    /// What is answered to that alone.
+    refused: Option<u16>,
+    is_json: bool,
+}
+
+fn headers() -> impl Strategy<Value = Headers> {
+    let token = format!("authorization: Bearer {TOKEN}\r\n");
+    let page = format!("{token}origin: http://203.0.113.80\r\n");
+    let who = prop_oneof![
+        12 => Just((token, None)),
+        1 => Just((page, Some(403))),
+        1 => Just((String::new(), Some(401))),
+        // As long as a token may be, and yet not this one.
+        1 => "[!-~]{0,31}".prop_map(|bad| (format!("authorization: Bearer {bad}\r\n"), Some(401))),
+    ];
+    let others = ["", "text/plain", "application/x-www-form-urlencoded", "application/json-seq"];
+    let kind = prop_oneof![
+        6 => Just(("content-type: application/json\r\n".to_owned(), true)),
+        1 => Just(("content-type: Application/JSON; charset=utf-8\r\n".to_owned(), true)),
+        1 => Just((String::new(), false)),
+        1 => select(others.to_vec()).prop_map(|kind| (format!("content-type: {kind}\r\n"), false)),
+    ];
+    (who, kind).prop_map(|((who, refused), (kind, is_json))| Headers { text: who + &kind, refused, is_json })
+}
+
+/// Bodies that make sense, some here and some there.
+fn sound_bodies() -> [Value; 5] {
+    [
+        json!({}),
+        json!({ "state": "drain", "deadline_seconds": 1 }),
+        json!({ "configuration": config() }),
+        json!({ "client": "192.0.2.7", "count": 1, "seconds": 0.1 }),
+        json!({ "client": "192.0.2.7:1024", "frontend": "https", "count": 1, "seconds": 0.1 }),
+    ]
+}
+
 /// Bytes that may stand in a path or a query.
 fn escaped(text: &str) -> String {
     text.bytes()
@@ -110,7 +151,9 @@ fn request(operation: Operation) -> impl Strategy<Value = (Operation, String, St
         let field = (select(operation.fields.clone()), value());
         let known = prop::collection::vec(field, 0..4)
             .prop_map(|fields| Value::from(fields.into_iter().collect::<Map<_, _>>()).to_string());
-        prop_oneof![4 => known, 1 => value().prop_map(|value| value.to_string()), 1 => ".{0,60}"].boxed()
+        let sound = select(sound_bodies().to_vec()).prop_map(|value| value.to_string());
+        let any = value().prop_map(|value| value.to_string());
+        prop_oneof![4 => known, 3 => sound, 1 => any, 1 => ".{0,60}"].boxed()
     };
     let names = operation.query.clone();
     let query =
@@ -133,12 +176,12 @@ fn request(operation: Operation) -> impl Strategy<Value = (Operation, String, St
 fn every_answer_is_one_that_the_openapi_file_lists() {
     let document = document();
     let running = Running::new(model(&config()));
-    let requests = select(operations(&document)).prop_flat_map(request);
+    let requests = (headers(), select(operations(&document)).prop_flat_map(request));
     let mut seen = std::collections::BTreeMap::<u16, u32>::new();
     let counts = std::cell::RefCell::new(&mut seen);
     let settings = ProptestConfig { cases: REQUESTS, failure_persistence: None, ..ProptestConfig::default() };
-    let result = TestRunner::new(settings).run(&requests, |(operation, path, body)| {
-        let (status, answer) = running.ask(&operation.method, &path, &body);
+    let result = TestRunner::new(settings).run(&requests, |(headers, (operation, path, body))| {
+        let (status, answer) = running.ask_with(&headers.text, &operation.method, &path, &body);
         *counts.borrow_mut().entry(status).or_default() += 1;
         let listed = &document["paths"][&operation.path][operation.method.to_lowercase()]["responses"];
         // What does not fit the path's template is another path.
@@ -147,12 +190,17 @@ fn every_answer_is_one_that_the_openapi_file_lists() {
         prop_assert!(status < 500, "{} {path} {body}: {status} {answer}", operation.method);
         prop_assert!(is_elsewhere || listed[status.to_string()].is_object(), "{path}: {status} {answer}");
         prop_assert!(status == 200 || answer["error"].is_string(), "{path}: {status} {answer}");
+        // Nothing else is told to who may not ask, and nothing is done that a web form can say.
+        let is_refused = headers.refused.is_none_or(|refused| status == refused);
+        prop_assert!(is_refused, "{headers:?} {path}: {status} {answer}");
+        let is_form = !headers.is_json && !body.is_empty();
+        prop_assert!(!is_form || status != 200, "{headers:?} {path} {body}: {status} {answer}");
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
     // Else it has tried nothing.
-    for status in [200, 400, 404] {
-        assert!(seen.get(&status).is_some_and(|count| *count >= REQUESTS / 50), "{seen:?}");
+    for (status, least) in [(200, 30), (400, 30), (404, 30), (401, 30), (403, 30), (415, 5)] {
+        assert!(seen.get(&status).is_some_and(|count| *count >= least), "{seen:?}");
     }
     let path = "/v1/backends/web/10.0.0.4";
     assert_eq!(running.ask("POST", path, &json!({ "weight": 9 }).to_string()).0, 200);

@@ -6,8 +6,8 @@ mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -158,12 +158,14 @@ fn metrics_have_one_path_and_two_methods_and_hold_nobody_up() {
     assert_eq!(status("GET /metrics?x=y HTTP/1.1\r\nhost: g\r\n\r\n"), Some(200));
     let (status, head, body) = send(running.metrics, b"HEAD /metrics HTTP/1.1\r\nhost: g\r\n\r\n").unwrap();
     assert!(status == 200 && body.is_empty() && head.contains("content-length: "), "{head}");
-    // More silent ones than are served at once.
+    // More silent ones than are served at once. The API answers before the first of them is cut off.
     let silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(running.metrics).unwrap()).collect();
-    let began = Instant::now();
     assert_eq!(running.ask("GET", "/v1/status", "").0, 200);
-    assert!(began.elapsed() < Duration::from_secs(5), "the API waits for metrics: {:?}", began.elapsed());
-    drop(silent);
+    for mut stream in silent {
+        stream.set_nonblocking(true).unwrap();
+        let error = stream.read(&mut [0]).expect_err("the API has waited for metrics");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
     assert!(!running.values().is_empty());
 }
 
@@ -227,30 +229,42 @@ fn hostile_bytes_hurt_nobody() {
     let get = format!("GET /v1/status HTTP/1.1\r\n{head}\r\n");
     let (got, _, body) = send(running.api, get.repeat(100).as_bytes()).unwrap();
     assert!(got == 200 && serde_json::from_str::<Value>(&body).is_ok(), "{body}");
-    // Bytes of all kinds, from a generator that is the same every time.
+    // Bytes of all kinds, from a generator that is the same every time; and requests with one byte of them.
     let mut state = 1_u64;
-    for round in 0..200 {
-        let mut noise = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 56) as u8
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    let mut seen = BTreeMap::<(&str, u16), u32>::new();
+    for round in 0..400 {
+        let (name, address, path) = match round % 2 {
+            0 => ("api", running.api, "/v1/status"),
+            _ => ("metrics", running.metrics, "/metrics"),
         };
-        let length = usize::from(noise()) * 8 + 1;
-        let mut bytes: Vec<u8> = (0..length).map(|_| noise()).collect();
-        if round % 2 == 0 {
-            let mut real = get.clone().into_bytes();
+        let mut bytes = if round % 4 < 2 {
+            let length = usize::from(noise()) * 8 + 1;
+            (0..length).map(|_| noise()).collect()
+        } else {
+            // As much that means nothing as there is that means something.
+            let filler = "x".repeat(100);
+            let mut real = format!("GET {path} HTTP/1.1\r\n{head}user-agent: {filler}\r\n\r\n").into_bytes();
             let at = usize::from(noise()) % real.len();
             real[at] = noise();
-            bytes = real;
+            real
+        };
+        // One that leaves in the middle.
+        let _ = TcpStream::connect(address).unwrap().write_all(&bytes[..bytes.len() / 2]);
+        // Whatever it was, it ends here, and is answered at once.
+        bytes.extend_from_slice(b"\r\n\r\n");
+        if let Some((status, ..)) = send(address, &bytes) {
+            assert!(status < 500, "{status}: {bytes:?}");
+            *seen.entry((name, status)).or_default() += 1;
         }
-        for address in [running.api, running.metrics] {
-            let mut stream = TcpStream::connect(address).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            let _ = stream.write_all(&bytes);
-            let _ = stream.shutdown(Shutdown::Write);
-            if let Some((status, ..)) = read(&mut stream) {
-                assert!(status < 500, "{status}: {bytes:?}");
-            }
-        }
+    }
+    for (name, status, least) in
+        [("api", 200, 20), ("api", 400, 50), ("api", 401, 5), ("metrics", 200, 20), ("metrics", 400, 50)]
+    {
+        assert!(seen.get(&(name, status)).is_some_and(|count| *count >= least), "{name} {status}: {seen:?}");
     }
     let (status, told) = running.ask("GET", "/v1/status", "");
     assert_eq!((status, &told["generation"]), (200, &Value::from(1)));
@@ -305,21 +319,18 @@ fn ten_thousand_backends_are_scraped_and_others_are_heard_meanwhile() {
     }
     let running = Running::new(model(&text));
     thread::scope(|scope| {
-        scope.spawn(|| {
-            for accept in ["*/*", "application/openmetrics-text", "*/*"] {
+        let scrapes = scope.spawn(|| {
+            let took = ["*/*", "application/openmetrics-text", "*/*"].map(|accept| {
                 let began = Instant::now();
                 let (_, text) = running.scrape(accept);
-                println!(
-                    "{accept}: {} bytes, {} lines, {:?}",
-                    text.len(),
-                    text.lines().count(),
-                    began.elapsed()
-                );
-                assert!(
-                    values(&text).keys().filter(|name| name.starts_with("guideway_backend_weight")).count()
-                        == 10_000
-                );
-            }
+                let took = began.elapsed();
+                println!("{accept}: {} bytes, {} lines, {took:?}", text.len(), text.lines().count());
+                let values = values(&text);
+                let weights = values.keys().filter(|name| name.starts_with("guideway_backend_weight"));
+                assert_eq!(weights.count(), 10_000);
+                took
+            });
+            took.into_iter().max().unwrap()
         });
         let asked = (0..100).map(|_| {
             let began = Instant::now();
@@ -328,6 +339,11 @@ fn ten_thousand_backends_are_scraped_and_others_are_heard_meanwhile() {
         });
         let slowest = asked.max().unwrap();
         println!("slowest of 100 requests to the API: {slowest:?}");
-        assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+        // The rest is for a busy machine.
+        let longest = scrapes.join().unwrap();
+        assert!(
+            slowest < longest + Duration::from_millis(500),
+            "{slowest:?}, the longest scrape {longest:?}"
+        );
     });
 }

@@ -8,6 +8,7 @@ mod client;
 mod doctor;
 mod explain;
 mod logging;
+mod rates;
 mod replay;
 mod run;
 mod show;
@@ -15,6 +16,7 @@ mod top;
 mod trace;
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 
@@ -88,6 +90,7 @@ impl From<Findings> for Failure {
 /// Reads the command line and does what it says.
 #[allow(clippy::print_stderr, reason = "errors go to standard error")]
 pub fn main() -> ExitCode {
+    let started = SystemTime::now();
     if crate::doctor::lacks_cpu_feature() {
         eprintln!(
             "guideway: this program is built for CPUs with AVX2 and BMI2, which this one lacks; for any x86-64 CPU \
@@ -98,7 +101,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.verbose);
     let result = match cli.command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::run(&args, started),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -1,6 +1,6 @@
 //! `guideway run`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Failure;
 use crate::config::ConfigFlags;
@@ -21,7 +21,7 @@ pub(super) struct Args {
 }
 
 #[cfg(feature = "dpdk")]
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, started: SystemTime) -> Result<(), Failure> {
     use crate::control;
 
     let mut model = super::load(&args.config)?;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         loaded.model.dataplane.eal.extend(args.eal.iter().cloned());
         Ok(loaded)
     };
-    control::run(model, &load, key, stats).map_err(|error| match error {
+    control::run(model, &load, key, stats, started).map_err(|error| match error {
         control::LaunchError::Cpus(_)
         | control::LaunchError::TooMany(_)
         | control::LaunchError::Doors(control::DoorsError::Token(_)) => Failure::Usage(error.to_string()),
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 #[cfg(not(feature = "dpdk"))]
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, _: SystemTime) -> Result<(), Failure> {
     let model = super::load(&args.config)?;
     crate::config::require_devices(&model)?;
     let _: (Option<Duration>, &[String]) = (args.stats.map(Duration::from_secs), &args.eal);

@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Failure;
 use super::client::Target;
+use super::{Failure, rates};
 use crate::control::views::{self, Backends, Counters, Neighbours, Ports, Rules, Status, Traffic};
 
 /// Shows what the running guideway does.
@@ -130,10 +130,10 @@ pub(super) fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-fn status(before: &Status, now: &Status) -> String {
+/// The workers' rates are those since `before`, where that was the same process.
+pub(super) fn status(before: &Status, now: &Status) -> String {
     let f = &now.frames;
     let uptime = Duration::from_secs(now.uptime_seconds as u64);
-    let passed = (now.uptime_seconds - before.uptime_seconds).max(0.001);
     let mut text = format!(
         "guideway    {}, pid {}, up {}\n\
          generation  {}, reached by all workers: {}\n\
@@ -165,28 +165,15 @@ fn status(before: &Status, now: &Status) -> String {
             text.insert_str(text.len() - 1, &format!("            {error}\n"));
         }
     }
-    let rows = now.workers.iter().zip(&before.workers).map(|(now, before)| {
-        let per_second = |now: u64, before: u64| count(now.saturating_sub(before) as f64 / passed);
-        let (polls, busy) = (now.polls - before.polls, now.busy_polls - before.busy_polls);
-        let taken = now.received + now.taken_over - before.received - before.taken_over;
-        vec![
-            now.worker.to_string(),
-            percent(ratio(busy, polls)),
-            format!("{:.1}", ratio(taken, now.bursts - before.bursts)),
-            per_second(now.received, before.received),
-            per_second(now.transmitted, before.transmitted),
-            per_second(now.dropped, before.dropped),
-        ]
+    let before = Some(before).filter(|before| rates::follows(now, before));
+    let passed = before.map_or(0.0, |before| now.uptime_seconds - before.uptime_seconds).max(0.001);
+    let rows = now.workers.iter().map(|worker| {
+        let before = before.and_then(|before| before.workers.iter().find(|b| b.worker == worker.worker));
+        let rates = rates::worker(worker, before, passed).map(|(_, shown)| shown);
+        [worker.worker.to_string()].into_iter().chain(rates).collect()
     });
-    text += &table(
-        &["worker", ">busy polls", ">packets/burst", ">received/s", ">transmitted/s", ">dropped/s"],
-        rows,
-    );
+    text += &table(&rates::WORKER_COLUMNS, rows);
     text
-}
-
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 pub(super) fn percent(share: f64) -> String {

@@ -32,6 +32,8 @@ pub enum TokenError {
     Unreadable(PathBuf, io::Error),
     /// Others can read the file.
     Readable(PathBuf, u32),
+    /// The file is another user's, who can put another token there.
+    Foreign(PathBuf, u32),
     /// Not a token.
     Bad(PathBuf, &'static str),
 }
@@ -50,6 +52,12 @@ impl fmt::Display for TokenError {
                  read it, make a new one",
                 path.display()
             ),
+            Self::Foreign(path, owner) => write!(
+                f,
+                "token file {}: it belongs to user {owner}, who can change the token; chown it to root, or to the user \
+                 that guideway runs as",
+                path.display()
+            ),
             Self::Bad(path, what) => {
                 write!(
                     f,
@@ -62,7 +70,8 @@ impl fmt::Display for TokenError {
 }
 
 impl Token {
-    /// The first line of the file at `path`, which others than its owner and group must not be able to use.
+    /// The first line of the file at `path`, which is root's or our user's, and of no use to others than
+    /// these and its group.
     ///
     /// # Errors
     /// When it cannot be read, or is not to be trusted.
@@ -77,6 +86,9 @@ impl Token {
         // Whoever can write it can choose the token: the group may read, and no more.
         if about.mode() & 0o027 != 0 {
             return Err(TokenError::Readable(path.to_owned(), about.mode() & 0o7777));
+        }
+        if !is_trusted(about.uid(), nix::unistd::geteuid().as_raw()) {
+            return Err(TokenError::Foreign(path.to_owned(), about.uid()));
         }
         let mut text = Vec::new();
         file.take(TOKEN_BYTES_MAX as u64 + 2).read_to_end(&mut text).map_err(unreadable)?;
@@ -108,6 +120,11 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
     }
+}
+
+/// Whether what `owner` says counts with a process of the user `own`.
+fn is_trusted(owner: u32, own: u32) -> bool {
+    owner == 0 || owner == own
 }
 
 /// What a caller over TCP must show.
@@ -228,6 +245,16 @@ mod tests {
         }
         assert!(matches!(Token::read(directory.path()), Err(TokenError::Bad(..))));
         assert!(matches!(Token::read(&directory.path().join("none")), Err(TokenError::Unreadable(..))));
+        assert!(
+            is_trusted(0, 1000) && is_trusted(1000, 1000) && !is_trusted(1001, 1000) && !is_trusted(1000, 0)
+        );
+        fs::write(&path, "0123456789abcdef\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        // Only root can give a file away, and can still read it then.
+        if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+            let error = Token::read(&path).unwrap_err();
+            assert!(error.to_string().contains("belongs to user 65534"), "{error}");
+        }
         let token = Token(b"0123456789abcdef".to_vec());
         assert!(!token.is(b"0123456789abcdeg") && !token.is(b"0123456789abcde") && !token.is(b""));
         assert_eq!(format!("{token:?}"), "Token(..)");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use hyper::StatusCode;
@@ -71,7 +72,7 @@ pub(super) fn start(manager: &Manager, text: String, reply: Reply) {
     for (identity, totals) in manager.backends() {
         *flows.entry(identity.frontend).or_default() += totals.flows;
     }
-    let work = move || {
+    on_a_thread(thread::Builder::new().name("check".into()), reply, move || {
         let answer = load_text("the configuration", &text, &ConfigFlags::default())
             .map_err(|findings| {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, findings.to_string().trim_end().to_owned())
@@ -81,17 +82,52 @@ pub(super) fn start(manager: &Manager, text: String, reply: Reply) {
             });
         // Before the answer: whoever has it may ask again at once.
         drop(place);
-        let _ = reply.send(answer.map(Answer::Json));
+        answer
+    });
+}
+
+/// Answers `reply` with what `work` comes to on a thread of its own, or says that there is none.
+fn on_a_thread(
+    builder: thread::Builder,
+    reply: Reply,
+    work: impl FnOnce() -> Result<String, Refusal> + Send + 'static,
+) {
+    let (hand, taken) = channel::<Reply>();
+    let work = move || {
+        let answer = work();
+        if let Ok(reply) = taken.recv() {
+            let _ = reply.send(answer.map(Answer::Json));
+        }
     };
-    // What cannot be started drops `reply`, and whoever waits there is told that nobody answers.
-    if let Err(error) = thread::Builder::new().name("check".into()).spawn(work) {
-        log::error!("a configuration cannot be checked: no thread: {error}");
+    match builder.spawn(work) {
+        Ok(_) => {
+            let _ = hand.send(reply);
+        }
+        Err(error) => {
+            log::error!("a configuration cannot be checked: no thread: {error}");
+            let what = format!("no thread can be started for that: {error}");
+            let _ = reply.send(Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, what)));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_for_a_check_is_told_where_no_thread_can_be_had() {
+        let ask = |builder| {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            on_a_thread(builder, reply, || Ok("done".into()));
+            answer.blocking_recv().unwrap()
+        };
+        assert!(matches!(ask(thread::Builder::new()), Ok(Answer::Json(done)) if done == "done"));
+        // A stack as large as all memory that a process can have.
+        let refusal = ask(thread::Builder::new().stack_size(1 << 47)).err().unwrap();
+        assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refusal.body().contains("no thread can be started"), "{}", refusal.body());
+    }
 
     #[test]
     fn the_hash_key_is_not_told() {

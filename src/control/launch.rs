@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use core_affinity::CoreId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -67,11 +67,17 @@ struct Cpus {
 }
 
 /// Runs until SIGTERM or SIGINT. Prints the counters at the end, and every `stats` if that is given. `load`
-/// is called for a reload.
+/// is called for a reload; `started` is when the process was.
 ///
 /// # Errors
 /// When something that is needed cannot be had; nothing runs then.
-pub fn run(model: Model, load: Load<'_>, key: HashKey, stats: Option<Duration>) -> Result<(), LaunchError> {
+pub fn run(
+    model: Model,
+    load: Load<'_>,
+    key: HashKey,
+    stats: Option<Duration>,
+    started: SystemTime,
+) -> Result<(), LaunchError> {
     // First of all, so that no signal ends the start half-way.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LaunchError::System)?;
@@ -85,6 +91,7 @@ pub fn run(model: Model, load: Load<'_>, key: HashKey, stats: Option<Duration>) 
     let mut probes = Probes::new().map_err(LaunchError::System)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (mut manager, workers) = make_workers(model, key, &ports, &pool, cpus.workers.len())?;
+    manager.tally_mut().started = started;
     let threads = start_workers(workers, &cpus, &eal, &stop);
     let served = threads.1.map(|()| {
         pin(cpus.management);

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 /// Reloads and changes since the start.
 #[derive(Clone, Copy, Debug)]
 pub struct Tally {
-    /// When this process began to load its configuration.
+    /// When this process was started.
     pub started: SystemTime,
     /// Reloads that took a new configuration.
     pub reloads: u64,

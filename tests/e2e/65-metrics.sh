@@ -84,19 +84,53 @@ scrape_when_quiet() {
 
 query() { lb_curl --get --data-urlencode "query=$1" http://127.0.0.1:9090/api/v1/query; }
 
-# Every query of the dashboard has an answer, with "All" for its variables.
+# Every query of the dashboard has an answer, with "All" for its variables, and none of another program's metrics.
 check_dashboard() {
     local panel expression rows empty='' all=0
+    equal "another program has metrics of the same name" 2 "$(query process_start_time_seconds | jq '.data.result | length')"
     while IFS=$'\t' read -r panel expression; do
         all=$((all + 1))
         # shellcheck disable=SC2016 # these are Grafana's variables
         expression=$(sed 's/\$__rate_interval/30s/g; s/\$instance/.*/g; s/\$rule/.*/g' <<<"$expression")
-        rows=$(query "$expression" | jq -r 'if .status == "success" then .data.result | length else .error end')
+        rows=$(query "$expression" | jq -r 'if .status != "success" then .error
+            elif any(.data.result[].metric.job; . and . != "guideway") then "of another program"
+            else .data.result | length end')
         [[ $rows =~ ^[1-9][0-9]*$ ]] || empty+="$panel: $expression: $rows; "
     done < <(jq -r '(.panels[] | .title as $t | .targets[]? | [$t, .expr]), (.annotations.list[] | [.name, .expr]) | @tsv' \
         "$root/dpdk-config/grafana-dashboard.json")
     equal "Prometheus has data for each of the dashboard's $all queries" '' "$empty"
     between "queries tried" 40 1000 "$all"
+}
+
+# The alerts of docs/METRICS.md: Prometheus takes them, and a rule whose backends are all ill is told of either way.
+check_alerts() {
+    {
+        printf 'groups:\n- name: guideway\n  rules:\n'
+        # shellcheck disable=SC2016 # these are Markdown's backquotes
+        sed -n '/^## What to be woken by/,/^## /{/^```yaml/,/^```$/{/^```/!s/^/  /p}}' "$root/docs/METRICS.md"
+    } >"$run/alerts.yml"
+    cat >"$run/alerts-test.yml" <<'YAML'
+rule_files: [alerts.yml]
+tests:
+  - interval: 1m
+    input_series:
+      - { series: 'guideway_rule_backends_taking_flows{rule="well"}', values: "2+0x5" }
+      - { series: 'guideway_rule_healthy_backends{rule="well"}', values: "2+0x5" }
+      - { series: 'guideway_rule_backends_taking_flows{rule="drop"}', values: "0+0x5" }
+      - { series: 'guideway_rule_healthy_backends{rule="drop"}', values: "0+0x5" }
+      - { series: 'guideway_rule_backends_taking_flows{rule="all"}', values: "2+0x5" }
+      - { series: 'guideway_rule_healthy_backends{rule="all"}', values: "0+0x5" }
+      - { series: 'guideway_rule_backends_taking_flows{rule="unprobed"}', values: "0+0x5" }
+    alert_rule_test:
+      - eval_time: 2m
+        alertname: GuidewayRuleWithoutBackends
+        exp_alerts:
+          - exp_labels: { rule: drop }
+          - exp_labels: { rule: all }
+          - exp_labels: { rule: unprobed }
+YAML
+    check "Prometheus takes the documented alerts" promtool check rules "$run/alerts.yml"
+    check "they tell of rules without a healthy backend" promtool test rules "$run/alerts-test.yml"
 }
 
 check_counts() {
@@ -126,6 +160,17 @@ check_counts() {
         "$(sed -nE 's/^guideway_dropped_frames_total\{reason="(.*)"\} /\1 /p' "$run/metrics" | sort)"
     equal "7 datagrams for no rule: tshark and metrics" "7 7" \
         "$(frames outside "\$7 == 9999") $(sum guideway_dropped_frames_total '"no-rule"')"
+}
+
+# What the metrics say of the start is what the kernel says, and not when DPDK was ready.
+check_start() {
+    local started told loaded
+    started=$(awk -v now="$EPOCHREALTIME" -v hz="$(getconf CLK_TCK)" \
+        'NR == FNR { up = $1; next } { printf "%.2f", now - up + $22 / hz }' /proc/uptime "/proc/$gw_pid/stat")
+    told=$(awk '$1 == "process_start_time_seconds" { print $2 }' "$run/metrics")
+    loaded=$(awk '$1 == "guideway_config_loaded_timestamp_seconds" { print $2 }' "$run/metrics")
+    check "started at $started, as told at $told, loaded at $loaded" awk -v started="$started" -v told="$told" \
+        -v loaded="$loaded" 'BEGIN { exit !(told > started - 0.1 && told - started < loaded - told) }'
 }
 
 # Every path that the OpenAPI file has for GET, over both listeners.
@@ -172,12 +217,14 @@ global: { scrape_interval: 1s }
 scrape_configs:
   - job_name: guideway
     static_configs: [{ targets: ["127.0.0.1:9464"] }]
+  - job_name: prometheus
+    static_configs: [{ targets: ["127.0.0.1:9090"] }]
 YAML
 net_background lb prometheus --config.file="$run/prometheus.yml" --storage.tsdb.path="$run/tsdb" \
     --web.listen-address=127.0.0.1:9090 >"$run/prometheus.log" 2>&1
 wait_for_service
 # shellcheck disable=SC2317 # `within` calls it.
-is_scraped() { (($(query 'up == 1' | jq '.data.result | length') > 0)); }
+is_scraped() { (($(query 'up{job="guideway"} == 1' | jq '.data.result | length') > 0)); }
 check "Prometheus scrapes" within 10 is_scraped
 check_paths
 check_refused
@@ -186,6 +233,7 @@ unwanted 7
 requests 500 >"$run/requests"
 sleep 1
 scrape_when_quiet
+check_start
 # What is counted is done; what follows is for the dashboard's rates, and for what Prometheus stores.
 unwanted 5
 check "a change by the command" gw backend web/10.1.0.12 weight 2
@@ -194,6 +242,7 @@ requests 200 >>"$run/requests"
 sleep 2
 equal "all requests are answered" 700 "$(grep -c ' 200 ' "$run/requests")"
 check_dashboard
+check_alerts
 equal "what Prometheus has stored" 12 \
     "$(query 'guideway_dropped_frames_total{reason="no-rule"}' | jq -r '.data.result[0].value[1]')"
 check "promtool has nothing to say of the metrics" bash -c "set -o pipefail; said=\$(promtool check metrics <'$run/metrics' 2>&1) && [[ -z \$said ]] || { echo \"\$said\"; false; }"

@@ -4,8 +4,9 @@
 #   python3 -m venv /tmp/st && /tmp/st/bin/pip install schemathesis
 #   PATH=/tmp/st/bin:$PATH tests/e2e/fuzz-api.sh
 #
-# Fails where an answer is a 5xx, or none of those that the file lists. EXAMPLES is how many requests are made up for each
-# operation (default 200). `cargo test --test fuzz` does a smaller one of our own, every time.
+# Fails where an answer is a 5xx, or none of those that the file lists: to who has the token, and, with a tenth as many
+# requests, to who has none, has another, or sends no JSON. EXAMPLES is how many requests are made up for each operation
+# (default 200). `cargo test --test fuzz` does a smaller one of our own, every time.
 
 set -euo pipefail
 # shellcheck source=lib.sh
@@ -28,13 +29,26 @@ start_servers 3
 gw_start
 wait_for_service
 before=$(awk '/^VmRSS/ { print $2 }' "/proc/$gw_pid/status")
-status=0
-net lb schemathesis run "$root/docs/openapi.json" --url http://127.0.0.1:9465 --header "Authorization: Bearer $(cat "$run/token")" \
-    --max-examples "${EXAMPLES:-200}" --phases examples,coverage,fuzzing,stateful --continue-on-failure \
-    --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method \
-    >"$run/fuzz.out" 2>&1 || status=$?
-tail -n 60 "$run/fuzz.out"
-equal "schemathesis has nothing to say" 0 "$status"
+
+# `fuzz WHO EXAMPLES ARGUMENT...`
+fuzz() {
+    local who=$1 examples=$2 status=0
+    shift 2
+    net lb schemathesis run "$root/docs/openapi.json" --url http://127.0.0.1:9465 "$@" \
+        --max-examples "$examples" --phases examples,coverage,fuzzing,stateful --continue-on-failure \
+        --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method \
+        >"$run/fuzz.out" 2>&1 || status=$?
+    tail -n 60 "$run/fuzz.out"
+    equal "schemathesis has nothing to say, $who" 0 "$status"
+}
+
+examples=${EXAMPLES:-200}
+few=$((examples / 10 + 1))
+token="Authorization: Bearer $(cat "$run/token")"
+fuzz "with the token" "$examples" --header "$token"
+fuzz "without" "$few"
+fuzz "with another" "$few" --header "Authorization: Bearer 0123456789abcdef"
+fuzz "with the token and no JSON" "$few" --header "$token" --header "Content-Type: text/plain"
 check "guideway runs on" kill -0 "$gw_pid"
 between "KiB of memory that it has grown by" -100000 200000 "$(($(awk '/^VmRSS/ { print $2 }' "/proc/$gw_pid/status") - before))"
 check "and answers" "$guideway" show status --control-socket "$run/control.sock"

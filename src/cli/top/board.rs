@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::sample::Sample;
-use crate::cli::show::{count, percent, table};
+use crate::cli::rates;
+use crate::cli::show::{count, table};
 use crate::control::views::{Backend, Rule, Traffic, Worker};
 
 /// The tables, in the order of the keys 1 to 4.
@@ -48,8 +49,7 @@ struct Since<'s> {
 
 impl Since<'_> {
     fn rate(&self, now: u64, before: Option<u64>) -> Option<f64> {
-        // A counter that has gone back is another's.
-        Some(now.checked_sub(before?)? as f64 / self.seconds)
+        rates::rate(now, before, self.seconds)
     }
 }
 
@@ -59,10 +59,6 @@ fn number(value: Option<f64>) -> Cell {
 
 fn whole(value: u64) -> Cell {
     Cell::Number(Some(value as f64), value.to_string())
-}
-
-fn ratio(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
-    Some(part? / whole?).filter(|ratio| ratio.is_finite())
 }
 
 /// New flows, packets and bits a second.
@@ -82,7 +78,7 @@ const TRAFFIC: [&str; 6] = [">packets/s in", ">out", ">bit/s in", ">out", ">new 
 
 impl Board {
     pub(super) fn new(now: &Sample, before: Option<&Sample>) -> Self {
-        let before = before.filter(|before| now.follows(before));
+        let before = before.filter(|before| rates::follows(&now.status, &before.status));
         let passed = before.map_or(Duration::ZERO, |before| now.at.duration_since(before.at));
         let since = Since { before, seconds: passed.as_secs_f64().max(0.001) };
         let sections = [rules(now, &since), backends(now, &since), workers(now, &since), drops(now, &since)];
@@ -221,21 +217,11 @@ fn workers(now: &Sample, since: &Since<'_>) -> Section {
     let before: BTreeMap<usize, &Worker> =
         since.before.iter().flat_map(|before| &before.status.workers).map(|w| (w.worker, w)).collect();
     let row = |w: &Worker| {
-        let before = before.get(&w.worker);
-        let rate = |of: fn(&Worker) -> u64| since.rate(of(w), before.map(|before| of(before)));
-        let busy = ratio(rate(|w| w.busy_polls), rate(|w| w.polls));
-        let a_burst = ratio(rate(|w| w.received + w.taken_over), rate(|w| w.bursts));
-        vec![
-            Cell::Text(w.worker.to_string()),
-            Cell::Number(busy, busy.map_or_else(|| "-".into(), percent)),
-            Cell::Number(a_burst, a_burst.map_or_else(|| "-".into(), |frames| format!("{frames:.1}"))),
-            number(rate(|w| w.received)),
-            number(rate(|w| w.transmitted)),
-            number(rate(|w| w.dropped)),
-        ]
+        let rates = rates::worker(w, before.get(&w.worker).copied(), since.seconds);
+        let numbers = rates.map(|(value, shown)| Cell::Number(value, shown));
+        [Cell::Text(w.worker.to_string())].into_iter().chain(numbers).collect()
     };
-    let columns =
-        vec!["worker", ">busy polls", ">packets/burst", ">received/s", ">transmitted/s", ">dropped/s"];
+    let columns = rates::WORKER_COLUMNS.to_vec();
     Section { columns, sort: 1, rows: now.status.workers.iter().map(row).collect() }
 }
 
@@ -340,6 +326,14 @@ pub(super) mod tests {
             let board = Board::new(&now, before.as_ref());
             assert_eq!(words(&board, &order, 0, 1)[2..], ["-", "-", "-", "-", "-", "7"]);
             assert!(board.head[1].contains("received -, "), "{:?}", board.head);
+        }
+        // Nor has `show status`, which looks twice too.
+        let shown =
+            |pid, second| crate::cli::show::status(&sample(pid, second, 100, began).status, &now.status);
+        assert!(shown(1, 10).contains("8.0"), "{}", shown(1, 10));
+        for (pid, second) in [(2, 10), (1, 30)] {
+            let line = shown(pid, second).lines().last().unwrap().to_owned();
+            assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["0", "-", "-", "-", "-", "-"]);
         }
         // A counter that has begun anew in the same process.
         let board = Board::new(&now, Some(&sample(1, 10, 5000, began)));

@@ -27,11 +27,6 @@ impl Sample {
         let (rules, backends) = (get(target, "/v1/rules")?, get(target, "/v1/backends")?);
         Ok(Self { at, status, rules, backends, counters: get(target, "/v1/counters")? })
     }
-
-    /// Whether this is of the same process as `before`, so that their difference means something.
-    pub(super) fn follows(&self, before: &Self) -> bool {
-        self.status.pid == before.status.pid && self.status.uptime_seconds >= before.status.uptime_seconds
-    }
 }
 
 fn get<T: DeserializeOwned>(target: &Target, path: &str) -> Result<T, Failure> {
