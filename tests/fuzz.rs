@@ -200,9 +200,9 @@ fn every_answer_is_one_that_the_openapi_file_lists() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
-    // Else it has tried nothing.
-    for (status, least) in [(200, 30), (400, 30), (404, 30), (401, 30), (403, 30), (415, 5)] {
-        assert!(seen.get(&status).is_some_and(|count| *count >= least), "{seen:?}");
+    // Else it has tried nothing. Each comes some fifty times and more; so few would be no chance.
+    for status in [200, 400, 401, 403, 404, 415] {
+        assert!(seen.get(&status).is_some_and(|count| *count >= 5), "{seen:?}");
     }
     let path = "/v1/backends/web/10.0.0.4";
     assert_eq!(running.ask("POST", path, &json!({ "weight": 9 }).to_string()).0, 200);
