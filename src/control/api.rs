@@ -312,7 +312,7 @@ pub fn reload(
             let (rules, generation) = (manager.model().rules.len(), reloaded.generation);
             reloaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
             log::info!("reloaded: {rules} rules, generation {generation}, by {by}");
-            changes.iter().for_each(|change| log::info!("reloaded: {change}"));
+            changes.iter().for_each(|change| log::info!("changed: {change}"));
             manager.note_reload(by, None);
             Ok(reloaded)
         }
