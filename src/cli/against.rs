@@ -107,6 +107,6 @@ fn overridden(said: &Overridden) -> String {
     let state = state.as_ref().map(|state| format!("state {state}"));
     let weight = weight.map(|weight| format!("weight {weight}"));
     let what: Vec<String> = state.into_iter().chain(weight).collect();
-    let stays = if *applies { "stays in force over it" } else { "waits for the backend's return" };
+    let stays = if *applies { "stays in force over it" } else { "goes with the backend" };
     format!("= backend {pool}/{address}: what the operator says, {}, {stays}\n", what.join(" and "))
 }

@@ -240,13 +240,19 @@ impl Manager {
 
     /// Forgets what was said of backends that have left the configuration and are drained.
     fn forget_absent(&mut self) {
-        let (runtime, forgotten) =
-            self.runtime.without_absent(&self.model, |key| self.drains.is_under_way(key));
+        let forgotten = self.forgotten(&self.model);
         if !forgotten.is_empty() {
             log_forgotten(&forgotten);
-            self.drains = self.drains.follow(&runtime, &self.model);
-            self.runtime = runtime;
+            self.runtime.overrides.retain(|key, _| !forgotten.contains(key));
+            self.drains = self.drains.follow(&self.runtime, &self.model);
         }
+    }
+
+    /// Backends that `model` does not have, and whose drain, if there is one, is done.
+    fn forgotten(&self, model: &Model) -> Vec<(String, Ipv4Addr)> {
+        let mut absent = self.runtime.absent(model);
+        absent.retain(|key| !self.drains.is_under_way(key));
+        absent
     }
 
     /// The next snapshot, for what the model comes to and with these drains. Nothing has changed where it is too much.
@@ -291,7 +297,8 @@ impl Manager {
     /// When it asks for other ports, or for too much; nothing has changed then.
     pub fn change(&mut self, mut model: Model, now: Duration) -> Result<u64, ReloadError> {
         refusal_of_ports(&self.model.ports, &model.ports)?;
-        let (runtime, forgotten) = self.runtime.without_absent(&model, |key| self.drains.is_under_way(key));
+        let (mut runtime, forgotten) = (self.runtime.clone(), self.forgotten(&model));
+        runtime.overrides.retain(|key, _| !forgotten.contains(key));
         let (effective, drains) = (runtime.apply(&model), self.drains.follow(&runtime, &model));
         let next = self.compile(&effective, &drains).map_err(ReloadError::TooMany)?;
         log_forgotten(&forgotten);
@@ -397,8 +404,8 @@ impl Manager {
     }
 }
 
-fn log_forgotten(backends: &[String]) {
-    for backend in backends {
-        log::info!("backend {backend} is gone, and with it what operators have said of it");
+fn log_forgotten(backends: &[(String, Ipv4Addr)]) {
+    for (pool, address) in backends {
+        log::info!("backend {pool}/{address} is gone, and with it what operators have said of it");
     }
 }

@@ -45,25 +45,13 @@ impl Runtime {
         model
     }
 
-    /// The same without what was said of backends that `model` does not have, and of whom that was; but with those of
-    /// them that are to be kept.
-    pub fn without_absent(
-        &self,
-        model: &Model,
-        keep: impl Fn(&(String, Ipv4Addr)) -> bool,
-    ) -> (Self, Vec<String>) {
-        let mut kept = self.clone();
-        let mut forgotten = Vec::new();
-        kept.overrides.retain(|key, _| {
-            let pool = model.pools.iter().find(|pool| pool.name == key.0);
-            let is_there = pool.is_some_and(|pool| pool.backends.iter().any(|b| b.address == key.1));
-            if !is_there && !keep(key) {
-                forgotten.push(format!("{}/{}", key.0, key.1));
-                return false;
-            }
-            true
-        });
-        (kept, forgotten)
+    /// Backends of which something was said and that `model` does not have.
+    pub fn absent(&self, model: &Model) -> Vec<(String, Ipv4Addr)> {
+        let is_there = |(pool, address): &(String, Ipv4Addr)| {
+            let pool = model.pools.iter().find(|known| known.name == *pool);
+            pool.is_some_and(|pool| pool.backends.iter().any(|backend| backend.address == *address))
+        };
+        self.overrides.keys().filter(|key| !is_there(key)).cloned().collect()
     }
 
     /// The state of a backend as a rule uses it.
