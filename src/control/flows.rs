@@ -66,7 +66,7 @@ impl FlowQuery {
         let mut filter = FlowFilter::default();
         if let Some(client) = &self.client {
             let (address, port) = address_and_port(client)?;
-            filter = filter.client(address, port);
+            filter = filter.client(address.into(), port);
         }
         if let Some(name) = &self.rule {
             let rule = manager.model().rules.iter().find(|rule| rule.name == *name);

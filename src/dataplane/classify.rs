@@ -60,7 +60,7 @@ impl Lanes {
         // There is one for each port. Of a port that nobody knows, nothing would be decided on.
         let Some(pattern) = world.patterns.get(source.port().index()) else { return };
         burst.iter().take(FRAMES_AHEAD).for_each(Frame::prefetch);
-        let lines = flows.open();
+        let lines = flows.narrow.open();
         for start in (0..burst.len().min(BURST_MAX)).step_by(CHUNK) {
             let end = (start + CHUNK).min(burst.len()).min(BURST_MAX);
             self.find_some(start..end, burst, pattern, &world.by_frontend);
@@ -168,7 +168,7 @@ fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Client> {
     let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
     let id = world.frontend_at(to)?;
     let key = FlowKey::new(packet.ip.source, packet.source_port, id.0);
-    let to_hash = key.client() ^ world.frontend(id)?.flow_seed;
+    let to_hash = key.client_part() ^ world.frontend(id)?.flow_seed;
     Some(Client { key, to_hash, tcp_flags: packet.tcp_flags })
 }
 

@@ -15,6 +15,7 @@ mod lanes;
 mod look_up;
 mod mesh;
 mod nat;
+mod others;
 mod reset;
 mod steer;
 mod survey;
@@ -64,10 +65,12 @@ impl Path {
         lanes.sort_rest(burst, source, world);
         lanes.answer(burst, source, world);
         lanes.steer(source, steering);
-        lanes.look_up(flows, world, now, counters);
-        lanes.select(flows, world, now, counters);
+        lanes.look_up(lanes.clients, flows.narrow.open(), world, now, counters);
+        lanes.select(flows.narrow.open(), world, now, counters);
+        lanes.find_wide(flows, world, now, counters);
         lanes.reset(burst, flows, world, now, counters);
         lanes.rewrite_clients(burst, world, counters);
+        lanes.send_others(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
         &lanes.outcomes
     }
@@ -78,7 +81,8 @@ impl Path {
         let Self { flows, counters, lanes, .. } = self;
         let outcomes = &mut lanes.outcomes;
         outcomes.forget_originated();
-        flows.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
+        flows.narrow.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
+        flows.wide.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         outcomes.originated()
     }
 

@@ -7,8 +7,8 @@ mod plain;
 mod siphash;
 mod words;
 
-pub use flow::{EndpointKey, FlowKey, FrontendWord};
-pub use parse::{Ipv4Packet, Packet, Parsed, flaw_of_source, is_martian, parse};
+pub use flow::{EndpointKey, Flow, FlowKey, FrontendWord, WideKey, address_of, address_words, wide_endpoint};
+pub use parse::{Ipv4Packet, Packet, Parsed, flaw_of_ip_source, flaw_of_source, is_martian, is_martian_ipv6, parse};
 pub use plain::{PlainEnds, PlainPacket};
 pub use siphash::SipHash;
-pub use words::position;
+pub use words::{position, position_of};

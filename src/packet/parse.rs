@@ -1,6 +1,6 @@
 //! Frame → packet. Nothing a sender wrote is trusted: every length is held against what is there.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::drop_reason::DropReason;
 use crate::wire::l4::{self, TcpFlags};
@@ -62,6 +62,26 @@ pub fn flaw_of_source(address: Ipv4Addr, port: u16) -> Option<DropReason> {
     } else {
         None
     }
+}
+
+/// The same for addresses of both families. Of IPv6: unspecified, loopback, multicast, link-local, and IPv4 addresses
+/// mapped (RFC 4291 section 2.5, RFC 4861 section 7.1).
+pub fn flaw_of_ip_source(address: IpAddr, port: u16) -> Option<DropReason> {
+    match address {
+        IpAddr::V4(address) => flaw_of_source(address, port),
+        IpAddr::V6(address) if is_martian_ipv6(address) => Some(DropReason::MartianSource),
+        IpAddr::V6(_) if port == 0 => Some(DropReason::PortZero),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// Whether an address can stand for no single host beyond a link.
+pub fn is_martian_ipv6(address: Ipv6Addr) -> bool {
+    address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.is_unicast_link_local()
+        || address.to_ipv4_mapped().is_some()
 }
 
 /// Whether an address can stand for no single host: neither as a source nor as a destination.

@@ -9,7 +9,7 @@ use super::backend::Records;
 use super::ids::Ids;
 use super::{
     ANY_PORT, BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes,
-    Selector, Snapshot, WordMap, address_key,
+    Selector, Snapshot, WideMap, WordMap, address_key,
 };
 use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
 use crate::maglev::{self, Preference};
@@ -110,6 +110,7 @@ impl Compiler {
             resets_flows: !self.resetting.is_empty(),
             probed: probed(model, &routes),
             locals: locals(model),
+            locals_wide: WideMap::default(),
             idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
             backends: backends.into(),

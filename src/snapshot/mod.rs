@@ -22,15 +22,15 @@ pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
 pub use spread::Spread;
-pub use word_map::WordMap;
+pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::config::{Endpoint, PROBE_PORT_FIRST};
 use crate::io::PortId;
-use crate::packet::{EndpointKey, FlowKey, FrontendWord, SipHash};
+use crate::packet::{EndpointKey, Flow, FrontendWord, SipHash, wide_endpoint};
 use crate::watch::Watch;
 use crate::wire::plain::Pattern;
 
@@ -81,6 +81,8 @@ pub struct Snapshot {
     pub(crate) resets_flows: bool,
     /// Address → port index, or [`ANY_PORT`] for an address that is ours on all ports.
     pub(crate) locals: WordMap,
+    /// The same of IPv6.
+    pub(crate) locals_wide: WideMap,
     /// No frontend's established flows are forgotten sooner.
     pub(crate) idle_ticks_min: u32,
     /// By `FrontendId`.
@@ -118,8 +120,8 @@ pub struct Frontend {
 
 impl Frontend {
     /// The hash of a flow to this frontend, over the 5-tuple.
-    pub fn flow_hash(&self, hasher: &SipHash, key: FlowKey) -> u64 {
-        hasher.word(key.client() ^ self.flow_seed)
+    pub fn flow_hash(&self, hasher: &SipHash, key: impl Flow) -> u64 {
+        key.hash(hasher, self.flow_seed)
     }
 
     /// The part of the Maglev table, and so of new flows, that each backend in it holds: 0 to 1.
@@ -179,7 +181,7 @@ impl Snapshot {
 
     /// The record of a flow's frontend.
     #[inline(always)]
-    pub(crate) fn frontend_of(&self, key: FlowKey) -> Option<&Frontend> {
+    pub(crate) fn frontend_of(&self, key: impl Flow) -> Option<&Frontend> {
         self.frontend(FrontendId(key.frontend()))
     }
 
@@ -199,6 +201,15 @@ impl Snapshot {
     #[inline]
     pub(crate) fn local(&self, address: Ipv4Addr) -> Option<Local> {
         let value = self.locals.get(address_key(address))?;
+        Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
+    }
+
+    /// The same of an address of either family.
+    pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
+        let value = match address {
+            IpAddr::V4(address) => return self.local(address),
+            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0))?,
+        };
         Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
     }
 
