@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::line::WAYS;
 use crate::dataplane::lanes::{Lane, Lanes};
 use crate::drop_reason::DropReason;
-use crate::packet::{Flow, FlowKey, WideKey, flaw_of_ip_source, flaw_of_source, position, position_of};
+use crate::packet::{Flow, FlowKey, WideKey, flaw_of_source, position, position_of};
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 
 /// A row of a line: a word of each of its flows.
@@ -180,7 +180,7 @@ impl Key for WideKey {
 
     fn flaw(self) -> Option<DropReason> {
         let client = self.client();
-        flaw_of_ip_source(client.ip(), client.port())
+        flaw_of_source(client.ip(), client.port())
     }
 
     fn is_ours(self, world: &Snapshot) -> bool {
