@@ -114,6 +114,8 @@ impl Header<'_> {
 
 /// Offset of the TTL in the header; the protocol follows, so that the two are one checksummed word.
 pub const TTL_OFFSET: usize = 8;
+/// Offset of the protocol.
+pub const PROTOCOL_OFFSET: usize = 9;
 /// Offset of the header checksum.
 pub const CHECKSUM_OFFSET: usize = 10;
 /// Offset of the source address.
