@@ -1,6 +1,6 @@
 //! The burst at hand: a lane for each frame, and what the stages have found out about it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 
 use super::mesh::ControlFrame;
@@ -64,7 +64,7 @@ pub enum Event {
         /// The port it is at.
         port: PortId,
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its Ethernet address.
         mac: MacAddr,
         /// Whether it answered, rather than asked.
@@ -75,7 +75,7 @@ pub enum Event {
         /// The port that leads to it.
         port: PortId,
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
 }
 
@@ -332,7 +332,7 @@ impl Outcomes {
 
     /// Remembers that a neighbour is wanted: each once, and a few only, for thousands of packets can want
     /// the same.
-    pub(super) fn want(&mut self, port: PortId, address: Ipv4Addr) {
+    pub(super) fn want(&mut self, port: PortId, address: IpAddr) {
         let event = Event::Wanted { port, address };
         if self.wanted < WANTED_MAX && !self.events.contains(&event) {
             self.wanted += 1;

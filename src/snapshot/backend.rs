@@ -1,7 +1,7 @@
 //! What the path needs of a backend: a record for each purpose, and no larger than it has to be, so that those
 //! of many backends stay in the nearest caches.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::routes::Hop;
 use super::{BackendIdentity, FrontendId, NextHop};
@@ -110,18 +110,22 @@ impl Records {
         next_hop: NextHop,
         leaving: Leaving,
     ) {
-        let (there, back) = rewrites(identity);
-        self.backends[index] = Backend { address: identity.address, frontend, next_hop };
+        // The path forwards IPv4 only so far: the record of another lets nothing pass.
+        let (IpAddr::V4(front), IpAddr::V4(address)) = (identity.frontend.address, identity.address) else {
+            return;
+        };
+        let (there, back) = rewrites(identity, front, address);
+        self.backends[index] = Backend { address, frontend, next_hop };
         self.to_backend[index] = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
         self.to_client[index] = ToClient { rewrite: back, from: next_hop.leads_out_of() };
     }
 }
 
 /// The way to the backend, and the way back.
-fn rewrites(identity: BackendIdentity) -> (Rewrite, Rewrite) {
+fn rewrites(identity: BackendIdentity, front: Ipv4Addr, back: Ipv4Addr) -> (Rewrite, Rewrite) {
     let frontend = identity.frontend;
     let is_udp = frontend.protocol == Protocol::Udp;
-    let (front, back) = (frontend.address.octets(), identity.address.octets());
+    let (front, back) = (front.octets(), back.octets());
     let (front_port, back_port) = (frontend.port.to_be_bytes(), identity.port.to_be_bytes());
     // One hop less: the TTL is the high byte of its word, the protocol the low one.
     let hop = Delta::NONE.replace([1, 0], [0, 0]);

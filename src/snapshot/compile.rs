@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::backend::Records;
@@ -62,7 +62,7 @@ pub struct Compiler {
 }
 
 /// Length, and the available backends with their weights, sorted.
-type TableInputs = (usize, Vec<(Ipv4Addr, u8)>);
+type TableInputs = (usize, Vec<(IpAddr, u8)>);
 
 impl Compiler {
     /// For a process whose hash key is `key`.
@@ -103,7 +103,7 @@ impl Compiler {
             hash: self.hash,
             by_frontend: WordMap::new(endpoints.iter().filter_map(|endpoint| {
                 let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
-                Some((endpoint_key(*endpoint), word.0))
+                Some((endpoint_key(*endpoint)?, word.0))
             })),
             by_response: self.responses(|identity| !self.is_cut_off(identity)),
             by_reset: self.responses(|identity| self.is_cut_off(identity)),
@@ -168,7 +168,7 @@ impl Compiler {
 
     /// The destination's part of the hash of a flow: address, port and protocol.
     fn flow_seed(&self, endpoint: Endpoint) -> u64 {
-        FrontendWord::seed(self.hash.word(endpoint_key(endpoint) | 0x0500))
+        FrontendWord::seed(self.hash.word(endpoint_key(endpoint).unwrap_or_default() | 0x0500))
     }
 
     fn frontend_records(&self, model: &Model, selectors: Vec<Selector>) -> Box<[Frontend]> {
@@ -189,7 +189,7 @@ impl Compiler {
             }
         }
         let hole = || Frontend {
-            endpoint: Endpoint { address: [0, 0, 0, 0].into(), port: 0, protocol: Protocol::Tcp },
+            endpoint: Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp },
             flow_seed: 0,
             idle_ticks: 0,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
@@ -224,7 +224,9 @@ impl Compiler {
     fn backend_records(&self, routes: &Routes) -> Records {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let current = self.current(&lingering);
-        let is_taken = |identity: &BackendIdentity| current.binary_search(&response_key(identity)).is_ok();
+        let is_taken = |identity: &BackendIdentity| {
+            response_key(identity).is_some_and(|key| current.binary_search(&key).is_ok())
+        };
         let mut records = Records::new(self.ids.backends_end());
         // A frontend's backends come one after the other.
         let mut latest = None;
@@ -242,7 +244,7 @@ impl Compiler {
             } else {
                 Leaving::None
             };
-            records.set(id.index(), identity, frontend, routes.next_hop(identity.address), leaving);
+            records.set(id.index(), identity, frontend, routes.next_hop_to(identity.address), leaving);
         }
         records
     }
@@ -257,7 +259,7 @@ impl Compiler {
         let mut current: Vec<u64> = Vec::new();
         if !lingering.is_empty() {
             let all = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
-            current.extend(all.map(|(identity, _)| response_key(&identity)));
+            current.extend(all.filter_map(|(identity, _)| response_key(&identity)));
             current.sort_unstable();
         }
         current
@@ -271,11 +273,13 @@ impl Compiler {
         let gone: BTreeSet<Endpoint> = self.ids.lingering_frontends().collect();
         let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
         let current = self.current(&lingering);
-        let is_free = |identity: &BackendIdentity| current.binary_search(&response_key(identity)).is_err();
+        let is_free = |identity: &BackendIdentity| {
+            response_key(identity).is_some_and(|key| current.binary_search(&key).is_err())
+        };
         let first = served().filter(|(identity, id)| lingering.contains(id) && is_free(identity));
         let then = served().filter(|(_, id)| !lingering.contains(id));
         let all = first.chain(then).filter(|(identity, _)| wanted(identity));
-        WordMap::new(all.map(|(identity, id)| (response_key(&identity), id.0.into())))
+        WordMap::new(all.filter_map(|(identity, id)| Some((response_key(&identity)?, id.0.into()))))
     }
 }
 
@@ -303,16 +307,19 @@ fn routes(model: &Model, conditions: &Conditions) -> Routes {
 }
 
 /// Where a backend's responses come from.
-fn response_key(identity: &BackendIdentity) -> u64 {
-    EndpointKey::new(identity.address, identity.port, identity.frontend.protocol).0
+fn response_key(identity: &BackendIdentity) -> Option<u64> {
+    let BackendIdentity { frontend, address, port } = *identity;
+    endpoint_key(Endpoint { address, port, protocol: frontend.protocol })
 }
 
 fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {
     BackendIdentity { frontend: rule.frontend, address: backend.address, port: rule.backend_port }
 }
 
-fn endpoint_key(endpoint: Endpoint) -> u64 {
-    EndpointKey::new(endpoint.address, endpoint.port, endpoint.protocol).0
+/// Of IPv4; what IPv6 needs lies elsewhere.
+fn endpoint_key(endpoint: Endpoint) -> Option<u64> {
+    let IpAddr::V4(address) = endpoint.address else { return None };
+    Some(EndpointKey::new(address, endpoint.port, endpoint.protocol).0)
 }
 
 /// The backends that new flows of `rule` go to, by address.
@@ -328,7 +335,7 @@ fn available(rule: &config::Rule) -> Vec<config::Backend> {
 }
 
 /// The selector of `rule` by itself, its backend ids counting the addresses that are returned with it.
-pub fn selector_for(hash: &SipHash, rule: &config::Rule) -> (Selector, Vec<Ipv4Addr>) {
+pub fn selector_for(hash: &SipHash, rule: &config::Rule) -> (Selector, Vec<IpAddr>) {
     let available = available(rule);
     let table = fill(hash, &table_inputs(rule, &available));
     let backends = (0..available.len() as u32).map(BackendId).collect();
@@ -342,9 +349,9 @@ fn table_inputs(rule: &config::Rule, available: &[config::Backend]) -> TableInpu
 }
 
 fn fill(hash: &SipHash, (len, members): &TableInputs) -> MaglevTable {
-    // The two hashes of a backend's name differ in a bit that no address reaches.
-    let preference = |(address, weight): &(Ipv4Addr, u8)| {
-        let name = u64::from(u32::from(*address));
+    // The two hashes of a backend's name differ in a bit that no name reaches.
+    let preference = |(address, weight): &(IpAddr, u8)| {
+        let name = address_name(hash, *address);
         let (offset, skip) = (hash.word(name | 1 << 62), hash.word(name | 1 << 63));
         Preference::from_hashes(offset, skip, *weight, *len)
     };
@@ -352,10 +359,22 @@ fn fill(hash: &SipHash, (len, members): &TableInputs) -> MaglevTable {
     Arc::from(maglev::fill(*len, &preferences))
 }
 
+/// An address as 62 bits: one of IPv4 is a number, one of IPv6 is hashed down.
+fn address_name(hash: &SipHash, address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => {
+            let bits = u128::from(address);
+            let (high, low) = ((bits >> 64) as u64, bits as u64);
+            hash.word(hash.word(high) ^ low) >> 2
+        }
+    }
+}
+
 /// The destination's part of the hash that chooses, over exactly the fields of the distribution; `None` for
 /// the 5-tuple, whose hash the flow has anyway.
 fn select_seed(hash: &SipHash, rule: &config::Rule) -> Option<u64> {
-    let address = u64::from(u32::from(rule.frontend.address)) << 32;
+    let address = address_name(hash, rule.frontend.address) << 32;
     let protocol = u64::from(rule.frontend.protocol.number());
     match rule.distribution {
         Distribution::FiveTuple => None,
@@ -373,8 +392,8 @@ fn probed(model: &Model, routes: &Routes) -> WordMap {
     let endpoints = by_port.flat_map(|(rule, port)| {
         rule.pool.backends.iter().filter_map(move |backend| {
             let (leads_there, _) = routes.neighbour_for(backend.address)?;
-            let key = EndpointKey::new(backend.address, port, Protocol::Tcp);
-            Some((key.0, u64::from(leads_there.0)))
+            let endpoint = Endpoint { address: backend.address, port, protocol: Protocol::Tcp };
+            Some((endpoint_key(endpoint)?, u64::from(leads_there.0)))
         })
     });
     WordMap::new(endpoints)
@@ -382,10 +401,14 @@ fn probed(model: &Model, routes: &Routes) -> WordMap {
 
 /// Our own addresses on their ports, and the frontends' on all.
 fn locals(model: &Model) -> WordMap {
-    let frontends = model.rules.iter().map(|rule| (address_key(rule.frontend.address), ANY_PORT));
-    let own =
-        model.ports.iter().zip(0u64..).flat_map(|(port, index)| {
-            port.addresses.iter().map(move |cidr| (address_key(cidr.address), index))
-        });
-    WordMap::new(frontends.chain(own))
+    let frontends = model.rules.iter().map(|rule| (rule.frontend.address, ANY_PORT));
+    let own = model
+        .ports
+        .iter()
+        .zip(0u64..)
+        .flat_map(|(port, index)| port.addresses.iter().map(move |cidr| (cidr.address, index)));
+    WordMap::new(frontends.chain(own).filter_map(|(address, value)| match address {
+        IpAddr::V4(address) => Some((address_key(address), value)),
+        IpAddr::V6(_) => None,
+    }))
 }

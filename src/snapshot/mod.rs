@@ -25,7 +25,7 @@ pub use spread::Spread;
 pub use word_map::WordMap;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::config::{Endpoint, PROBE_PORT_FIRST};
@@ -152,12 +152,17 @@ impl Snapshot {
         self.by_frontend.get(key.0).map(|word| FrontendId(FrontendWord(word).frontend()))
     }
 
+    /// The frontend of a rule.
+    pub fn frontend_of_rule(&self, frontend: Endpoint) -> Option<FrontendId> {
+        let IpAddr::V4(address) = frontend.address else { return None };
+        self.frontend_at(EndpointKey::new(address, frontend.port, frontend.protocol))
+    }
+
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.
-    pub fn shares(&self, frontend: Endpoint) -> BTreeMap<Ipv4Addr, f64> {
-        let key = EndpointKey::new(frontend.address, frontend.port, frontend.protocol);
-        let frontend = self.frontend_at(key).and_then(|id| self.frontend(id));
+    pub fn shares(&self, frontend: Endpoint) -> BTreeMap<IpAddr, f64> {
+        let frontend = self.frontend_of_rule(frontend).and_then(|id| self.frontend(id));
         let shares = frontend.map(Frontend::shares).unwrap_or_default().into_iter();
-        shares.filter_map(|(id, share)| Some((self.backend(id)?.address, share))).collect()
+        shares.filter_map(|(id, share)| Some((self.backend(id)?.address.into(), share))).collect()
     }
 
     /// The backend whose responses come from `key`.
