@@ -302,7 +302,7 @@ impl Drop for Bed {
     }
 }
 
-type KnownNeighbours = std::collections::HashMap<(PortId, std::net::Ipv4Addr), MacAddr>;
+type KnownNeighbours = std::collections::HashMap<(PortId, std::net::IpAddr), MacAddr>;
 
 /// As if every backend had answered an ARP request.
 fn introduce_neighbours(
@@ -314,7 +314,7 @@ fn introduce_neighbours(
     let mac = MacAddr([2, 0, 0, 0, 0, 1]);
     let backends =
         model.pools.iter().flat_map(|pool| pool.backends.iter().map(|b| (world::INSIDE, b.address)));
-    let gateways = model.ports.iter().filter_map(|port| Some((world::OUTSIDE, port.gateway?)));
+    let gateways = model.ports.iter().filter_map(|port| Some((world::OUTSIDE, port.gateway?.into())));
     let known: KnownNeighbours = backends.chain(gateways).map(|neighbour| (neighbour, mac)).collect();
     for (index, (port, address)) in known.keys().enumerate() {
         mesh.events().push(Event::Neighbour { port: *port, address: *address, mac, is_reply: true });

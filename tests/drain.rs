@@ -511,7 +511,7 @@ impl Office {
     /// Flows of the backend; what has been reset.
     fn flows(&self) -> (u64, u64) {
         let backends = self.manager.backends();
-        let of = backends.iter().filter(|(identity, _)| identity.address.octets() == BACKEND);
+        let of = backends.iter().filter(|(identity, _)| identity.address == std::net::IpAddr::from(BACKEND));
         let t = self.counters.totals();
         (of.map(|(_, totals)| totals.flows).sum(), t.flows_reset + t.flows_unanswered)
     }

@@ -110,7 +110,7 @@ fn a_flood_of_events_does_not_hold_the_management_thread() {
     let mut bed = Bed::new(&config);
     let events = bed.mesh.events();
     for i in 0..10_000u32 {
-        let address = (0x0a00_8000 + i).into();
+        let address = std::net::Ipv4Addr::from(0x0a00_8000 + i).into();
         events.push(Event::Neighbour { port: OUTSIDE, address, mac: MacAddr(BACKEND_MAC), is_reply: false });
         events.push(Event::Wanted { port: OUTSIDE, address: [10, 0, 1, 4].into() });
     }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -30,8 +30,9 @@ fn on_loopback(text: &str) -> Model {
     for rule in &mut model.rules {
         let mut pool = (*rule.pool).clone();
         for backend in &mut pool.backends {
-            let [_, rest @ ..] = backend.address.octets();
-            backend.address = Ipv4Addr::new(127, rest[0], rest[1], rest[2]);
+            let IpAddr::V4(address) = backend.address else { panic!("{}", backend.address) };
+            let [_, rest @ ..] = address.octets();
+            backend.address = Ipv4Addr::new(127, rest[0], rest[1], rest[2]).into();
         }
         rule.pool = Arc::new(pool);
     }

@@ -1,6 +1,6 @@
 //! `guideway explain`.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use serde_json::json;
 
@@ -74,15 +74,18 @@ pub(super) fn snapshot(model: &Model, key: crate::config::HashKey) -> Result<Sna
 
 fn explain(world: &Snapshot, rule: &Rule, client: SocketAddrV4) -> Option<Explained> {
     let endpoint = rule.frontend;
-    let key = crate::packet::EndpointKey::new(endpoint.address, endpoint.port, endpoint.protocol);
-    let id = world.frontend_at(key)?;
+    let id = world.frontend_of_rule(endpoint)?;
     let frontend = world.frontend(id)?;
     let flow = FlowKey::new(*client.ip(), client.port(), id.0);
     let flow_hash = frontend.flow_hash(&world.hash, flow);
     let choice = frontend.selector.choose(&world.hash, flow, flow_hash)?;
     let address = |id: BackendId| {
         let backend = world.backend(id)?;
-        Some(Endpoint { address: backend.address, port: rule.backend_port, protocol: endpoint.protocol })
+        Some(Endpoint {
+            address: backend.address.into(),
+            port: rule.backend_port,
+            protocol: endpoint.protocol,
+        })
     };
     let otherwise = without(world, rule, address(choice.backend)?, flow, flow_hash);
     Some(Explained {
@@ -118,7 +121,7 @@ fn fields(distribution: Distribution) -> &'static str {
 
 fn as_json(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin: &str) -> String {
     let Explained { flow_hash, hash, slot, table_len, backend, shares, otherwise } = explained;
-    let name = |e: &Endpoint| format!("{}:{}", e.address, e.port);
+    let name = |e: &Endpoint| SocketAddr::new(e.address, e.port).to_string();
     let shares: Vec<_> =
         shares.iter().map(|(e, share)| json!({ "backend": name(e), "share": share })).collect();
     let value = json!({

@@ -1,6 +1,6 @@
 //! `guideway replay`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -220,7 +220,7 @@ fn mark_down(model: &mut Model, down: &[String]) -> Result<(), Failure> {
     for text in down {
         let usage = |what: String| Failure::Usage(format!("--down {text}: {what}"));
         let (pool, address) = text.split_once('/').ok_or_else(|| usage("say POOL/ADDRESS".into()))?;
-        let address: Ipv4Addr = address.parse().map_err(|_| usage("not an IPv4 address".into()))?;
+        let address: IpAddr = address.parse().map_err(|_| usage("not an address".into()))?;
         let index = model.pools.iter().position(|p| p.name == pool);
         let index = index.ok_or_else(|| usage(format!("there is no pool {pool}")))?;
         let mut changed = (*model.pools[index]).clone();

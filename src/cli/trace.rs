@@ -1,7 +1,7 @@
 //! `guideway trace`: the next packets of one flow, step by step.
 
 use std::fmt::Write as _;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::control::TracedPacket;
 pub(super) struct Args {
     /// The client's address and port, as in 192.0.2.7:40000.
     #[arg(value_name = "CLIENT:PORT")]
-    client: SocketAddrV4,
+    client: SocketAddr,
 
     /// A frontend, as in 203.0.113.10:443/tcp, or the name of a rule.
     #[arg(value_name = "FRONTEND")]

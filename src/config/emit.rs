@@ -116,12 +116,13 @@ impl Text {
     }
 
     fn port(&mut self, port: &Port) {
-        let Port { name, device, addresses, gateway, mac, mtu } = port;
+        let Port { name, device, addresses, gateway, gateway6, mac, mtu } = port;
         self.section("[[port]]");
         self.quoted("name", name);
         device.iter().for_each(|device| self.quoted("device", device));
         self.plain("addresses", format!("[{}]", list(addresses.iter().map(quoted))));
         gateway.iter().for_each(|gateway| self.quoted("gateway", gateway));
+        gateway6.iter().for_each(|gateway| self.quoted("gateway6", gateway));
         mac.iter().for_each(|mac| self.quoted("mac", mac));
         self.plain("mtu", mtu);
     }

@@ -24,9 +24,13 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "NAME=CIDR", help_heading = "Ports")]
     pub address: Vec<String>,
 
-    /// Next hop of a port for what is on no connected network, as in outside=198.51.100.1.
+    /// Next hop of a port for IPv4 that is on no connected network, as in outside=198.51.100.1.
     #[arg(long, value_name = "NAME=IP", help_heading = "Ports")]
     pub gateway: Vec<String>,
+
+    /// The same for IPv6, as in outside=2001:db8:1::1. It may be link-local.
+    #[arg(long, value_name = "NAME=IP", help_heading = "Ports")]
+    pub gateway6: Vec<String>,
 
     /// Ethernet address of a port, instead of the device's own, as in outside=02:00:00:00:00:01.
     #[arg(long, value_name = "NAME=MAC", help_heading = "Ports")]
@@ -36,12 +40,12 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "NAME=BYTES", help_heading = "Ports")]
     pub mtu: Vec<String>,
 
-    /// A neighbour that is not asked for by ARP, as in 10.0.0.4=02:00:00:00:00:04.
+    /// A neighbour that is not asked for by ARP or ND, as in 10.0.0.4=02:00:00:00:00:04.
     #[arg(long, value_name = "ADDR=MAC", help_heading = "Ports")]
     pub neighbour: Vec<String>,
 
-    /// What clients use, as in web=203.0.113.10:443/tcp. Makes rule NAME for pool NAME, or
-    /// changes the frontend of the file's rule NAME.
+    /// What clients use, as in web=203.0.113.10:443/tcp or web=[2001:db8::10]:443/tcp. Makes rule NAME
+    /// for pool NAME, or changes the frontend of the file's rule NAME.
     #[arg(long, value_name = "NAME=ADDR:PORT/PROTO", help_heading = "Load balancing")]
     pub frontend: Vec<String>,
 

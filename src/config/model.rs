@@ -2,7 +2,7 @@
 //! check it again: names are resolved, ranges hold, and no two rules are in each other's way.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,8 +113,10 @@ pub struct Port {
     pub device: Option<String>,
     /// Our own addresses on this port, each with its connected network.
     pub addresses: Vec<Cidr>,
-    /// The next hop for what is on no connected network.
+    /// The next hop for IPv4 that is on no connected network.
     pub gateway: Option<Ipv4Addr>,
+    /// The same for IPv6. It may be link-local.
+    pub gateway6: Option<Ipv6Addr>,
     /// The Ethernet address to use instead of the device's own.
     pub mac: Option<MacAddr>,
     /// Bytes of IP packet a frame may carry.
@@ -125,31 +127,53 @@ pub struct Port {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cidr {
     /// The address itself.
-    pub address: Ipv4Addr,
-    /// Bits of the network, 0 to 32.
+    pub address: IpAddr,
+    /// Bits of the network, 0 to 32 of IPv4 and to 128 of IPv6.
     pub prefix_len: u8,
 }
 
 impl Cidr {
-    /// The network mask, in host order.
-    #[inline]
-    pub fn mask(self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0)
+    /// Bits of an address that are no part of the network.
+    fn host_bits(self) -> u32 {
+        let bits = if self.address.is_ipv4() { 32 } else { 128 };
+        bits - u32::from(self.prefix_len).min(bits)
+    }
+
+    /// The bits of `address` in the network, all ones where it is the last.
+    fn host_mask(self) -> u128 {
+        u128::MAX.checked_shl(self.host_bits()).map_or(u128::MAX, |network| !network)
     }
 
     /// Whether `address` lies in the network.
-    #[inline]
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        (u32::from(self.address) ^ u32::from(address)) & self.mask() == 0
+    pub fn contains(self, address: IpAddr) -> bool {
+        self.address.is_ipv4() == address.is_ipv4()
+            && (number(self.address) ^ number(address)) & !self.host_mask() == 0
+    }
+
+    /// Whether `address` is the network's first.
+    pub fn is_first(self, address: IpAddr) -> bool {
+        self.contains(address) && number(address) & self.host_mask() == 0
+    }
+
+    /// Whether `address` is the network's last.
+    pub fn is_last(self, address: IpAddr) -> bool {
+        self.contains(address) && number(address) | !self.host_mask() == u128::MAX
+    }
+
+    /// Whether no host has `address`, being IPv4, the network's first or last (RFC 1122 section 3.2.1.3); or
+    /// IPv6, and its first, all routers' own (RFC 4291 section 2.6.1). Networks of one or two addresses have only
+    /// hosts (RFC 3021, RFC 6164).
+    pub fn is_edge(self, address: IpAddr) -> bool {
+        let is_last = self.address.is_ipv4() && self.is_last(address);
+        self.host_bits() > 1 && (self.is_first(address) || is_last)
     }
 }
 
-impl Cidr {
-    /// Whether `address` is the network's first or last, which no host has (RFC 1122 section 3.2.1.3);
-    /// networks of one or two addresses have only hosts (RFC 3021).
-    pub fn is_edge(self, address: Ipv4Addr) -> bool {
-        let host = u32::from(address) & !self.mask();
-        self.prefix_len < 31 && (host == 0 || host == !self.mask())
+/// An address as a number.
+pub(crate) fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => address.into(),
     }
 }
 
@@ -163,7 +187,7 @@ impl fmt::Display for Cidr {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StaticNeighbour {
     /// On a connected network of some port.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Where frames for it go.
     pub mac: MacAddr,
 }
@@ -181,7 +205,7 @@ pub struct Pool {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Backend {
     /// Unique in its pool.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its share of new flows against the others', 0 to 100; 0 is the same as `Drain`.
     pub weight: u8,
     /// What the operator says of it.
@@ -216,7 +240,7 @@ impl fmt::Display for AdminState {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Endpoint {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// 1 to 65535.
     pub port: u16,
     /// TCP or UDP.
@@ -225,7 +249,7 @@ pub struct Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}/{}", self.address, self.port, self.protocol)
+        write!(f, "{}/{}", SocketAddr::new(self.address, self.port), self.protocol)
     }
 }
 

@@ -10,7 +10,7 @@ use super::problem::{FlagProblem, NameProblem, ValueProblem};
 use super::raw::{At, Field, RawBackend, RawConfig, RawNeighbour, RawPool, RawPort, RawRule};
 use super::section::{Keys, bad_value, nearest};
 use super::subject_of;
-use super::text::{self, BadText, Versioned};
+use super::text::{self, BadText};
 
 /// Puts what `flags` say into `raw`.
 pub(crate) fn apply(flags: &ConfigFlags, raw: &mut RawConfig, report: &mut Report) {
@@ -89,6 +89,7 @@ const STATE_DIRECTORY: Flag = Flag::new("--state-directory", "state_directory", 
 const PORT: Flag = Flag::new("--port", "device", "--port outside=0000:3b:00.0");
 const ADDRESS: Flag = Flag::new("--address", "address", "--address outside=198.51.100.2/24");
 const GATEWAY: Flag = Flag::new("--gateway", "gateway", "--gateway outside=198.51.100.1");
+const GATEWAY6: Flag = Flag::new("--gateway6", "gateway6", "--gateway6 outside=2001:db8:1::1");
 const MAC: Flag = Flag::new("--mac", "mac", "--mac outside=02:00:00:00:00:01");
 const MTU: Flag = Flag::new("--mtu", "mtu", "--mtu outside=1500");
 const NEIGHBOUR: Flag = Flag::new("--neighbour", "mac", "--neighbour 10.0.0.4=02:00:00:00:00:04");
@@ -139,6 +140,9 @@ impl Overlay<'_> {
         self.addresses(&flags.address);
         for text in &flags.gateway {
             self.port_value(text, &GATEWAY, text::gateway, |port| &mut port.gateway);
+        }
+        for text in &flags.gateway6 {
+            self.port_value(text, &GATEWAY6, text::gateway6, |port| &mut port.gateway6);
         }
         for text in &flags.mac {
             self.port_value(text, &MAC, text::mac, |port| &mut port.mac);
@@ -264,12 +268,11 @@ impl Overlay<'_> {
         let Some((address, mac)) = self.split(text, &NEIGHBOUR) else { return };
         let subject = "the command line";
         let mac = parsed(subject, mac, "mac", &NEIGHBOUR, text::mac, self.report);
-        let address = parsed(subject, address, "address", &NEIGHBOUR, text::neighbour, self.report);
-        if let Some(Versioned::V4(own)) = address.value() {
+        let address = parsed(subject, address, "address", &NEIGHBOUR, text::address, self.report);
+        if let Some(own) = address.value() {
             // What the command line says of an address replaces what the file says of it.
             let is_of_file = |other: &RawNeighbour| matches!(other.place, Place::Line(_));
-            let is_same =
-                |other: &RawNeighbour| matches!(other.address.value(), Some(Versioned::V4(o)) if o == own);
+            let is_same = |other: &RawNeighbour| other.address.value() == Some(own);
             self.raw.neighbours.retain(|other| !(is_of_file(other) && is_same(other)));
         }
         self.raw.neighbours.push(RawNeighbour { place: NEIGHBOUR.place(), address, mac });
@@ -318,14 +321,10 @@ impl Overlay<'_> {
     fn backend(&mut self, pool: &str, text: &str) -> (RawBackend, Option<u16>) {
         let mut parts = text.split(',');
         let endpoint = parts.next().unwrap_or_default();
-        // Two colons make an IPv6 address, which the parser of addresses names.
-        let (address, port) = match endpoint.split_once(':').filter(|(_, port)| !port.contains(':')) {
-            Some((address, port)) => (address, Some(port)),
-            None => (endpoint, None),
-        };
+        let (address, port) = address_and_port(endpoint);
         let subject = subject_of("pool", pool);
         let port = port.map(|port| parsed(&subject, port, "port", &BACKEND, text::port, self.report));
-        let address = parsed(&subject, address, BACKEND.key, &BACKEND, text::ipv4, self.report);
+        let address = parsed(&subject, address, BACKEND.key, &BACKEND, text::address, self.report);
         let mut backend =
             RawBackend { place: BACKEND.place(), address, weight: Field::Absent, state: Field::Absent };
         let subject = backend.address.value().map_or(subject, |address| format!("backend {address}"));
@@ -387,6 +386,18 @@ impl Overlay<'_> {
         {
             put(slot(rule), field, subject, flag, self.report);
         }
+    }
+}
+
+/// `ADDR` or `ADDR:PORT`; of IPv6 `ADDR`, `[ADDR]` or `[ADDR]:PORT`.
+fn address_and_port(text: &str) -> (&str, Option<&str>) {
+    let in_brackets = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    match (in_brackets, text.split_once(':')) {
+        (Some((address, "")), _) => (address, None),
+        (Some((address, port)), _) if port.starts_with(':') => (address, port.strip_prefix(':')),
+        // A second colon makes it an IPv6 address.
+        (None, Some((address, port))) if !port.contains(':') => (address, Some(port)),
+        _ => (text, None),
     }
 }
 

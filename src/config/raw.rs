@@ -1,12 +1,12 @@
 //! What was said, by file or flags: each value understood by itself, with its place; nothing compared yet.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::error::Place;
 use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
 use super::probe::{ProbeKind, Statuses, Via};
-use super::text::{AddressRange, Versioned};
+use super::text::AddressRange;
 use crate::wire::MacAddr;
 
 /// A value and where it was said.
@@ -97,7 +97,7 @@ pub(crate) struct RawPort {
     pub(crate) place: Place,
     pub(crate) name: Field<String>,
     pub(crate) device: Field<String>,
-    pub(crate) addresses: Vec<At<Versioned<Cidr>>>,
+    pub(crate) addresses: Vec<At<Cidr>>,
     /// Whether every address that was said has been understood.
     pub(crate) addresses_are_whole: bool,
     pub(crate) gateway: Field<Ipv4Addr>,
@@ -125,7 +125,7 @@ impl RawPort {
 #[derive(Debug)]
 pub(crate) struct RawNeighbour {
     pub(crate) place: Place,
-    pub(crate) address: Field<Versioned<Ipv4Addr>>,
+    pub(crate) address: Field<IpAddr>,
     pub(crate) mac: Field<MacAddr>,
 }
 
@@ -153,7 +153,7 @@ impl RawPool {
 #[derive(Debug)]
 pub(crate) struct RawBackend {
     pub(crate) place: Place,
-    pub(crate) address: Field<Ipv4Addr>,
+    pub(crate) address: Field<IpAddr>,
     pub(crate) weight: Field<i128>,
     pub(crate) state: Field<AdminState>,
 }

@@ -159,7 +159,7 @@ fn port(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawPo
         addresses,
         addresses_are_whole,
         gateway: section.parsed("gateway", text::gateway, report),
-        gateway6: section.parsed("gateway6", text::ipv6, report),
+        gateway6: section.parsed("gateway6", text::gateway6, report),
         mac: section.parsed("mac", text::mac, report),
         mtu: section.integer("mtu", report),
     }
@@ -168,7 +168,7 @@ fn port(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawPo
 fn neighbour(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawNeighbour {
     RawNeighbour {
         place: section.place,
-        address: section.parsed("address", text::neighbour, report),
+        address: section.parsed("address", text::address, report),
         mac: section.parsed("mac", text::mac, report),
     }
 }
@@ -194,7 +194,7 @@ fn backends(source: &Source<'_>, items: &DeArray<'_>, report: &mut Report) -> Ve
         let section = Section::open(source, item, naming, BACKEND_KEYS, report)?;
         Some(RawBackend {
             place: section.place,
-            address: section.parsed("address", text::ipv4, report),
+            address: section.parsed("address", text::address, report),
             weight: section.integer("weight", report),
             state: section.parsed("state", text::admin_state, report),
         })

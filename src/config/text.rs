@@ -3,12 +3,12 @@
 mod control;
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
+use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends, number};
 use super::probe::{ProbeKind, Statuses, Via};
 use crate::wire::{MacAddr, Protocol};
 
@@ -19,8 +19,10 @@ pub(crate) use control::{group, metrics, socket_address, socket_path};
 pub enum BadText {
     /// No address at all.
     Address,
-    /// IPv6 where this version has IPv4 only.
-    Ipv6,
+    /// No IPv4 address.
+    Ipv4Address,
+    /// IPv4 under the key for IPv6.
+    Ipv4Gateway,
     /// IPv6 under the key for IPv4.
     Ipv6Gateway,
     /// No IPv6 address.
@@ -86,13 +88,14 @@ pub enum BadText {
 impl fmt::Display for BadText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Address => "which is not an IPv4 address; write it as 10.0.0.4",
-            Self::Ipv6 => "which is IPv6; this version forwards IPv4 only: use an IPv4 address",
+            Self::Address => "which is not an address; write it as 10.0.0.4 or 2001:db8::4",
+            Self::Ipv4Address => "which is not an IPv4 address; write it as 198.51.100.1",
+            Self::Ipv4Gateway => "which is IPv4; use the key gateway",
             Self::Ipv6Gateway => "which is IPv6; use the key gateway6",
             Self::Ipv6Address => "which is not an IPv6 address; write it as 2001:db8::1",
-            Self::Cidr => "which is not an address with its prefix; write it as 198.51.100.2/24",
+            Self::Cidr => "which is not an address with its prefix; write it as 198.51.100.2/24 or 2001:db8:1::2/64",
             Self::PrefixLen => "whose prefix is too long; the most are /32 for IPv4 and /128 for IPv6",
-            Self::Endpoint => "which is not ADDR:PORT/PROTO; write it as 203.0.113.10:443/tcp",
+            Self::Endpoint => "which is not ADDR:PORT/PROTO; write it as 203.0.113.10:443/tcp or [2001:db8::10]:443/tcp",
             Self::Protocol => "whose protocol is unknown; use tcp or udp",
             Self::ProtocolAny => "whose protocol is any; this version does not support that: make a rule for tcp and one for udp",
             Self::PortZero => "which means all ports; this version does not support that: make a rule for each port",
@@ -106,9 +109,9 @@ impl fmt::Display for BadText {
             Self::Mac => "which is not an Ethernet address; write it as 02:00:00:00:00:04",
             Self::MacNotUnicast => "which is no station's address: it is zero, multicast or broadcast",
             Self::HashKey => "which is not 32 hex digits",
-            Self::AddressRange => "which is not a range of IPv4 addresses; write it as 10.0.1.4-10.0.1.99",
+            Self::AddressRange => "which is not a range of addresses; write it as 10.0.1.4-10.0.1.99",
             Self::RangeBackwards => "which ends before it begins; swap the two addresses",
-            Self::RangeTooLong => "which is too long; stay within one /16, or below 4097 addresses",
+            Self::RangeTooLong => "which is too long; stay within one /16 (of IPv6 one /112), or below 4097 addresses",
             Self::UrlPath => "which is not a path; begin it with / and leave out spaces",
             Self::Host => "which is not a host; write a name or an address, with a port or without",
             Self::Statuses => "which is not a list of statuses; write it as 200 or 200,204 or 200-299",
@@ -125,68 +128,43 @@ impl fmt::Display for BadText {
 /// The largest CPU number: the kernel's `CPU_SETSIZE` (sched.h) less one.
 pub const CPU_MAX: usize = 1023;
 
-/// The most addresses of a pool's range that leaves its /16.
+/// The most addresses of a pool's range that leaves its /16, or of IPv6 its /112.
 pub const RANGE_LEN_MAX: u64 = 4096;
 
 /// The most bytes in the path of a Unix socket: `sun_path` less its closing zero, unix(7).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// An IPv4 address.
-pub(crate) fn ipv4(text: &str) -> Result<Ipv4Addr, BadText> {
-    let other = || if Ipv6Addr::from_str(text).is_ok() { BadText::Ipv6 } else { BadText::Address };
-    text.parse().map_err(|_| other())
+/// An address.
+pub(crate) fn address(text: &str) -> Result<IpAddr, BadText> {
+    text.parse().map_err(|_| BadText::Address)
 }
 
 /// An IPv4 address under `gateway`.
 pub(crate) fn gateway(text: &str) -> Result<Ipv4Addr, BadText> {
-    ipv4(text).map_err(|bad| if bad == BadText::Ipv6 { BadText::Ipv6Gateway } else { bad })
+    let other = || if Ipv6Addr::from_str(text).is_ok() { BadText::Ipv6Gateway } else { BadText::Ipv4Address };
+    text.parse().map_err(|_| other())
 }
 
-/// An IPv6 address.
-pub(crate) fn ipv6(text: &str) -> Result<Ipv6Addr, BadText> {
-    text.parse().map_err(|_| BadText::Ipv6Address)
-}
-
-/// An address of either version.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Versioned<T> {
-    /// In use.
-    V4(T),
-    /// Known to be sound, and otherwise ignored by this version.
-    V6,
+/// An IPv6 address under `gateway6`.
+pub(crate) fn gateway6(text: &str) -> Result<Ipv6Addr, BadText> {
+    let other = || if Ipv4Addr::from_str(text).is_ok() { BadText::Ipv4Gateway } else { BadText::Ipv6Address };
+    text.parse().map_err(|_| other())
 }
 
 /// An address in its network, `198.51.100.2/24`.
-pub(crate) fn cidr(text: &str) -> Result<Versioned<Cidr>, BadText> {
+pub(crate) fn cidr(text: &str) -> Result<Cidr, BadText> {
     let (address, prefix) = text.split_once('/').ok_or(BadText::Cidr)?;
     let prefix_len = digits::<u8>(prefix).ok_or(BadText::Cidr)?;
-    if let Ok(address) = address.parse() {
-        let cidr = Cidr { address, prefix_len };
-        return if prefix_len <= 32 { Ok(Versioned::V4(cidr)) } else { Err(BadText::PrefixLen) };
-    }
-    match (address.parse::<Ipv6Addr>(), prefix_len) {
-        (Ok(_), ..=128) => Ok(Versioned::V6),
-        (Ok(_), _) => Err(BadText::PrefixLen),
-        (Err(_), _) => Err(BadText::Cidr),
-    }
+    let address: IpAddr = address.parse().map_err(|_| BadText::Cidr)?;
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    if prefix_len <= bits { Ok(Cidr { address, prefix_len }) } else { Err(BadText::PrefixLen) }
 }
 
-/// The address of a neighbour.
-pub(crate) fn neighbour(text: &str) -> Result<Versioned<Ipv4Addr>, BadText> {
-    match ipv4(text) {
-        Err(BadText::Ipv6) => Ok(Versioned::V6),
-        other => other.map(Versioned::V4),
-    }
-}
-
-/// `203.0.113.10:443/tcp`.
+/// `203.0.113.10:443/tcp`, `[2001:db8::10]:443/tcp`.
 pub(crate) fn endpoint(text: &str) -> Result<Endpoint, BadText> {
     let (host, protocol) = text.rsplit_once('/').ok_or(BadText::Endpoint)?;
-    if host.starts_with('[') || host.parse::<Ipv6Addr>().is_ok() {
-        return Err(BadText::Ipv6);
-    }
     let (address, port) = host.rsplit_once(':').ok_or(BadText::Endpoint)?;
-    let address = address.parse().map_err(|_| BadText::Endpoint)?;
+    let address = bracketed(address).ok_or(BadText::Endpoint)?;
     let protocol = match protocol {
         "tcp" => Protocol::Tcp,
         "udp" => Protocol::Udp,
@@ -200,6 +178,14 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, BadText> {
         Some(0) => Err(BadText::PortZero),
         Some(port) => Ok(Endpoint { address, port, protocol }),
         None => Err(BadText::Port),
+    }
+}
+
+/// An address before a port: of IPv6 in brackets, for it has colons of its own.
+pub(crate) fn bracketed(text: &str) -> Option<IpAddr> {
+    match text.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok().map(IpAddr::V4),
     }
 }
 
@@ -262,29 +248,36 @@ pub(crate) fn hash_key(text: &str) -> Result<HashKey, BadText> {
 /// First and last address of a pool's range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct AddressRange {
-    first: Ipv4Addr,
-    last: Ipv4Addr,
+    first: IpAddr,
+    last: IpAddr,
 }
 
 impl AddressRange {
     /// How many addresses there are, 1 to 65536.
     pub(crate) fn len(self) -> u64 {
-        u64::from(u32::from(self.last).abs_diff(u32::from(self.first))) + 1
+        u64::try_from(number(self.last).abs_diff(number(self.first))).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// The addresses, upward.
-    pub(crate) fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
-        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
+    pub(crate) fn addresses(self) -> impl Iterator<Item = IpAddr> {
+        let is_ipv4 = self.first.is_ipv4();
+        // Of IPv4 the number has no more than 32 bits.
+        let address = move |number: u128| match is_ipv4 {
+            true => IpAddr::V4((number as u32).into()),
+            false => IpAddr::V6(number.into()),
+        };
+        (number(self.first)..=number(self.last)).map(address)
     }
 }
 
 /// `10.0.1.4-10.0.1.99`.
 pub(crate) fn address_range(text: &str) -> Result<AddressRange, BadText> {
     let (first, last) = text.split_once('-').ok_or(BadText::AddressRange)?;
-    let parse = |text: &str| text.trim().parse::<Ipv4Addr>().map_err(|_| BadText::AddressRange);
+    let parse = |text: &str| text.trim().parse::<IpAddr>().map_err(|_| BadText::AddressRange);
     let range = AddressRange { first: parse(first)?, last: parse(last)? };
-    let same_16 = u32::from(range.first) >> 16 == u32::from(range.last) >> 16;
+    let same_16 = number(range.first) >> 16 == number(range.last) >> 16;
     match () {
+        () if range.first.is_ipv4() != range.last.is_ipv4() => Err(BadText::AddressRange),
         () if range.last < range.first => Err(BadText::RangeBackwards),
         () if !same_16 && range.len() > RANGE_LEN_MAX => Err(BadText::RangeTooLong),
         () => Ok(range),
@@ -439,10 +432,15 @@ mod tests {
 
     #[test]
     fn endpoints_name_what_they_cannot_be_yet() {
-        let address = Ipv4Addr::new(203, 0, 113, 10);
+        let address = IpAddr::from([203, 0, 113, 10]);
         assert_eq!(
             endpoint("203.0.113.10:443/tcp"),
             Ok(Endpoint { address, port: 443, protocol: Protocol::Tcp })
+        );
+        let six = endpoint("[2001:db8::10]:443/udp").unwrap();
+        assert_eq!(
+            (six.address, six.to_string()),
+            ("2001:db8::10".parse().unwrap(), "[2001:db8::10]:443/udp".into())
         );
         let bad = [
             ("203.0.113.10:443", BadText::Endpoint),
@@ -454,8 +452,11 @@ mod tests {
             ("203.0.113.10:65536/tcp", BadText::Port),
             ("203.0.113.10:+80/tcp", BadText::Port),
             ("203.0.113.10:80/sctp", BadText::Protocol),
-            ("[2001:db8::10]:443/tcp", BadText::Ipv6),
-            ("2001:db8::10:443/tcp", BadText::Ipv6),
+            ("2001:db8::10:443/tcp", BadText::Endpoint),
+            ("[2001:db8::10:443/tcp", BadText::Endpoint),
+            ("[203.0.113.10]:443/tcp", BadText::Endpoint),
+            ("[2001:db8::10]/tcp", BadText::Endpoint),
+            ("[fe80::1%1]:443/tcp", BadText::Endpoint),
         ];
         for (text, why) in bad {
             assert_eq!(endpoint(text), Err(why), "{text}");
@@ -464,9 +465,9 @@ mod tests {
 
     #[test]
     fn addresses_need_their_prefix() {
-        let outside = Cidr { address: Ipv4Addr::new(198, 51, 100, 2), prefix_len: 24 };
-        assert_eq!(cidr("198.51.100.2/24"), Ok(Versioned::V4(outside)));
-        assert_eq!(cidr("2001:db8:1::2/64"), Ok(Versioned::V6));
+        let outside = Cidr { address: [198, 51, 100, 2].into(), prefix_len: 24 };
+        assert_eq!(cidr("198.51.100.2/24"), Ok(outside));
+        assert_eq!(cidr("2001:db8:1::2/64").unwrap().to_string(), "2001:db8:1::2/64");
         assert_eq!(cidr("198.51.100.2"), Err(BadText::Cidr));
         assert_eq!(cidr("198.51.100.2/33"), Err(BadText::PrefixLen));
         assert_eq!(cidr("198.51.100.2/256"), Err(BadText::Cidr));
@@ -491,6 +492,11 @@ mod tests {
         assert_eq!(address_range("10.0.255.0-10.1.15.0"), Err(BadText::RangeTooLong));
         assert_eq!(address_range("10.0.1.4-10.0.1.3"), Err(BadText::RangeBackwards));
         assert_eq!(address_range("10.0.1.4"), Err(BadText::AddressRange));
+        assert_eq!(address_range("10.0.1.4-2001:db8::1"), Err(BadText::AddressRange));
+        assert_eq!(address_range("2001:db8::-2001:db8::ffff").map(AddressRange::len), Ok(65_536));
+        assert_eq!(address_range("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), Err(BadText::RangeTooLong));
+        let last = address_range("2001:db8::fff0-2001:db8::1:0").unwrap().addresses().last();
+        assert_eq!(last, "2001:db8::1:0".parse().ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod routes;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -84,8 +84,8 @@ enum Ask {
     Check(String),
     Flows(FlowQuery),
     Reload,
-    Change { pool: String, address: Ipv4Addr, change: Change },
-    Forget { pool: String, address: Ipv4Addr },
+    Change { pool: String, address: IpAddr, change: Change },
+    Forget { pool: String, address: IpAddr },
     Capture(CaptureAsk),
     Trace(TraceAsk),
 }
@@ -230,7 +230,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, Refusal> {
 fn adjust(
     manager: &mut Manager,
     pool: &str,
-    address: Ipv4Addr,
+    address: IpAddr,
     peer: Peer,
     now: Duration,
     change: impl FnOnce(&mut Override),
@@ -266,7 +266,7 @@ fn adjust(
     json(&views::Changed { generation })
 }
 
-fn require(manager: &Manager, pool: &str, address: Ipv4Addr) -> Result<(), Refusal> {
+fn require(manager: &Manager, pool: &str, address: IpAddr) -> Result<(), Refusal> {
     let missing = |what: String| Refusal::new(StatusCode::NOT_FOUND, what);
     let found = manager.model().pools.iter().find(|known| known.name == pool);
     let found = found.ok_or_else(|| missing(format!("there is no pool {pool}")))?;

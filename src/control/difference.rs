@@ -2,7 +2,7 @@
 //! asks. Reads, and changes nothing.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -186,7 +186,7 @@ fn rules(
 
 /// What differs between two versions of a rule.
 fn changes(before: &Rule, after: &Rule) -> Vec<String> {
-    let by_address = |rule: &Rule| -> BTreeMap<Ipv4Addr, config::Backend> {
+    let by_address = |rule: &Rule| -> BTreeMap<IpAddr, config::Backend> {
         rule.pool.backends.iter().map(|backend| (backend.address, *backend)).collect()
     };
     let (old, new) = (by_address(before), by_address(after));
@@ -229,10 +229,10 @@ fn moved(old: (&Rule, HashKey), new: (&Rule, HashKey)) -> Moved {
     }
     let (was, will) = (Spread::new(old.1, old.0), Spread::new(new.1, new.0));
     let (old_shares, new_shares) = (was.shares(), will.shares());
-    let new_share = |address: &Ipv4Addr| new_shares.get(address).copied().unwrap_or(0.0);
+    let new_share = |address: &IpAddr| new_shares.get(address).copied().unwrap_or(0.0);
     // A perfect hash moves what a backend loses, and what had no backend and now has.
     let lost: f64 = old_shares.iter().map(|(a, share)| (share - new_share(a)).max(0.0)).sum();
-    let served = |shares: &BTreeMap<Ipv4Addr, f64>| shares.values().sum::<f64>();
+    let served = |shares: &BTreeMap<IpAddr, f64>| shares.values().sum::<f64>();
     let must = lost + (served(&new_shares) - served(&old_shares)).max(0.0);
     let all = if is_same_hash {
         was.differs_from(&will)

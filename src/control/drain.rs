@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::runtime::{Override, Runtime};
@@ -12,7 +12,7 @@ use crate::wire::Protocol;
 
 /// All drains, by pool and address.
 #[derive(Clone, Default)]
-pub(super) struct Drains(BTreeMap<(String, Ipv4Addr), Drain>);
+pub(super) struct Drains(BTreeMap<(String, IpAddr), Drain>);
 
 #[derive(Clone)]
 struct Drain {
@@ -46,7 +46,7 @@ impl Drains {
     /// After a change of what operators say, or of the file.
     pub(super) fn follow(&self, runtime: &Runtime, model: &Model) -> Self {
         let drained = runtime.overrides.iter().filter(|(_, said)| said.state == Some(AdminState::Drain));
-        let follow = |(key, said): (&(String, Ipv4Addr), &Override)| {
+        let follow = |(key, said): (&(String, IpAddr), &Override)| {
             let (pool, address) = key;
             let known = self.0.get(key).filter(|drain| drain.deadline == said.deadline).cloned();
             let new = || {
@@ -107,12 +107,12 @@ impl Drains {
     }
 
     /// Whether a backend is drained, and has flows.
-    pub(super) fn is_under_way(&self, key: &(String, Ipv4Addr)) -> bool {
+    pub(super) fn is_under_way(&self, key: &(String, IpAddr)) -> bool {
         self.0.get(key).is_some_and(|drain| !drain.is_drained)
     }
 
     /// How long the backend's flows have still, where there is a deadline.
-    pub(super) fn left(&self, pool: &str, address: Ipv4Addr, now: Duration) -> Option<Duration> {
+    pub(super) fn left(&self, pool: &str, address: IpAddr, now: Duration) -> Option<Duration> {
         let drain = self.0.get(&(pool.to_owned(), address))?;
         Some(drain.deadline?.saturating_sub(now))
     }

@@ -1,6 +1,6 @@
 //! `GET /v1/flows`: the workers are asked for their flows, and the answer is given when all have said, or when it is time.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,6 @@ use super::api::{Answer, Refusal, Reply, json};
 use super::manager::Manager;
 use super::views;
 use crate::dataplane::{FlowFilter, FlowState, SURVEYS_MAX, Survey, Surveys};
-use crate::packet::EndpointKey;
 use crate::snapshot::BackendIdentity;
 
 /// Flows of one answer, where nothing else is asked for.
@@ -66,14 +65,11 @@ impl FlowQuery {
         let mut filter = FlowFilter::default();
         if let Some(client) = &self.client {
             let (address, port) = address_and_port(client)?;
-            filter = filter.client(address.into(), port);
+            filter = filter.client(address, port);
         }
         if let Some(name) = &self.rule {
             let rule = manager.model().rules.iter().find(|rule| rule.name == *name);
-            let frontend = rule.map(|rule| rule.frontend).and_then(|frontend| {
-                let key = EndpointKey::new(frontend.address, frontend.port, frontend.protocol);
-                manager.snapshot().frontend_at(key)
-            });
+            let frontend = rule.and_then(|rule| manager.snapshot().frontend_of_rule(rule.frontend));
             filter = filter.frontend(frontend.ok_or_else(|| absent(format!("there is no rule {name}")))?);
         }
         if let Some(backend) = &self.backend {
@@ -99,11 +95,13 @@ fn absent(error: String) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, error)
 }
 
-fn address_and_port(text: &str) -> Result<(Ipv4Addr, Option<u16>), Refusal> {
-    let with_port = text.parse().map(|at: SocketAddrV4| (*at.ip(), Some(at.port())));
-    with_port
-        .or_else(|_| text.parse().map(|address| (address, None)))
-        .map_err(|_| bad(format!("{text}: not an IPv4 address, or one with a port, as in 192.0.2.7:40000")))
+fn address_and_port(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
+    let with_port = text.parse().map(|at: SocketAddr| (at.ip(), Some(at.port())));
+    with_port.or_else(|_| text.parse().map(|address| (address, None))).map_err(|_| {
+        bad(format!(
+            "{text}: not an address, or one with a port, as in 192.0.2.7:40000 or [2001:db8::7]:40000"
+        ))
+    })
 }
 
 type IsWanted = Box<dyn Fn(&BackendIdentity) -> bool>;
@@ -120,8 +118,8 @@ fn backends_called(manager: &Manager, text: &str) -> Result<IsWanted, Refusal> {
         }
         return Ok(Box::new(is_it));
     };
-    let address: Ipv4Addr =
-        address.parse().map_err(|_| bad(format!("{address}: not an IPv4 address, as in 10.0.0.4")))?;
+    let address: IpAddr =
+        address.parse().map_err(|_| bad(format!("{address}: not an address, as in 10.0.0.4")))?;
     let pool = manager.model().pools.iter().find(|pool| pool.name == name);
     let pool = pool.ok_or_else(|| absent(format!("there is no pool {name}")))?;
     if !pool.backends.iter().any(|backend| backend.address == address) {

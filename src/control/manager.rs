@@ -5,7 +5,7 @@ mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ pub struct Manager {
     tally: Tally,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
-    announcements: Vec<(Duration, PortId, Ipv4Addr)>,
+    announcements: Vec<(Duration, PortId, IpAddr)>,
     /// Not before then is a change of neighbours published.
     publish_at: Duration,
     captures: Captures,
@@ -249,7 +249,7 @@ impl Manager {
     }
 
     /// Backends that `model` does not have, and whose drain, if there is one, is done.
-    fn forgotten(&self, model: &Model) -> Vec<(String, Ipv4Addr)> {
+    fn forgotten(&self, model: &Model) -> Vec<(String, IpAddr)> {
         let mut absent = self.runtime.absent(model);
         absent.retain(|key| !self.drains.is_under_way(key));
         absent
@@ -266,7 +266,7 @@ impl Manager {
     }
 
     /// How long the flows of a backend have until they are reset, where a drain has a deadline.
-    pub fn drain_left(&self, pool: &str, address: Ipv4Addr) -> Option<Duration> {
+    pub fn drain_left(&self, pool: &str, address: IpAddr) -> Option<Duration> {
         self.drains.left(pool, address, self.now)
     }
 
@@ -404,7 +404,7 @@ impl Manager {
     }
 }
 
-fn log_forgotten(backends: &[(String, Ipv4Addr)]) {
+fn log_forgotten(backends: &[(String, IpAddr)]) {
     for (pool, address) in backends {
         log::info!("backend {pool}/{address} is gone, and with it what operators have said of it");
     }

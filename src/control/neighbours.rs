@@ -3,7 +3,7 @@
 //! sent is returned.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::io::PortId;
@@ -25,7 +25,7 @@ const LEARNT_MAX: usize = 4096;
 const ASKS_MAX: usize = 64;
 
 /// A neighbour of a port.
-pub(super) type Neighbour = (PortId, Ipv4Addr);
+pub(super) type Neighbour = (PortId, IpAddr);
 
 /// One that nobody configured is kept for so long after it has last asked for us or was wanted. A client
 /// that talks to us asks for us more often than that.
@@ -166,10 +166,12 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    const BACKEND: Neighbour = (PortId(1), Ipv4Addr::new(10, 0, 0, 4));
-    const CLIENT: Neighbour = (PortId(0), Ipv4Addr::new(192, 0, 2, 7));
+    const BACKEND: Neighbour = (PortId(1), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 4)));
+    const CLIENT: Neighbour = (PortId(0), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)));
     const MAC: MacAddr = MacAddr([0, 0, 0x5e, 0, 0x53, 1]);
 
     fn at(seconds: u64) -> Duration {
@@ -261,7 +263,7 @@ mod tests {
     #[test]
     fn ten_thousand_silent_backends_are_all_asked_for() {
         let mut table = NeighbourTable::default();
-        let all = (0..10_000u32).map(|i| (PortId(1), Ipv4Addr::from(0x0a00_0000 + i))).collect();
+        let all = (0..10_000u32).map(|i| (PortId(1), Ipv4Addr::from(0x0a00_0000 + i).into())).collect();
         table.require(&all, at(0));
         let mut asked = BTreeSet::new();
         for tick in 0..200 {
@@ -276,7 +278,7 @@ mod tests {
     fn strangers_are_bounded_and_leave_room_for_backends() {
         let mut table = requiring_backend();
         for i in 0..100_000u32 {
-            table.saw((PortId(0), Ipv4Addr::from(0xc000_0200 + i)), MAC, false, at(0));
+            table.saw((PortId(0), Ipv4Addr::from(0xc000_0200 + i).into()), MAC, false, at(0));
         }
         assert_eq!(table.known().len(), LEARNT_MAX);
         table.saw(BACKEND, MAC, true, at(0));

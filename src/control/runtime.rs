@@ -2,7 +2,7 @@
 //! have found, laid over the file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ pub struct Override {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Runtime {
     /// By pool and address.
-    pub overrides: BTreeMap<(String, Ipv4Addr), Override>,
+    pub overrides: BTreeMap<(String, IpAddr), Override>,
     /// By frontend and address: backends that the rule's probe finds to be down.
-    pub unhealthy: BTreeSet<(Endpoint, Ipv4Addr)>,
+    pub unhealthy: BTreeSet<(Endpoint, IpAddr)>,
 }
 
 impl Runtime {
@@ -46,8 +46,8 @@ impl Runtime {
     }
 
     /// Backends of which something was said and that `model` does not have.
-    pub fn absent(&self, model: &Model) -> Vec<(String, Ipv4Addr)> {
-        let is_there = |(pool, address): &(String, Ipv4Addr)| {
+    pub fn absent(&self, model: &Model) -> Vec<(String, IpAddr)> {
+        let is_there = |(pool, address): &(String, IpAddr)| {
             let pool = model.pools.iter().find(|known| known.name == *pool);
             pool.is_some_and(|pool| pool.backends.iter().any(|backend| backend.address == *address))
         };

@@ -1,7 +1,7 @@
 //! In which state each backend is, who says so, and since when.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::runtime::Runtime;
@@ -29,7 +29,7 @@ pub(super) struct Standing {
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Standings(BTreeMap<(Endpoint, Ipv4Addr), Standing>);
+pub(super) struct Standings(BTreeMap<(Endpoint, IpAddr), Standing>);
 
 impl Standings {
     /// Goes over to what holds now.
@@ -92,7 +92,7 @@ mod tests {
         standings.follow(&plain, &runtime);
         let (first, began) = of(&standings, &plain);
         assert_eq!(first, (AdminState::Up, Because::Default));
-        let key = ("web".to_owned(), Ipv4Addr::new(10, 0, 0, 4));
+        let key = ("web".to_owned(), IpAddr::from([10, 0, 0, 4]));
         runtime.overrides.insert(key.clone(), Override { weight: Some(3), ..Override::default() });
         standings.follow(&plain, &runtime);
         assert_eq!(of(&standings, &plain), (first, began));

@@ -6,7 +6,7 @@ mod network;
 mod probed;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -297,7 +297,7 @@ pub(super) fn backends(manager: &Manager, probings: &Probings, of: &Of) -> Backe
     Backends { backends }
 }
 
-fn identity(rule: &RuleModel, address: Ipv4Addr) -> BackendIdentity {
+fn identity(rule: &RuleModel, address: IpAddr) -> BackendIdentity {
     BackendIdentity { frontend: rule.frontend, address, port: rule.backend_port }
 }
 

@@ -61,7 +61,7 @@ impl Lanes {
         // A host behind a group address would have us send to all of the group (RFC 1812 section 3.3.2).
         if !packet.sender.is_unspecified() && !packet.sender_mac.is_group() {
             let (address, mac) = (packet.sender, packet.sender_mac);
-            self.outcomes.tell(Event::Neighbour { port, address, mac, is_reply });
+            self.outcomes.tell(Event::Neighbour { port, address: address.into(), mac, is_reply });
         }
         if is_reply {
             return Ok(Outcome::Control);
@@ -91,7 +91,7 @@ impl Lanes {
             return Err(DropReason::ArpNotOurs);
         }
         // As an answer it only counts where somebody is known, or asked for.
-        self.outcomes.tell(Event::Neighbour { port, address, mac, is_reply: true });
+        self.outcomes.tell(Event::Neighbour { port, address: address.into(), mac, is_reply: true });
         Ok(Outcome::Control)
     }
 }

@@ -1,6 +1,6 @@
 //! The burst at hand: a lane for each frame, and what the stages have found out about it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 
 use super::mesh::ControlFrame;
@@ -64,7 +64,7 @@ pub enum Event {
         /// The port it is at.
         port: PortId,
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its Ethernet address.
         mac: MacAddr,
         /// Whether it answered, rather than asked.
@@ -75,7 +75,7 @@ pub enum Event {
         /// The port that leads to it.
         port: PortId,
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
 }
 
@@ -175,6 +175,8 @@ pub(super) struct Lanes {
     pub(super) strangers: LaneSet,
     /// Backends' packets to clients.
     pub(super) responses: LaneSet,
+    /// The same, in IPv6.
+    pub(super) wide_responses: LaneSet,
     /// Frames to be looked at closely.
     pub(super) rest: LaneSet,
     /// Packets that are answered by a reset, of either direction.
@@ -203,6 +205,7 @@ impl Default for Lanes {
             others: LaneSet::default(),
             strangers: LaneSet::default(),
             responses: LaneSet::default(),
+            wide_responses: LaneSet::default(),
             rest: LaneSet::default(),
             resets: LaneSet::default(),
             keys: [FlowKey::default(); BURST_MAX],
@@ -261,6 +264,7 @@ impl Lanes {
         self.ours.clear();
         self.resets = LaneSet::default();
         self.wide = LaneSet::default();
+        self.wide_responses = LaneSet::default();
         self.others = LaneSet::default();
         self.outcomes.originated.clear();
         self.outcomes.len = len.min(BURST_MAX);
@@ -360,7 +364,7 @@ impl Outcomes {
 
     /// Remembers that a neighbour is wanted: each once, and a few only, for thousands of packets can want
     /// the same.
-    pub(super) fn want(&mut self, port: PortId, address: Ipv4Addr) {
+    pub(super) fn want(&mut self, port: PortId, address: IpAddr) {
         let event = Event::Wanted { port, address };
         if self.wanted < WANTED_MAX && !self.events.contains(&event) {
             self.wanted += 1;

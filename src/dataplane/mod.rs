@@ -15,6 +15,7 @@ mod lanes;
 mod look_up;
 mod mesh;
 mod nat;
+mod nat6;
 mod others;
 mod reset;
 mod steer;
@@ -72,6 +73,7 @@ impl Path {
         lanes.rewrite_clients(burst, world, counters);
         lanes.send_others(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
+        lanes.return_others(burst, world, counters);
         &lanes.outcomes
     }
 

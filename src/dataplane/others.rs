@@ -1,11 +1,11 @@
 //! Packets that go to their backends, or come from them, otherwise than by plain translation of IPv4.
 
 use super::counters::{Traffic, WorkerCounters};
-use super::lanes::{Lane, LaneSet, Lanes};
+use super::lanes::{Lane, Lanes};
 use super::nat::{Refusal, refuse};
 use super::nat6::{self, Layout, Side};
 use crate::io::Frame;
-use crate::snapshot::{Backend, Forwarding, NextHop, Snapshot};
+use crate::snapshot::{Backend, Forwarding, Snapshot};
 
 impl Lanes {
     /// Sends clients' packets on: all with wide keys, and those of narrow ones that plain translation has left.
@@ -74,7 +74,7 @@ impl Lanes {
         let Some((layout, destination)) = Layout::of(frame.bytes()).zip(nat6::destination(frame.bytes())) else {
             return false;
         };
-        let next_hop = world.routes.next_hop6(destination);
+        let next_hop = world.routes.next_hop_to(destination.into());
         self.outcomes.set_port(lane, next_hop.hop.port);
         match nat6::translate(frame.bytes_mut(), layout, &next_hop.hop, back, Side::Source) {
             Ok(()) => {

@@ -8,7 +8,7 @@
 //! end counts as told when it has been answered itself, or sends a reset of its own. Until then it is asked, by a
 //! segment that cannot belong to the flow, and answers where it is; see [`Bare::ask`].
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use super::FlowTable;
 use super::counters::WorkerCounters;
@@ -162,12 +162,14 @@ struct Way {
 
 impl Ends {
     fn of(client: SocketAddrV4, id: BackendId, world: &Snapshot) -> Option<Self> {
-        let Backend { address, frontend, next_hop } = *world.backend(id)?;
+        let Backend { address: IpAddr::V4(address), port, frontend, next_hop, .. } = *world.backend(id)? else {
+            return None;
+        };
         let endpoint = world.frontend(frontend)?.endpoint;
-        let port = u16::from_be_bytes(world.to_backend(id)?.rewrite.port);
+        let IpAddr::V4(front) = endpoint.address else { return None };
         Some(Self {
             client,
-            frontend: SocketAddrV4::new(endpoint.address, endpoint.port),
+            frontend: SocketAddrV4::new(front, endpoint.port),
             backend: SocketAddrV4::new(address, port),
             frontend_id: frontend,
             next_hop,

@@ -1,7 +1,7 @@
 //! What a worker does for those who watch, while there are any: it writes down the frames of the burst before the path,
 //! and after it what became of them. Cold code, which neither allocates nor waits.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +126,7 @@ impl Recorder {
                 note.is_wanted = watch.filter.takes(
                     note.ends.as_ref(),
                     flow.map(|flow| flow.frontend),
-                    flow.and_then(|flow| flow.backend).map(|backend| (*backend.ip(), backend.port())),
+                    flow.and_then(|flow| flow.backend).map(|backend| (backend.ip(), backend.port())),
                 );
                 note.about.end = match *outcome {
                     Outcome::Forward(port) => End::Forwarded(port, transmitter(port)),
@@ -217,7 +217,7 @@ impl Note {
         self.about.rewritten = rewritten(frame.bytes());
         if let (Some(flow), Some(rewritten)) = (&mut self.about.flow, &self.about.rewritten) {
             flow.next_hop =
-                world.routes.neighbour_for(*rewritten.destination.ip()).map(|(_, address)| address);
+                world.routes.neighbour_for(rewritten.destination.ip()).map(|(_, address)| address);
         }
         if watch.wants_sent() {
             let mut record = watch.take();
@@ -262,9 +262,10 @@ fn hand_in(watch: &Arc<Watch>, record: Option<Box<Record>>, about: Option<About>
 /// What the flow table says of a client's packet that the path has not seen yet.
 fn before(path: &mut Path, ends: &Ends, scene: Scene<'_>) -> Option<FlowStory> {
     let (from, to, protocol) = ends.ports?;
-    let id = scene.world.frontend_at(EndpointKey::new(ends.destination, to, protocol))?;
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (ends.source, ends.destination) else { return None };
+    let id = scene.world.frontend_at(EndpointKey::new(destination, to, protocol))?;
     let frontend = scene.world.frontend(id)?;
-    let key = FlowKey::new(ends.source, from, id.0);
+    let key = FlowKey::new(source, from, id.0);
     let hash = frontend.flow_hash(&scene.world.hash, key);
     Some(FlowStory {
         frontend: frontend.endpoint,
@@ -341,9 +342,9 @@ fn entry(path: &mut Path, key: FlowKey, hash: u64, scene: Scene<'_>) -> Option<E
     Some(Entry { backend: endpoint_of(value.backend(), scene.world), state })
 }
 
-fn endpoint_of(id: BackendId, world: &Snapshot) -> Option<SocketAddrV4> {
+fn endpoint_of(id: BackendId, world: &Snapshot) -> Option<SocketAddr> {
     let port = u16::from_be_bytes(world.to_backend(id)?.rewrite.port);
-    Some(SocketAddrV4::new(world.backend(id)?.address, port))
+    Some(SocketAddr::new(world.backend(id)?.address.into(), port))
 }
 
 fn rewritten(frame: &[u8]) -> Option<Rewritten> {
@@ -351,6 +352,10 @@ fn rewritten(frame: &[u8]) -> Option<Rewritten> {
     let ends = Ends::of(frame)?;
     let (from, to) = ends.ports.map_or((0, 0), |(from, to, _)| (from, to));
     let ttl = *frame.get(ethernet::HEADER_LEN + ipv4::TTL_OFFSET)?;
-    let end = |address: Ipv4Addr, port| SocketAddrV4::new(address, port);
-    Some(Rewritten { to_mac, source: end(ends.source, from), destination: end(ends.destination, to), ttl })
+    Some(Rewritten {
+        to_mac,
+        source: SocketAddr::new(ends.source, from),
+        destination: SocketAddr::new(ends.destination, to),
+        ttl,
+    })
 }

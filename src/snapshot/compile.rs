@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::backend::Records;
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
 use crate::maglev::{self, Preference};
-use crate::packet::{EndpointKey, FrontendWord, SipHash};
+use crate::packet::{EndpointKey, FrontendWord, SipHash, wide_endpoint};
 use crate::tick;
 use crate::wire::plain::Pattern;
 use crate::wire::{MacAddr, Protocol};
@@ -62,7 +62,7 @@ pub struct Compiler {
 }
 
 /// Length, and the available backends with their weights, sorted.
-type TableInputs = (usize, Vec<(Ipv4Addr, u8)>);
+type TableInputs = (usize, Vec<(IpAddr, u8)>);
 
 impl Compiler {
     /// For a process whose hash key is `key`.
@@ -98,19 +98,27 @@ impl Compiler {
         self.note_down(model, &selectors);
         let frontends = self.frontend_records(model, selectors);
         let Records { backends, to_backend, to_client } = self.backend_records(&routes);
+        let responses = self.responses(|identity| !self.is_cut_off(identity));
+        let resets = self.responses(|identity| self.is_cut_off(identity));
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
             by_frontend: WordMap::new(endpoints.iter().filter_map(|endpoint| {
                 let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
-                Some((endpoint_key(*endpoint), word.0))
+                Some((endpoint_key(*endpoint)?, word.0))
             })),
-            by_response: self.responses(|identity| !self.is_cut_off(identity)),
-            by_reset: self.responses(|identity| self.is_cut_off(identity)),
+            by_frontend_wide: WideMap::of(endpoints.iter().filter_map(|endpoint| {
+                let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
+                Some((wide_key(*endpoint)?, word.0))
+            })),
+            by_response: WordMap::new(responses.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id)))),
+            by_response_wide: WideMap::of(responses.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
+            by_reset: WordMap::new(resets.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id)))),
+            by_reset_wide: WideMap::of(resets.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
             resets_flows: !self.resetting.is_empty(),
             probed: probed(model, &routes),
             locals: locals(model),
-            locals_wide: WideMap::default(),
+            locals_wide: locals_wide(model),
             idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
             backends: backends.into(),
@@ -169,7 +177,12 @@ impl Compiler {
 
     /// The destination's part of the hash of a flow: address, port and protocol.
     fn flow_seed(&self, endpoint: Endpoint) -> u64 {
-        FrontendWord::seed(self.hash.word(endpoint_key(endpoint) | 0x0500))
+        let hash = match (endpoint_key(endpoint), wide_key(endpoint)) {
+            (Some(key), _) => self.hash.word(key | 0x0500),
+            (None, Some([low, high, rest])) => self.hash.three([low, high, rest | 0x0500]),
+            (None, None) => 0,
+        };
+        FrontendWord::seed(hash)
     }
 
     fn frontend_records(&self, model: &Model, selectors: Vec<Selector>) -> Box<[Frontend]> {
@@ -190,7 +203,7 @@ impl Compiler {
             }
         }
         let hole = || Frontend {
-            endpoint: Endpoint { address: [0, 0, 0, 0].into(), port: 0, protocol: Protocol::Tcp },
+            endpoint: Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp },
             flow_seed: 0,
             idle_ticks: 0,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
@@ -225,7 +238,9 @@ impl Compiler {
     fn backend_records(&self, routes: &Routes) -> Records {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let current = self.current(&lingering);
-        let is_taken = |identity: &BackendIdentity| current.binary_search(&response_key(identity)).is_ok();
+        let is_taken = |identity: &BackendIdentity| {
+            current.binary_search(&response_endpoint(identity)).is_ok()
+        };
         let mut records = Records::new(self.ids.backends_end());
         // A frontend's backends come one after the other.
         let mut latest = None;
@@ -243,7 +258,7 @@ impl Compiler {
             } else {
                 Leaving::None
             };
-            records.set(id.index(), identity, frontend, routes.next_hop(identity.address), leaving);
+            records.set(id.index(), identity, frontend, routes.next_hop_to(identity.address), leaving);
         }
         records
     }
@@ -254,11 +269,11 @@ impl Compiler {
     }
 
     /// The keys of the backends that rules use, in order; where any linger, for only then does somebody ask.
-    fn current(&self, lingering: &BTreeSet<BackendId>) -> Vec<u64> {
-        let mut current: Vec<u64> = Vec::new();
+    fn current(&self, lingering: &BTreeSet<BackendId>) -> Vec<Endpoint> {
+        let mut current: Vec<Endpoint> = Vec::new();
         if !lingering.is_empty() {
             let all = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
-            current.extend(all.map(|(identity, _)| response_key(&identity)));
+            current.extend(all.map(|(identity, _)| response_endpoint(&identity)));
             current.sort_unstable();
         }
         current
@@ -267,16 +282,17 @@ impl Compiler {
     /// Responses to frontends of rules, of those backends that are `wanted`. Those of backends that linger are still
     /// translated, unless another rule has taken over the backend's endpoint, `wanted` or not; of several that linger the
     /// last wins.
-    fn responses(&self, wanted: impl Fn(&BackendIdentity) -> bool) -> WordMap {
+    fn responses(&self, wanted: impl Fn(&BackendIdentity) -> bool) -> Vec<(Endpoint, u64)> {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let gone: BTreeSet<Endpoint> = self.ids.lingering_frontends().collect();
         let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
         let current = self.current(&lingering);
-        let is_free = |identity: &BackendIdentity| current.binary_search(&response_key(identity)).is_err();
+        let is_free =
+            |identity: &BackendIdentity| current.binary_search(&response_endpoint(identity)).is_err();
         let first = served().filter(|(identity, id)| lingering.contains(id) && is_free(identity));
         let then = served().filter(|(_, id)| !lingering.contains(id));
         let all = first.chain(then).filter(|(identity, _)| wanted(identity));
-        WordMap::new(all.map(|(identity, id)| (response_key(&identity), id.0.into())))
+        all.map(|(identity, id)| (response_endpoint(&identity), id.0.into())).collect()
     }
 }
 
@@ -304,16 +320,25 @@ fn routes(model: &Model, conditions: &Conditions) -> Routes {
 }
 
 /// Where a backend's responses come from.
-fn response_key(identity: &BackendIdentity) -> u64 {
-    EndpointKey::new(identity.address, identity.port, identity.frontend.protocol).0
+fn response_endpoint(identity: &BackendIdentity) -> Endpoint {
+    let BackendIdentity { frontend, address, port } = *identity;
+    Endpoint { address, port, protocol: frontend.protocol }
 }
 
 fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {
     BackendIdentity { frontend: rule.frontend, address: backend.address, port: rule.backend_port }
 }
 
-fn endpoint_key(endpoint: Endpoint) -> u64 {
-    EndpointKey::new(endpoint.address, endpoint.port, endpoint.protocol).0
+/// Of IPv4; what IPv6 needs lies elsewhere.
+fn endpoint_key(endpoint: Endpoint) -> Option<u64> {
+    let IpAddr::V4(address) = endpoint.address else { return None };
+    Some(EndpointKey::new(address, endpoint.port, endpoint.protocol).0)
+}
+
+/// Of IPv6.
+fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
+    let Endpoint { address, port, protocol } = endpoint;
+    address.is_ipv6().then(|| wide_endpoint(address, port, protocol.number()))
 }
 
 /// The backends that new flows of `rule` go to, by address.
@@ -329,7 +354,7 @@ fn available(rule: &config::Rule) -> Vec<config::Backend> {
 }
 
 /// The selector of `rule` by itself, its backend ids counting the addresses that are returned with it.
-pub fn selector_for(hash: &SipHash, rule: &config::Rule) -> (Selector, Vec<Ipv4Addr>) {
+pub fn selector_for(hash: &SipHash, rule: &config::Rule) -> (Selector, Vec<IpAddr>) {
     let available = available(rule);
     let table = fill(hash, &table_inputs(rule, &available));
     let backends = (0..available.len() as u32).map(BackendId).collect();
@@ -343,9 +368,9 @@ fn table_inputs(rule: &config::Rule, available: &[config::Backend]) -> TableInpu
 }
 
 fn fill(hash: &SipHash, (len, members): &TableInputs) -> MaglevTable {
-    // The two hashes of a backend's name differ in a bit that no address reaches.
-    let preference = |(address, weight): &(Ipv4Addr, u8)| {
-        let name = u64::from(u32::from(*address));
+    // The two hashes of a backend's name differ in a bit that no name reaches.
+    let preference = |(address, weight): &(IpAddr, u8)| {
+        let name = address_name(hash, *address);
         let (offset, skip) = (hash.word(name | 1 << 62), hash.word(name | 1 << 63));
         Preference::from_hashes(offset, skip, *weight, *len)
     };
@@ -353,10 +378,22 @@ fn fill(hash: &SipHash, (len, members): &TableInputs) -> MaglevTable {
     Arc::from(maglev::fill(*len, &preferences))
 }
 
+/// An address as 62 bits: one of IPv4 is a number, one of IPv6 is hashed down.
+fn address_name(hash: &SipHash, address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => {
+            let bits = u128::from(address);
+            let (high, low) = ((bits >> 64) as u64, bits as u64);
+            hash.word(hash.word(high) ^ low) >> 2
+        }
+    }
+}
+
 /// The destination's part of the hash that chooses, over exactly the fields of the distribution; `None` for
 /// the 5-tuple, whose hash the flow has anyway.
 fn select_seed(hash: &SipHash, rule: &config::Rule) -> Option<u64> {
-    let address = u64::from(u32::from(rule.frontend.address)) << 32;
+    let address = address_name(hash, rule.frontend.address) << 32;
     let protocol = u64::from(rule.frontend.protocol.number());
     match rule.distribution {
         Distribution::FiveTuple => None,
@@ -374,8 +411,8 @@ fn probed(model: &Model, routes: &Routes) -> WordMap {
     let endpoints = by_port.flat_map(|(rule, port)| {
         rule.pool.backends.iter().filter_map(move |backend| {
             let (leads_there, _) = routes.neighbour_for(backend.address)?;
-            let key = EndpointKey::new(backend.address, port, Protocol::Tcp);
-            Some((key.0, u64::from(leads_there.0)))
+            let endpoint = Endpoint { address: backend.address, port, protocol: Protocol::Tcp };
+            Some((endpoint_key(endpoint)?, u64::from(leads_there.0)))
         })
     });
     WordMap::new(endpoints)
@@ -383,10 +420,24 @@ fn probed(model: &Model, routes: &Routes) -> WordMap {
 
 /// Our own addresses on their ports, and the frontends' on all.
 fn locals(model: &Model) -> WordMap {
-    let frontends = model.rules.iter().map(|rule| (address_key(rule.frontend.address), ANY_PORT));
-    let own =
-        model.ports.iter().zip(0u64..).flat_map(|(port, index)| {
-            port.addresses.iter().map(move |cidr| (address_key(cidr.address), index))
-        });
-    WordMap::new(frontends.chain(own))
+    WordMap::new(all_locals(model).filter_map(|(address, value)| match address {
+        IpAddr::V4(address) => Some((address_key(address), value)),
+        IpAddr::V6(_) => None,
+    }))
+}
+
+/// The same of IPv6.
+fn locals_wide(model: &Model) -> WideMap {
+    let all = all_locals(model).filter(|(address, _)| address.is_ipv6());
+    WideMap::of(all.map(|(address, value)| (wide_endpoint(address, 0, 0), value)))
+}
+
+fn all_locals(model: &Model) -> impl Iterator<Item = (IpAddr, u64)> {
+    let frontends = model.rules.iter().map(|rule| (rule.frontend.address, ANY_PORT));
+    let own = model
+        .ports
+        .iter()
+        .zip(0u64..)
+        .flat_map(|(port, index)| port.addresses.iter().map(move |cidr| (cidr.address, index)));
+    frontends.chain(own)
 }

@@ -5,7 +5,7 @@
 //! flow to it; only then can the id go to another.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{BACKENDS_MAX, BackendId, FRONTENDS_MAX, FrontendId};
 use crate::config::Endpoint;
@@ -16,7 +16,7 @@ pub struct BackendIdentity {
     /// The frontend it serves.
     pub frontend: Endpoint,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port.
     pub port: u16,
 }
@@ -84,7 +84,7 @@ impl Ids {
         frontend: Endpoint,
         identities: impl Iterator<Item = BackendIdentity>,
     ) -> impl Iterator<Item = BackendId> {
-        let lowest = BackendIdentity { frontend, address: Ipv4Addr::UNSPECIFIED, port: 0 };
+        let lowest = BackendIdentity { frontend, address: Ipv4Addr::UNSPECIFIED.into(), port: 0 };
         let mut known = self.backends.ids.range(lowest..).peekable();
         identities.filter_map(move |identity| {
             while known.next_if(|(other, _)| **other < identity).is_some() {}
@@ -221,13 +221,10 @@ mod tests {
 
     #[test]
     fn backends_of_a_frontend_are_found_among_those_that_linger_and_those_of_others() {
-        let frontend = |port| Endpoint {
-            address: Ipv4Addr::new(203, 0, 113, 1),
-            port,
-            protocol: crate::wire::Protocol::Tcp,
-        };
+        let frontend =
+            |port| Endpoint { address: [203, 0, 113, 1].into(), port, protocol: crate::wire::Protocol::Tcp };
         let identity =
-            |frontend, host, port| BackendIdentity { frontend, address: Ipv4Addr::new(10, 0, 0, host), port };
+            |frontend, host, port| BackendIdentity { frontend, address: [10, 0, 0, host].into(), port };
         let (web, tls) = (frontend(80), frontend(443));
         let old = [identity(web, 1, 80), identity(web, 2, 80), identity(tls, 1, 8443)];
         let new = [identity(web, 1, 8080), identity(web, 2, 80), identity(tls, 1, 8443)];

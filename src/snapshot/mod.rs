@@ -14,7 +14,7 @@ mod spread;
 mod word_map;
 
 pub use backend::Backend;
-pub(crate) use backend::{Leaving, Rewrite, ToBackend, ToClient};
+pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
 pub use compile::{Compiler, Conditions, PortLink, TooMany, selector_for};
 pub use ids::BackendIdentity;
 pub use publish::{Publisher, Reader};
@@ -32,6 +32,7 @@ use crate::config::{Endpoint, PROBE_PORT_FIRST};
 use crate::io::PortId;
 use crate::packet::{EndpointKey, Flow, FrontendWord, SipHash, wide_endpoint};
 use crate::watch::Watch;
+use crate::wire::Protocol;
 use crate::wire::plain::Pattern;
 
 /// The position of a frontend's record. Stable while any flow refers to it.
@@ -70,13 +71,19 @@ pub struct Snapshot {
     pub hash: SipHash,
     /// Endpoint → [`FrontendWord`].
     pub(crate) by_frontend: WordMap,
+    /// The same where keys of flows are wide.
+    pub(crate) by_frontend_wide: WideMap,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
+    /// The same of IPv6.
+    pub(crate) by_response_wide: WideMap,
     /// Endpoint that a probe asks out of a port → index of that port.
     pub(crate) probed: WordMap,
     /// The same, of backends whose TCP flows are reset: they lie apart, so that no other response meets a test for
     /// them.
     pub(crate) by_reset: WordMap,
+    /// The same of IPv6.
+    pub(crate) by_reset_wide: WideMap,
     /// Whether any backend's flows are to be reset.
     pub(crate) resets_flows: bool,
     /// Address → port index, or [`ANY_PORT`] for an address that is ours on all ports.
@@ -154,10 +161,23 @@ impl Snapshot {
         self.by_frontend.get(key.0).map(|word| FrontendId(FrontendWord(word).frontend()))
     }
 
+    /// The same where keys of flows are wide.
+    pub(crate) fn wide_frontend_at(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<FrontendId> {
+        let word = self.by_frontend_wide.get(wide_endpoint(address, port, protocol.number()))?;
+        Some(FrontendId(FrontendWord(word).frontend()))
+    }
+
+    /// The frontend of a rule.
+    pub fn frontend_of_rule(&self, frontend: Endpoint) -> Option<FrontendId> {
+        match frontend.address {
+            IpAddr::V4(address) => self.frontend_at(EndpointKey::new(address, frontend.port, frontend.protocol)),
+            address => self.wide_frontend_at(address, frontend.port, frontend.protocol),
+        }
+    }
+
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.
-    pub fn shares(&self, frontend: Endpoint) -> BTreeMap<Ipv4Addr, f64> {
-        let key = EndpointKey::new(frontend.address, frontend.port, frontend.protocol);
-        let frontend = self.frontend_at(key).and_then(|id| self.frontend(id));
+    pub fn shares(&self, frontend: Endpoint) -> BTreeMap<IpAddr, f64> {
+        let frontend = self.frontend_of_rule(frontend).and_then(|id| self.frontend(id));
         let shares = frontend.map(Frontend::shares).unwrap_or_default().into_iter();
         shares.filter_map(|(id, share)| Some((self.backend(id)?.address, share))).collect()
     }
@@ -166,6 +186,13 @@ impl Snapshot {
     #[inline]
     pub(crate) fn responder_at(&self, key: EndpointKey) -> Option<BackendId> {
         self.by_response.get(key.0).map(|id| BackendId(id as u32))
+    }
+
+    /// The backend in IPv6 whose responses come from there, and whether its TCP flows are reset.
+    pub(crate) fn wide_responder_at(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<(BackendId, bool)> {
+        let key = wide_endpoint(address, port, protocol.number());
+        let found = |map: &WideMap, is_reset| map.get(key).map(|id| (BackendId(id as u32), is_reset));
+        found(&self.by_response_wide, false).or_else(|| found(&self.by_reset_wide, true))
     }
 
     /// The same, for backends whose TCP flows are reset.

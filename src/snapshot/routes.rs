@@ -1,10 +1,10 @@
 //! Where a packet leaves: connected networks, the gateway, and the Ethernet addresses of next hops.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{PortLink, WordMap, address_key};
-use crate::config::{Cidr, Model};
+use crate::config::{self, Cidr, Model};
 use crate::drop_reason::DropReason;
 use crate::io::PortId;
 use crate::wire::MacAddr;
@@ -32,7 +32,7 @@ pub struct NextHop {
 enum HopState {
     Known,
     /// The neighbour's Ethernet address is not known yet.
-    Unresolved(Ipv4Addr),
+    Unresolved(IpAddr),
     NoRoute,
 }
 
@@ -53,7 +53,7 @@ impl NextHop {
     }
 
     /// The neighbour that has to be asked for its Ethernet address.
-    pub(crate) fn wanted(self) -> Option<(PortId, Ipv4Addr)> {
+    pub(crate) fn wanted(self) -> Option<(PortId, IpAddr)> {
         match self.state {
             HopState::Unresolved(address) => Some((self.hop.port, address)),
             _ => None,
@@ -70,7 +70,7 @@ impl NextHop {
 #[derive(Clone, Default, Debug)]
 pub struct Neighbours {
     /// Known for a port each.
-    pub known: HashMap<(PortId, Ipv4Addr), MacAddr>,
+    pub known: HashMap<(PortId, IpAddr), MacAddr>,
     /// Whether all others have an address made of theirs: 02:00 and the four bytes. For captures, where
     /// there is nobody to ask.
     pub synthetic: bool,
@@ -88,9 +88,9 @@ struct Network {
 }
 
 impl Network {
-    fn of(cidr: Cidr) -> Self {
+    fn of(network: &Connected) -> Self {
         let word = |value: u32| u32::from_le_bytes(value.to_be_bytes());
-        Self { mask: word(cidr.mask()), address: word(u32::from(cidr.address) & cidr.mask()) }
+        Self { mask: word(network.mask), address: word(network.address & network.mask) }
     }
 
     #[inline(always)]
@@ -99,10 +99,38 @@ impl Network {
     }
 }
 
+/// A connected network.
+#[derive(Clone, Copy)]
+struct Connected {
+    address: u32,
+    mask: u32,
+    port: PortId,
+}
+
+impl Connected {
+    fn new(cidr: Cidr, port: PortId) -> Option<Self> {
+        let IpAddr::V4(address) = cidr.address else { return None };
+        let mask = u32::MAX.checked_shl(32 - u32::from(cidr.prefix_len)).unwrap_or(0);
+        Some(Self { address: address.into(), mask, port })
+    }
+
+    #[inline]
+    fn contains(&self, address: Ipv4Addr) -> bool {
+        (self.address ^ u32::from(address)) & self.mask == 0
+    }
+
+    /// Whether `address`, of this network, belongs to no host: [`Cidr::is_edge`].
+    #[inline]
+    fn is_edge(&self, address: Ipv4Addr) -> bool {
+        let host = u32::from(address) & !self.mask;
+        !self.mask > 1 && (host == 0 || host == !self.mask)
+    }
+}
+
 /// Connected networks and the gateway, compiled for lookups.
 pub struct Routes {
     /// Longest prefix first.
-    connected: Box<[(Cidr, PortId)]>,
+    connected: Box<[Connected]>,
     /// The same networks, as words to be compared with an address.
     networks: Box<[Network]>,
     default: Option<(PortId, Ipv4Addr)>,
@@ -118,16 +146,19 @@ impl Routes {
     /// For the ports of `model`, whose links are `ports`. Of several gateways the first port's serves.
     pub fn new(model: &Model, ports: &[PortLink], neighbours: &Neighbours) -> Self {
         let with_id = || model.ports.iter().zip(0..).map(|(port, id)| (port, PortId(id)));
-        let mut connected: Vec<(Cidr, PortId)> =
-            with_id().flat_map(|(port, id)| port.addresses.iter().map(move |a| (*a, id))).collect();
-        connected.sort_by_key(|(cidr, _)| std::cmp::Reverse(cidr.prefix_len));
-        let networks = connected.iter().map(|(cidr, _)| Network::of(*cidr)).collect();
-        let mut macs = Vec::new();
-        let index = |((port, address), mac): (&(PortId, Ipv4Addr), &MacAddr)| {
-            macs.push(*mac);
-            (neighbour_key(*port, *address), macs.len() as u64 - 1)
+        let of_port = |(port, id): (&config::Port, PortId)| {
+            port.addresses.iter().filter_map(move |own| Connected::new(*own, id)).collect::<Vec<_>>()
         };
-        let by_neighbour = WordMap::new(neighbours.known.iter().map(index).collect::<Vec<_>>());
+        let mut connected: Vec<Connected> = with_id().flat_map(of_port).collect();
+        connected.sort_by_key(|network| std::cmp::Reverse(network.mask));
+        let networks = connected.iter().map(Network::of).collect();
+        let mut macs = Vec::new();
+        let index = |((port, address), mac): (&(PortId, IpAddr), &MacAddr)| {
+            let IpAddr::V4(address) = address else { return None };
+            macs.push(*mac);
+            Some((neighbour_key(*port, *address), macs.len() as u64 - 1))
+        };
+        let by_neighbour = WordMap::new(neighbours.known.iter().filter_map(index).collect::<Vec<_>>());
         let mut routes = Self {
             connected: connected.into(),
             networks,
@@ -147,10 +178,18 @@ impl Routes {
     /// Where a packet to `destination` goes. A few comparisons, and a cache line for a neighbour.
     #[inline]
     pub fn next_hop(&self, destination: Ipv4Addr) -> NextHop {
-        match self.connected.iter().find(|(network, _)| network.contains(destination)) {
-            Some((network, _)) if network.is_edge(destination) => NextHop::NO_ROUTE,
-            Some((_, port)) => self.neighbour(*port, destination),
+        match self.connected.iter().find(|network| network.contains(destination)) {
+            Some(network) if network.is_edge(destination) => NextHop::NO_ROUTE,
+            Some(network) => self.neighbour(network.port, destination),
             None => self.default_hop,
+        }
+    }
+
+    /// The same for either family.
+    pub fn next_hop_to(&self, destination: IpAddr) -> NextHop {
+        match destination {
+            IpAddr::V4(destination) => self.next_hop(destination),
+            IpAddr::V6(_) => NextHop::NO_ROUTE,
         }
     }
 
@@ -163,9 +202,11 @@ impl Routes {
     }
 
     /// The neighbour that a packet to `destination` is handed to, and the port that leads there.
-    pub fn neighbour_for(&self, destination: Ipv4Addr) -> Option<(PortId, Ipv4Addr)> {
-        let connected = self.connected.iter().find(|(network, _)| network.contains(destination));
-        connected.map(|(_, port)| (*port, destination)).or(self.default)
+    pub fn neighbour_for(&self, destination: IpAddr) -> Option<(PortId, IpAddr)> {
+        let IpAddr::V4(destination) = destination else { return None };
+        let connected = self.connected.iter().find(|network| network.contains(destination));
+        let (port, address) = connected.map(|network| (network.port, destination)).or(self.default)?;
+        Some((port, address.into()))
     }
 
     /// The Ethernet address that is known of a neighbour.
@@ -184,7 +225,7 @@ impl Routes {
             }
             _ => {
                 let hop = Hop { port, ..NextHop::NO_ROUTE.hop };
-                NextHop { hop, state: HopState::Unresolved(address) }
+                NextHop { hop, state: HopState::Unresolved(address.into()) }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! How the new flows of a rule are spread, to be held against how they were.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{MaglevTable, selector_for};
 use crate::config::{HashKey, Rule};
@@ -11,7 +11,7 @@ use crate::packet::SipHash;
 pub struct Spread {
     table: MaglevTable,
     /// By the table's positions.
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
 }
 
 impl Spread {
@@ -22,7 +22,7 @@ impl Spread {
     }
 
     /// The share of new flows that each backend gets; those that get none are left out.
-    pub fn shares(&self) -> BTreeMap<Ipv4Addr, f64> {
+    pub fn shares(&self) -> BTreeMap<IpAddr, f64> {
         let mut shares = BTreeMap::new();
         for slot in 0..self.table.len() {
             self.at(slot).into_iter().for_each(|address| *shares.entry(address).or_insert(0u64) += 1);
@@ -48,7 +48,7 @@ impl Spread {
         differing as f64 / (ours * theirs) as f64
     }
 
-    fn at(&self, slot: usize) -> Option<Ipv4Addr> {
+    fn at(&self, slot: usize) -> Option<IpAddr> {
         self.addresses.get(usize::from(*self.table.get(slot)?)).copied()
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn spread(table: &[u16], addresses: u8) -> Spread {
-        let addresses = (1..=addresses).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+        let addresses = (1..=addresses).map(|last| [10, 0, 0, last].into()).collect();
         Spread { table: table.into(), addresses }
     }
 

@@ -1,6 +1,6 @@
 //! Which frames a watch wants.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::config::Endpoint;
 use crate::drop_reason::DropReason;
@@ -10,9 +10,9 @@ use crate::wire::{Protocol, arp, ethernet, ipv4};
 #[derive(Clone, Default, Debug)]
 pub struct Filter {
     /// From this client, or to it. Without a port: all of them.
-    pub client: Option<(Ipv4Addr, Option<u16>)>,
+    pub client: Option<(IpAddr, Option<u16>)>,
     /// From one of these backends, to one, or for one by the flow's entry.
-    pub backends: Option<Vec<(Ipv4Addr, Option<u16>)>>,
+    pub backends: Option<Vec<(IpAddr, Option<u16>)>>,
     /// Of the rule that has this frontend.
     pub frontend: Option<Endpoint>,
     /// Dropped for one of these reasons.
@@ -46,9 +46,9 @@ impl DropSet {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ends {
     /// The sender's address.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// The receiver's.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Source port, destination port and protocol of TCP and UDP.
     pub ports: Option<(u16, u16, Protocol)>,
 }
@@ -65,7 +65,7 @@ impl Ends {
             ethernet::TYPE_IPV4 => Self::of_ipv4(bytes),
             ethernet::TYPE_ARP => {
                 let packet = arp::Packet::parse(bytes).ok()?;
-                Some(Self { source: packet.sender, destination: packet.target, ports: None })
+                Some(Self { source: packet.sender.into(), destination: packet.target.into(), ports: None })
             }
             _ => None,
         }
@@ -83,12 +83,12 @@ impl Ends {
             let at = header.header_len().max(ipv4::HEADER_LEN);
             Some((u16_at(packet, at)?, u16_at(packet, at + 2)?, protocol))
         });
-        Some(Self { source: header.source(), destination: header.destination(), ports })
+        Some(Self { source: header.source().into(), destination: header.destination().into(), ports })
     }
 
-    fn has(&self, (address, port): (Ipv4Addr, Option<u16>)) -> bool {
+    fn has(&self, (address, port): (IpAddr, Option<u16>)) -> bool {
         let fits =
-            |own: Ipv4Addr, own_port: Option<u16>| own == address && (port.is_none() || port == own_port);
+            |own: IpAddr, own_port: Option<u16>| own == address && (port.is_none() || port == own_port);
         fits(self.source, self.ports.map(|(port, ..)| port))
             || fits(self.destination, self.ports.map(|(_, port, _)| port))
     }
@@ -113,9 +113,9 @@ impl Filter {
         &self,
         ends: Option<&Ends>,
         frontend: Option<Endpoint>,
-        backend: Option<(Ipv4Addr, u16)>,
+        backend: Option<(IpAddr, u16)>,
     ) -> bool {
-        let is_for = |wanted: &(Ipv4Addr, Option<u16>)| {
+        let is_for = |wanted: &(IpAddr, Option<u16>)| {
             backend.is_some_and(|(address, port)| {
                 wanted.0 == address && wanted.1.is_none_or(|wanted| wanted == port)
             }) || ends.is_some_and(|ends| ends.has(*wanted))
@@ -157,13 +157,16 @@ mod tests {
     use super::*;
     use etherparse::PacketBuilder;
     use proptest::prelude::*;
+    use std::net::Ipv4Addr;
 
-    const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
-    const FRONTEND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
-    const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+    const FRONTEND: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+    const BACKEND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 4));
 
-    fn frame(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16)) -> Vec<u8> {
-        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(from.0.octets(), to.0.octets(), 64);
+    fn frame(from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (from.0, to.0) else { panic!() };
+        let builder =
+            PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source.octets(), destination.octets(), 64);
         let mut frame = Vec::new();
         builder.udp(from.1, to.1).write(&mut frame, b"payload").unwrap();
         frame

@@ -1,6 +1,6 @@
 //! What a worker writes down of a frame.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::Endpoint;
@@ -70,7 +70,7 @@ pub struct FlowStory {
     /// The rule's frontend.
     pub frontend: Endpoint,
     /// The backend that the worker sent it to, or that it came from.
-    pub backend: Option<SocketAddrV4>,
+    pub backend: Option<SocketAddr>,
     /// Whether it came from the backend. All below is for what came from the client.
     pub is_response: bool,
     /// The flow's entry in the worker's table before the burst.
@@ -80,14 +80,14 @@ pub struct FlowStory {
     /// Whom the hash chooses.
     pub choice: Option<Chosen>,
     /// The neighbour that the frame is handed to.
-    pub next_hop: Option<Ipv4Addr>,
+    pub next_hop: Option<IpAddr>,
 }
 
 /// An entry of the flow table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
     /// Where the flow goes.
-    pub backend: Option<SocketAddrV4>,
+    pub backend: Option<SocketAddr>,
     /// How far it has come.
     pub state: FlowState,
 }
@@ -114,7 +114,7 @@ pub struct Chosen {
     /// Its slots.
     pub table_len: usize,
     /// Who sits there.
-    pub backend: Option<SocketAddrV4>,
+    pub backend: Option<SocketAddr>,
 }
 
 /// The addresses of a frame when it left.
@@ -123,9 +123,9 @@ pub struct Rewritten {
     /// The station it was sent to.
     pub to_mac: MacAddr,
     /// Source address and port.
-    pub source: SocketAddrV4,
+    pub source: SocketAddr,
     /// Destination address and port.
-    pub destination: SocketAddrV4,
+    pub destination: SocketAddr,
     /// Hops left.
     pub ttl: u8,
 }

@@ -1,7 +1,7 @@
 //! Pools and rules, and what has no effect.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::config::error::Place;
 use crate::config::model::Endpoint;
@@ -39,7 +39,7 @@ pub enum PoolProblem {
         /// The pool.
         pool: String,
         /// The backend.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Where it was first.
         first: Place,
     },
@@ -48,7 +48,7 @@ pub enum PoolProblem {
         /// The pool.
         pool: String,
         /// The backend.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Where the frontend is.
         frontend: Place,
     },
@@ -57,7 +57,7 @@ pub enum PoolProblem {
         /// The pool.
         pool: String,
         /// The backend.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
 }
 
@@ -200,13 +200,6 @@ impl fmt::Display for RuleProblem {
 /// Accepted, but without effect in this version.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NoEffect {
-    /// An IPv6 address, gateway or neighbour.
-    Ipv6 {
-        /// Whose.
-        subject: String,
-        /// As written.
-        text: String,
-    },
     /// `token_file` without `listen`.
     TokenFile,
 }
@@ -214,9 +207,6 @@ pub enum NoEffect {
 impl fmt::Display for NoEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ipv6 { subject, text } => {
-                write!(f, "{subject} has {text}, which has no effect: this version forwards IPv4 only")
-            }
             Self::TokenFile => write!(
                 f,
                 "token_file has no effect: the control API listens at its Unix socket only; add listen = \

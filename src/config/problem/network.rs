@@ -1,7 +1,7 @@
 //! Ports, addresses and neighbours.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::Quoted;
 use crate::config::error::Place;
@@ -19,6 +19,14 @@ pub enum AddressFlaw {
     Broadcast,
     /// The first address of a connected network.
     Network,
+    /// `::`, RFC 4291 section 2.5.2.
+    Unspecified,
+    /// fe80::/10: the same on every link, so that nobody beyond one can use it.
+    LinkLocal,
+    /// ::ffff:0:0/96: IPv4 in the clothes of IPv6, RFC 4291 section 2.5.5.2.
+    V4Mapped,
+    /// The first address of an IPv6 network, RFC 4291 section 2.6.1.
+    AllRouters,
 }
 
 impl fmt::Display for AddressFlaw {
@@ -29,6 +37,10 @@ impl fmt::Display for AddressFlaw {
             Self::Multicast => "a multicast address",
             Self::Broadcast => "a broadcast address",
             Self::Network => "the address of a network",
+            Self::Unspecified => "no address",
+            Self::LinkLocal => "link-local",
+            Self::V4Mapped => "an IPv4 address in the form of IPv6",
+            Self::AllRouters => "the one that all routers of the network have",
         })
     }
 }
@@ -64,7 +76,7 @@ pub enum NetworkProblem {
         /// Whose.
         subject: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Where the other is.
         first: Place,
     },
@@ -73,7 +85,7 @@ pub enum NetworkProblem {
         /// Whose.
         subject: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Why.
         flaw: AddressFlaw,
     },
@@ -82,7 +94,7 @@ pub enum NetworkProblem {
         /// "port outside has gateway", "neighbour".
         subject: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// "on a network of the port", "on a network of any port".
         wanted: &'static str,
     },
@@ -91,7 +103,7 @@ pub enum NetworkProblem {
         /// Whose it is to be.
         subject: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The port that has it.
         port: String,
     },

@@ -106,8 +106,9 @@ const ADDED: &[(&str, &[&str])] = &[
     (
         "[[rule]]\nname = \"b\"\nfrontend = \"[2001:db8::10]:443/tcp\"\npool = \"web\"",
         &[
-            "g.toml:11: rule b has frontend \"[2001:db8::10]:443/tcp\", which is IPv6; this version forwards IPv4 \
-           only: use an IPv4 address",
+            "g.toml:12: rules b and web (line 8) both send to backend 10.0.0.4:443/tcp and 1 more, so that responses \
+           could not be told apart; give one of them another backend_port (forward = \"full-nat\" or \"dsr\" will \
+           lift this, but this version has neither)",
         ],
     ),
     (
@@ -129,6 +130,22 @@ const ADDED: &[(&str, &[&str])] = &[
         &[
             "g.toml:11: backend 203.0.113.10 of pool bad is the address of a frontend (line 7); use another",
             "g.toml:11: a backend of pool bad has address 127.0.0.1, which is a loopback address; use the address of one host",
+        ],
+    ),
+    (
+        "[[rule]]\nname = \"b\"\nfrontend = \"[fe80::10]:443/udp\"\npool = \"p\"\n[[pool]]\nname = \"p\"\nbackends = [\n\
+         { address = \"::\" },\n{ address = \"::1\" },\n{ address = \"ff02::1\" },\n{ address = \"::ffff:10.0.0.4\" },\n\
+         { address = \"fe80::4\" },\n{ address = \"2001:db8::4\" },\n{ address = \"2001:db8::4%eth0\" }]",
+        &[
+            "g.toml:11: frontend of rule b has address fe80::10, which is link-local; use the address of one host",
+            "g.toml:16: a backend of pool p has address ::, which is no address; use the address of one host",
+            "g.toml:17: a backend of pool p has address ::1, which is a loopback address; use the address of one host",
+            "g.toml:18: a backend of pool p has address ff02::1, which is a multicast address; use the address of one host",
+            "g.toml:19: a backend of pool p has address ::ffff:10.0.0.4, which is an IPv4 address in the form of IPv6; use the address of one host",
+            "g.toml:20: a backend of pool p has address fe80::4, which is link-local; use the address of one host",
+            "g.toml:21: backend 2001:db8::4 of pool p is on no port's network, and no port has a gateway; add an \
+           address in its network to a port, or a gateway",
+            "g.toml:22: a backend has address \"2001:db8::4%eth0\", which is not an address; write it as 10.0.0.4 or 2001:db8::4",
         ],
     ),
     (
@@ -253,7 +270,10 @@ fn each_mistake_is_told_with_its_line_and_a_way_out() {
 fn ports_are_compared_with_each_other() {
     let text = "[[port]]\nname = \"a\"\ndevice = \"d\"\naddresses = [\"10.0.0.1/24\"]\ngateway = \"10.0.0.1\"\n\
                 [[port]]\nname = \"a\"\ndevice = \"d\"\naddresses = [\"10.0.0.1/24\", \"10.1.0.255/24\"]\nmtu = 9217\n\
-                gateway = \"2001:db8::1\"\n";
+                gateway = \"2001:db8::1\"\ngateway6 = \"10.0.0.9\"\n\
+                [[port]]\nname = \"c\"\naddresses = [\"2001:db8::/64\", \"fe80::5/64\", \"::1/128\", \"2001:db8:1::2/129\"]\n\
+                gateway6 = \"2001:db8:2::1\"\n[[port]]\nname = \"d\"\naddresses = [\"2001:db8:3::1/64\"]\ngateway6 = \"2001:db8:2::1\"\n\
+                [[port]]\nname = \"e\"\naddresses = [\"2001:db8:4::1/64\"]\ngateway6 = \"fe80::1\"\n";
     let expected = [
         "g.toml:5: gateway of port a has address 10.0.0.1, which is our own on port a; use another",
         "g.toml:7: port a exists already (line 2); give one of them another name",
@@ -261,6 +281,12 @@ fn ports_are_compared_with_each_other() {
         "g.toml:9: a port has address 10.1.0.255, which is a broadcast address; use the address of one host",
         "g.toml:10: a port has mtu 9217; allowed are 576 to 9216",
         "g.toml:11: port a has gateway \"2001:db8::1\", which is IPv6; use the key gateway6",
+        "g.toml:12: port a has gateway6 \"10.0.0.9\", which is IPv4; use the key gateway",
+        "g.toml:15: port c has addresses \"2001:db8:1::2/129\", whose prefix is too long; the most are /32 for IPv4 and /128 for IPv6",
+        "g.toml:15: port c has address 2001:db8::, which is the one that all routers of the network have; use the address of one host",
+        "g.toml:15: port c has address ::1, which is a loopback address; use the address of one host",
+        "g.toml:20: port d has gateway6 2001:db8:2::1, which is not on a network of the port; correct it, or add an \
+         address in its network to the port",
     ];
     assert_eq!(errors(text, &[]), expected);
     let text = "[[port]]\nname = \"a\"\ndevice = \"d\"\n[[port]]\nname = \"b\"\ndevice = \"d\"\n";
@@ -314,8 +340,6 @@ fn oddities_are_warnings() {
     let text = "[[port]]\nname = \"a\"\naddresses = [\"2001:db8::2/64\"]\ngateway6 = \"2001:db8::1\"\n[[port]]\nname = \"b\"\n";
     let expected = [
         "g.toml: there is no rule, so nothing is balanced; add a [[rule]], or --frontend and --backend",
-        "g.toml:3: port a has an IPv6 address, which has no effect: this version forwards IPv4 only",
-        "g.toml:4: port a has gateway6 2001:db8::1, which has no effect: this version forwards IPv4 only",
         "g.toml:6: nothing uses port b; give it addresses, or delete it",
     ];
     assert_eq!(warnings(text, &[]), expected);

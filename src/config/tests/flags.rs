@@ -51,6 +51,39 @@ fn flags_alone_make_a_whole_load_balancer() {
 }
 
 #[test]
+fn addresses_of_both_families_can_be_said_by_flags() {
+    let words = "--port a=x --address a=2001:db8:1::2/64 --gateway6 a=fe80::1 --neighbour fe80::1=02:00:00:00:00:09 \
+                 --frontend web=[2001:db8::10]:443/tcp --backend web=[2001:db8:1::4]:8443,weight=2 \
+                 --backend web=2001:db8:1::5 --backend web=[2001:db8:1::6]";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let file = r#"
+        [[port]]
+        name = "a"
+        device = "x"
+        addresses = ["2001:db8:1::2/64"]
+        gateway6 = "fe80::1"
+        [[neighbour]]
+        address = "fe80::1"
+        mac = "02:00:00:00:00:09"
+        [[pool]]
+        name = "web"
+        backends = [
+            { address = "2001:db8:1::4", weight = 2 },
+            { address = "2001:db8:1::5" },
+            { address = "2001:db8:1:0::6" },
+        ]
+        [[rule]]
+        name = "web"
+        frontend = "[2001:db8:0::10]:443/tcp"
+        pool = "web"
+        backend_port = 8443
+    "#;
+    let by_flags = load("", &words).unwrap();
+    assert_eq!(by_flags.warnings, []);
+    assert_eq!(by_flags.model, load(file, &[]).unwrap().model);
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let words = [
         "--port=inside=other",
@@ -66,12 +99,12 @@ fn flags_win_over_the_file() {
     let port = model.ports.first().unwrap();
     assert_eq!((model.ports.len(), model.pools.len(), model.rules.len()), (1, 1, 1));
     assert_eq!(port.device.as_deref(), Some("other"));
-    assert_eq!(port.addresses, [Cidr { address: Ipv4Addr::new(10, 1, 0, 1), prefix_len: 16 }]);
+    assert_eq!(port.addresses, [Cidr { address: [10, 1, 0, 1].into(), prefix_len: 16 }]);
     assert_eq!(port.gateway, Some(Ipv4Addr::new(10, 1, 0, 9)));
     let rule = model.rules.first().unwrap();
     assert_eq!(
         rule.frontend,
-        Endpoint { address: Ipv4Addr::new(203, 0, 113, 99), port: 53, protocol: Protocol::Udp }
+        Endpoint { address: [203, 0, 113, 99].into(), port: 53, protocol: Protocol::Udp }
     );
     assert_eq!((rule.backend_port, rule.idle_timeout.as_secs(), rule.pool.backends.len()), (5353, 5, 1));
     assert_eq!(model.dataplane.idle, Idle::Pause);
@@ -90,7 +123,7 @@ fn a_frontend_flag_keeps_the_pool_of_the_files_rule() {
 fn a_neighbour_flag_replaces_the_files_neighbour() {
     let file = format!("{SOUND}[[neighbour]]\naddress = \"10.0.0.4\"\nmac = \"02:00:00:00:00:04\"\n");
     let model = load(&file, &["--neighbour", "10.0.0.4=02:00:00:00:00:05"]).unwrap().model;
-    let expected = StaticNeighbour { address: Ipv4Addr::new(10, 0, 0, 4), mac: MacAddr([2, 0, 0, 0, 0, 5]) };
+    let expected = StaticNeighbour { address: [10, 0, 0, 4].into(), mac: MacAddr([2, 0, 0, 0, 0, 5]) };
     assert_eq!(model.neighbours, [expected]);
 }
 
@@ -100,16 +133,16 @@ fn all_mistakes_of_flags_and_file_are_reported_together() {
                  --frontend a=203.0.113.1:80/tcp --frontend x --backend a=10.0.0.6:80,weight=300 \
                  --backend a=10.0.0.7:81,foo=1,weight --backend lone=10.0.0.8:80 --probe a=http:0/h,interval=5s,bla=4 \
                  --idle-timeout zzzzz=4m --idle-timeout a=4 --neighbour 10.0.0.9=0 --workers 1-a --management-cpu x \
-                 --hash-key secret --metrics 1 --distribution a=foo --mtu out=3 --backend a=2001:db8::1";
+                 --hash-key secret --metrics 1 --distribution a=foo --mtu out=3 --backend a=[2001:db8::1";
     let words: Vec<&str> = words.split_whitespace().collect();
     let expected = [
         "g.toml:9: rule web has idle_timeout 0s; allowed are 1s to 1day",
         r#"--address: there is no port "ou"; did you mean out? If not, add --port NAME=DEVICE"#,
-        r#"--address: port out has address "192.0.2.1", which is not an address with its prefix; write it as 198.51.100.2/24"#,
+        r#"--address: port out has address "192.0.2.1", which is not an address with its prefix; write it as 198.51.100.2/24 or 2001:db8:1::2/64"#,
         r#"--backend: backend 10.0.0.7 has an unknown key "foo"; known are weight, state"#,
         r#"--backend: "weight" is incomplete; write --backend web=10.0.0.4:8443,weight=2"#,
         "--backend: backends of pool a have ports 80 and 81; a rule has one backend port: use one, or make two rules with a pool each",
-        r#"--backend: pool a has address "2001:db8::1", which is IPv6; this version forwards IPv4 only: use an IPv4 address"#,
+        r#"--backend: pool a has address "[2001:db8::1", which is not an address; write it as 10.0.0.4 or 2001:db8::4"#,
         "--backend: port 80 belongs to a rule, and there is no rule lone; add --frontend lone=ADDR:PORT/PROTO, or set backend_port in the rule that uses pool lone",
         "--backend: backend 10.0.0.6 has weight 300; allowed are 0 to 100",
         r#"--distribution: rule a has distribution "foo", which is unknown; choose 5-tuple, source-ip or source-ip-protocol"#,

@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn any_flags_are_loaded_or_refused(values in prop::collection::vec("\\PC{0,12}|[a-z]{1,3}=[0-9./:,=a-z-]{0,30}", 22)) {
+    fn any_flags_are_loaded_or_refused(values in prop::collection::vec("\\PC{0,12}|[a-z]{1,3}=[0-9./:,=a-z-]{0,30}", 23)) {
         let mut values = values.into_iter();
         let mut next = || values.next().unwrap_or_default();
         let words = ConfigFlags {
@@ -124,6 +124,7 @@ proptest! {
             port: vec![next(), "web=x".to_owned()],
             address: vec![next(), format!("web={}", next())],
             gateway: vec![format!("web={}", next())],
+            gateway6: vec![format!("web={}", next())],
             mac: vec![format!("web={}", next())],
             mtu: vec![format!("web={}", next())],
             neighbour: vec![next()],

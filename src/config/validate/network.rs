@@ -1,15 +1,14 @@
 //! Ports, their addresses, and static neighbours.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{Names, in_range, required};
 use crate::config::error::{Place, Report};
 use crate::config::model::{Cidr, Port, StaticNeighbour};
-use crate::config::problem::{AddressFlaw, NameProblem, NetworkProblem, NoEffect, ValueProblem};
+use crate::config::problem::{AddressFlaw, NameProblem, NetworkProblem, ValueProblem};
 use crate::config::raw::{At, RawConfig, RawNeighbour, RawPort};
-use crate::config::subject_of;
-use crate::config::text::Versioned;
+use crate::config::{is_name, subject_of};
 use crate::io::PORTS_MAX;
 
 /// From the least that every IPv4 host takes (RFC 791 section 3.1) to jumbo frames.
@@ -25,16 +24,27 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn has_gateway(&self) -> bool {
-        self.ports.iter().any(|port| port.value.gateway.is_some())
+    /// Whether what is like `address` leaves by a gateway.
+    pub(super) fn has_gateway(&self, address: IpAddr) -> bool {
+        self.ports.iter().any(|port| match address {
+            IpAddr::V4(_) => port.value.gateway.is_some(),
+            IpAddr::V6(_) => port.value.gateway6.is_some(),
+        })
     }
 
-    pub(super) fn is_connected(&self, address: Ipv4Addr) -> bool {
+    pub(super) fn is_connected(&self, address: IpAddr) -> bool {
         self.networks().any(|network| network.contains(address))
     }
 
+    /// Whether `address` is some port's gateway: a link-local one is on no network that is told.
+    fn is_gateway(&self, address: IpAddr) -> bool {
+        let of_port =
+            |port: &At<Port>| [port.value.gateway.map(IpAddr::V4), port.value.gateway6.map(IpAddr::V6)];
+        self.ports.iter().flat_map(of_port).flatten().any(|gateway| gateway == address)
+    }
+
     /// The port that has `address` as its own.
-    pub(super) fn owner(&self, address: Ipv4Addr) -> Option<&Port> {
+    pub(super) fn owner(&self, address: IpAddr) -> Option<&Port> {
         let has = |port: &&Port| port.addresses.iter().any(|own| own.address == address);
         self.ports.iter().map(|port| &port.value).find(has)
     }
@@ -43,33 +53,48 @@ impl Network {
         self.ports.iter().flat_map(|port| port.value.addresses.iter().copied())
     }
 
-    /// Why no host has `address`, if none has.
-    pub(super) fn flaw(&self, address: Ipv4Addr) -> Option<AddressFlaw> {
-        flaw(address).or_else(|| self.networks().find_map(|network| flaw_in(network, address)))
+    /// Why no host that others can reach has `address`, if none has.
+    pub(super) fn flaw(&self, address: IpAddr) -> Option<AddressFlaw> {
+        let link_local = || is_link_local(address).then_some(AddressFlaw::LinkLocal);
+        flaw(address).or_else(link_local).or_else(|| self.flaw_in_networks(address))
+    }
+
+    fn flaw_in_networks(&self, address: IpAddr) -> Option<AddressFlaw> {
+        self.networks().find_map(|network| flaw_in(network, address))
     }
 }
 
-fn flaw(address: Ipv4Addr) -> Option<AddressFlaw> {
-    match address.octets() {
-        [0, ..] => Some(AddressFlaw::ThisNetwork),
-        [127, ..] => Some(AddressFlaw::Loopback),
-        [224..=239, ..] => Some(AddressFlaw::Multicast),
-        [255, 255, 255, 255] => Some(AddressFlaw::Broadcast),
-        _ => None,
+fn flaw(address: IpAddr) -> Option<AddressFlaw> {
+    match address {
+        IpAddr::V4(address) => match address.octets() {
+            [0, ..] => Some(AddressFlaw::ThisNetwork),
+            [127, ..] => Some(AddressFlaw::Loopback),
+            [224..=239, ..] => Some(AddressFlaw::Multicast),
+            [255, 255, 255, 255] => Some(AddressFlaw::Broadcast),
+            _ => None,
+        },
+        IpAddr::V6(address) => match () {
+            () if address.is_unspecified() => Some(AddressFlaw::Unspecified),
+            () if address.is_loopback() => Some(AddressFlaw::Loopback),
+            () if address.is_multicast() => Some(AddressFlaw::Multicast),
+            () if address.to_ipv4_mapped().is_some() => Some(AddressFlaw::V4Mapped),
+            () => None,
+        },
     }
 }
 
-/// First and last address of a network belong to no host (RFC 1122 section 3.2.1.3), but in networks of two
-/// addresses (RFC 3021) and of one.
-fn flaw_in(network: Cidr, address: Ipv4Addr) -> Option<AddressFlaw> {
-    if network.prefix_len >= 31 || !network.contains(address) {
-        return None;
-    }
-    let host = u32::from(address) & !network.mask();
-    match host {
-        0 => Some(AddressFlaw::Network),
-        last if last == !network.mask() => Some(AddressFlaw::Broadcast),
-        _ => None,
+/// Of IPv6; one of IPv4 is used as any other.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// What belongs to no host of a network.
+fn flaw_in(network: Cidr, address: IpAddr) -> Option<AddressFlaw> {
+    match address {
+        _ if !network.is_edge(address) => None,
+        IpAddr::V6(_) => Some(AddressFlaw::AllRouters),
+        IpAddr::V4(_) if network.is_first(address) => Some(AddressFlaw::Network),
+        IpAddr::V4(_) => Some(AddressFlaw::Broadcast),
     }
 }
 
@@ -84,7 +109,8 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Network {
     }
     let mut network = Network { ports: Vec::new(), neighbours: Vec::new(), is_whole: !raw.is_partial };
     for port in &raw.ports {
-        network.is_whole &= port.addresses_are_whole && !port.gateway.is_broken();
+        let has_broken = port.gateway.is_broken() || port.gateway6.is_broken();
+        network.is_whole &= port.addresses_are_whole && !has_broken;
         network.ports.extend(checker.port(port, report));
     }
     network.is_whole &= network.ports.len() == raw.ports.len();
@@ -98,7 +124,7 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Network {
 struct Checker {
     names: Names,
     devices: HashMap<String, Place>,
-    addresses: HashMap<Ipv4Addr, Place>,
+    addresses: HashMap<IpAddr, Place>,
 }
 
 impl Checker {
@@ -106,12 +132,15 @@ impl Checker {
     fn port(&mut self, raw: &RawPort, report: &mut Report) -> Option<At<Port>> {
         let name = self.names.add(&raw.name, raw.place, report);
         let subject = subject_of("port", name.as_deref().unwrap_or_default());
-        if let Some(gateway6) = raw.gateway6.given() {
-            let text = format!("gateway6 {}", gateway6.value);
-            report.warn(gateway6.place, NoEffect::Ipv6 { subject: subject.clone(), text });
-        }
         let addresses = self.port_addresses(raw, &subject, report);
-        let gateway = port_gateway(raw, &addresses, &subject, report);
+        let gateway = raw.gateway.given().map(|at| {
+            check_gateway(raw, "gateway", IpAddr::V4(at.value), at.place, &addresses, report);
+            at.value
+        });
+        let gateway6 = raw.gateway6.given().map(|at| {
+            check_gateway(raw, "gateway6", IpAddr::V6(at.value), at.place, &addresses, report);
+            at.value
+        });
         let mtu = in_range(&subject, "mtu", &raw.mtu, MTU, report).unwrap_or(MTU_DEFAULT);
         let name = name?;
         self.check_device(&name, raw, report);
@@ -121,7 +150,7 @@ impl Checker {
             report.warn(place, NameProblem::Unused { kind, name, remedy });
         }
         let (device, mac) = (raw.device.value().cloned(), raw.mac.value().copied());
-        Some(At { value: Port { name, device, addresses, gateway, mac, mtu }, place })
+        Some(At { value: Port { name, device, addresses, gateway, gateway6, mac, mtu }, place })
     }
 
     fn check_device(&mut self, port: &str, raw: &RawPort, report: &mut Report) {
@@ -134,12 +163,8 @@ impl Checker {
 
     fn port_addresses(&mut self, raw: &RawPort, subject: &str, report: &mut Report) -> Vec<Cidr> {
         let mut addresses = Vec::new();
-        for At { value, place } in &raw.addresses {
+        for At { value: cidr, place } in &raw.addresses {
             let subject = subject.to_owned();
-            let Versioned::V4(cidr) = value else {
-                report.warn(*place, NoEffect::Ipv6 { subject, text: "an IPv6 address".to_owned() });
-                continue;
-            };
             let address = cidr.address;
             if let Some(flaw) = flaw(address).or_else(|| flaw_in(*cidr, address)) {
                 report.error(*place, NetworkProblem::Unusable { subject, address, flaw });
@@ -155,49 +180,51 @@ impl Checker {
     }
 }
 
-fn port_gateway(raw: &RawPort, addresses: &[Cidr], subject: &str, report: &mut Report) -> Option<Ipv4Addr> {
-    let At { value: gateway, place } = *raw.gateway.given()?;
+/// With its flaw too it is taken: that there is a gateway is all that others ask.
+fn check_gateway(
+    raw: &RawPort,
+    key: &'static str,
+    gateway: IpAddr,
+    place: Place,
+    addresses: &[Cidr],
+    report: &mut Report,
+) {
+    let port = raw.name.value().filter(|name| is_name(name)).cloned().unwrap_or_default();
+    let subject = subject_of("port", &port);
     if addresses.iter().any(|own| own.address == gateway) {
-        let subject = format!("gateway of {subject}");
-        let port = raw.name.value().cloned().unwrap_or_default();
+        let subject = format!("{key} of {subject}");
         report.error(place, NetworkProblem::Own { subject, address: gateway, port });
     } else if let Some(flaw) =
         flaw(gateway).or_else(|| addresses.iter().find_map(|own| flaw_in(*own, gateway)))
     {
-        report.error(
-            place,
-            NetworkProblem::Unusable { subject: format!("gateway of {subject}"), address: gateway, flaw },
-        );
+        let subject = format!("{key} of {subject}");
+        report.error(place, NetworkProblem::Unusable { subject, address: gateway, flaw });
+    } else if is_link_local(gateway) && addresses.iter().any(|own| own.address.is_ipv6()) {
+        // It is on every link. To be asked for it takes an address of ours, and any will do.
     } else if raw.addresses_are_whole && !addresses.iter().any(|own| own.contains(gateway)) {
-        let (subject, wanted) = (format!("{subject} has gateway"), "on a network of the port");
+        let (subject, wanted) = (format!("{subject} has {key}"), "on a network of the port");
         report.error(place, NetworkProblem::OffNetwork { subject, address: gateway, wanted });
     }
-    // With its flaw too: that there is a gateway is all that others ask.
-    Some(gateway)
 }
 
 fn check_neighbour(
     raw: &RawNeighbour,
     network: &Network,
-    seen: &mut HashMap<Ipv4Addr, Place>,
+    seen: &mut HashMap<IpAddr, Place>,
     report: &mut Report,
 ) -> Option<StaticNeighbour> {
     let address = required("a neighbour", "address", &raw.address, raw.place, report);
     let mac = required("a neighbour", "mac", &raw.mac, raw.place, report);
     let At { value, place } = address?;
-    let Versioned::V4(address) = *value else {
-        let subject = "a neighbour".to_owned();
-        report.warn(*place, NoEffect::Ipv6 { subject, text: "an IPv6 address".to_owned() });
-        return None;
-    };
+    let address = *value;
     let subject = "a neighbour".to_owned();
     if let Some(first) = seen.insert(address, *place) {
         report.error(*place, NetworkProblem::DuplicateAddress { subject, address, first });
-    } else if let Some(flaw) = network.flaw(address) {
+    } else if let Some(flaw) = flaw(address).or_else(|| network.flaw_in_networks(address)) {
         report.error(*place, NetworkProblem::Unusable { subject, address, flaw });
     } else if let Some(port) = network.owner(address) {
         report.error(*place, NetworkProblem::Own { subject, address, port: port.name.clone() });
-    } else if network.is_whole && !network.is_connected(address) {
+    } else if network.is_whole && !network.is_connected(address) && !network.is_gateway(address) {
         let (subject, wanted) = ("a neighbour has address".to_owned(), "on a network of any port");
         report.error(*place, NetworkProblem::OffNetwork { subject, address, wanted });
     }
@@ -210,8 +237,8 @@ mod tests {
 
     #[test]
     fn first_and_last_addresses_belong_to_no_host_but_in_the_smallest_networks() {
-        let network = |prefix_len| Cidr { address: Ipv4Addr::new(198, 51, 100, 2), prefix_len };
-        let at = |last| Ipv4Addr::new(198, 51, 100, last);
+        let network = |prefix_len| Cidr { address: [198, 51, 100, 2].into(), prefix_len };
+        let at = |last| IpAddr::from([198, 51, 100, last]);
         assert_eq!(flaw_in(network(24), at(0)), Some(AddressFlaw::Network));
         assert_eq!(flaw_in(network(24), at(255)), Some(AddressFlaw::Broadcast));
         assert_eq!(flaw_in(network(30), at(3)), Some(AddressFlaw::Broadcast));
@@ -219,5 +246,12 @@ mod tests {
         assert_eq!(flaw_in(network(31), at(3)), None);
         assert_eq!(flaw_in(network(32), at(2)), None);
         assert_eq!(flaw_in(network(30), at(255)), None);
+        let network = |prefix_len| Cidr { address: "2001:db8::5".parse().unwrap(), prefix_len };
+        let at = |address: &str| address.parse().unwrap();
+        assert_eq!(flaw_in(network(64), at("2001:db8::")), Some(AddressFlaw::AllRouters));
+        assert_eq!(flaw_in(network(64), at("2001:db8::ffff:ffff:ffff:ffff")), None);
+        assert_eq!(flaw_in(network(127), at("2001:db8::4")), None);
+        assert_eq!(flaw_in(network(64), at("2001:db9::")), None);
+        assert_eq!(flaw_in(network(64), IpAddr::from([0, 0, 0, 0])), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Pools and their backends.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::network::Network;
@@ -147,8 +147,8 @@ fn range_members(raw: &RawPool, subject: &str, report: &mut Report) -> Members {
 struct Checker<'a> {
     pool: &'a str,
     network: &'a Network,
-    frontends: &'a HashMap<Ipv4Addr, Place>,
-    seen: HashMap<Ipv4Addr, Place>,
+    frontends: &'a HashMap<IpAddr, Place>,
+    seen: HashMap<IpAddr, Place>,
 }
 
 impl Checker<'_> {
@@ -162,7 +162,7 @@ impl Checker<'_> {
         members.is_whole
     }
 
-    fn backend(&mut self, address: Ipv4Addr, place: Place, report: &mut Report) -> bool {
+    fn backend(&mut self, address: IpAddr, place: Place, report: &mut Report) -> bool {
         let pool = || self.pool.to_owned();
         let subject = || format!("a backend of pool {}", self.pool);
         if let Some(first) = self.seen.insert(address, place) {
@@ -182,9 +182,9 @@ impl Checker<'_> {
     }
 
     /// Without any port there is nothing to reach it by, and no harm: ports come with `run`.
-    fn is_unreachable(&self, address: Ipv4Addr) -> bool {
+    fn is_unreachable(&self, address: IpAddr) -> bool {
         let network = self.network;
         let has_ports = !network.ports.is_empty();
-        has_ports && network.is_whole && !network.has_gateway() && !network.is_connected(address)
+        has_ports && network.is_whole && !network.has_gateway(address) && !network.is_connected(address)
     }
 }

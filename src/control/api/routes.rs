@@ -1,6 +1,6 @@
 //! What is served: methods and paths, and what of a request must be so before anything is done.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use hyper::{Method, StatusCode, Uri};
 use serde::Deserialize;
@@ -175,10 +175,10 @@ fn ask_forget(parameters: &[&str], _: &[u8]) -> Result<Ask, Refusal> {
     Ok(Ask::Forget { pool, address })
 }
 
-fn target(parameters: &[&str]) -> Result<(String, Ipv4Addr), Refusal> {
+fn target(parameters: &[&str]) -> Result<(String, IpAddr), Refusal> {
     let (pool, address) = (parameters.first().copied(), parameters.get(1).copied().unwrap_or_default());
     let address = address.parse().map_err(|_| {
-        Refusal::new(StatusCode::BAD_REQUEST, format!("{address}: not an IPv4 address, as in 10.0.0.4"))
+        Refusal::new(StatusCode::BAD_REQUEST, format!("{address}: not an address, as in 10.0.0.4"))
     })?;
     Ok((pool.unwrap_or_default().to_owned(), address))
 }

@@ -1,6 +1,6 @@
 //! What a capture or a trace is asked for, and what that comes to with the configuration in force.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -113,11 +113,14 @@ impl TraceAsk {
     }
 
     pub(super) fn filter<'m>(&self, model: &'m Model) -> Result<(Filter, &'m Rule), Refusal> {
-        let client: SocketAddrV4 = self.client.parse().map_err(|_| {
-            bad(format!("client {}: not an IPv4 address and port, as in 192.0.2.7:40000", self.client))
+        let client: SocketAddr = self.client.parse().map_err(|_| {
+            bad(format!(
+                "client {}: not an address and port, as in 192.0.2.7:40000 or [2001:db8::7]:40000",
+                self.client
+            ))
         })?;
         let rule = find_rule(model, &self.frontend)?;
-        let client = Some((*client.ip(), Some(client.port())));
+        let client = Some((client.ip(), Some(client.port())));
         Ok((Filter { client, frontend: Some(rule.frontend), ..Filter::default() }, rule))
     }
 }
@@ -148,18 +151,18 @@ fn find_rule<'m>(model: &'m Model, wanted: &str) -> Result<&'m Rule, Refusal> {
     model.rules.iter().find(is_it).ok_or_else(|| missing(format!("there is no rule or frontend {wanted}")))
 }
 
-fn end(text: &str) -> Result<(Ipv4Addr, Option<u16>), Refusal> {
-    if let Ok(both) = text.parse::<SocketAddrV4>() {
-        return Ok((*both.ip(), Some(both.port())));
+fn end(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
+    if let Ok(both) = text.parse::<SocketAddr>() {
+        return Ok((both.ip(), Some(both.port())));
     }
     let address = text.parse().map_err(|_| {
-        bad(format!("{text}: not an IPv4 address, with or without a port, as in 192.0.2.7 or 192.0.2.7:443"))
+        bad(format!("{text}: not an address, with or without a port, as in 192.0.2.7 or 192.0.2.7:443"))
     })?;
     Ok((address, None))
 }
 
 /// `POOL/ADDRESS` is the backend of the pool in every rule that uses it; all else is an address.
-fn backends(model: &Model, text: &str) -> Result<Vec<(Ipv4Addr, Option<u16>)>, Refusal> {
+fn backends(model: &Model, text: &str) -> Result<Vec<(IpAddr, Option<u16>)>, Refusal> {
     let Some((pool, address)) = text.split_once('/') else { return end(text).map(|end| vec![end]) };
     let (address, port) = end(address)?;
     let found = model.pools.iter().find(|known| known.name == pool);

@@ -111,8 +111,11 @@ mod tests {
     use crate::watch::{About, End, Filter, FlowStory, Watch};
     use crate::wire::Protocol;
 
-    const FRONTEND: Endpoint =
-        Endpoint { address: std::net::Ipv4Addr::new(203, 0, 113, 10), port: 443, protocol: Protocol::Tcp };
+    const FRONTEND: Endpoint = Endpoint {
+        address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 10)),
+        port: 443,
+        protocol: Protocol::Tcp,
+    };
 
     fn names() -> Names {
         let rules = [(FRONTEND, "wéb".to_owned())].into();

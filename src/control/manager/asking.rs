@@ -1,7 +1,7 @@
 //! Whom the management thread asks for Ethernet addresses, and to whom it announces its own.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::Manager;
@@ -19,9 +19,10 @@ impl Manager {
     /// removed, for their flows go on.
     pub(super) fn require_neighbours(&mut self, now: Duration) {
         let snapshot = self.publisher.latest();
-        let fixed: BTreeSet<Ipv4Addr> = self.model.neighbours.iter().map(|n| n.address).collect();
-        let gateways = self.model.ports.iter().zip(0..).filter_map(|(p, id)| Some((PortId(id), p.gateway?)));
-        let backends: BTreeSet<Ipv4Addr> =
+        let fixed: BTreeSet<IpAddr> = self.model.neighbours.iter().map(|n| n.address).collect();
+        let ports = self.model.ports.iter().zip(0..);
+        let gateways = ports.filter_map(|(p, id)| Some((PortId(id), IpAddr::V4(p.gateway?))));
+        let backends: BTreeSet<IpAddr> =
             self.compiler.backends().map(|(identity, _)| identity.address).collect();
         let hops = backends.iter().filter_map(|address| snapshot.routes.neighbour_for(*address));
         let required = gateways.chain(hops).filter(|(_, address)| !fixed.contains(address)).collect();
@@ -29,7 +30,7 @@ impl Manager {
     }
 
     /// Every address that we answer for, at each port where neighbours can be on its network.
-    pub(super) fn addresses(&self) -> BTreeSet<(PortId, Ipv4Addr)> {
+    pub(super) fn addresses(&self) -> BTreeSet<(PortId, IpAddr)> {
         let mut addresses = BTreeSet::new();
         for (port, id) in self.model.ports.iter().zip(0..) {
             addresses.extend(port.addresses.iter().map(|own| (PortId(id), own.address)));
@@ -41,7 +42,7 @@ impl Manager {
     }
 
     /// Plans announcements of the addresses that were not ours `before`.
-    pub(super) fn announce(&mut self, before: &BTreeSet<(PortId, Ipv4Addr)>, now: Duration) {
+    pub(super) fn announce(&mut self, before: &BTreeSet<(PortId, IpAddr)>, now: Duration) {
         for (port, address) in self.addresses().difference(before) {
             self.announcements.extend(ANNOUNCEMENTS.iter().map(|delay| (now + *delay, *port, *address)));
         }
@@ -65,16 +66,18 @@ impl Manager {
     pub(super) fn send_request(&self, ask: &Ask) {
         let (port, address) = ask.neighbour;
         let Some(config) = self.model.ports.get(port.index()) else { return };
-        let own = config.addresses.iter().find(|own| own.contains(address)).or(config.addresses.first());
+        let of_family = || config.addresses.iter().filter(|own| own.address.is_ipv4() == address.is_ipv4());
+        let own = of_family().find(|own| own.contains(address)).or(of_family().next());
         // A port without an address asks as a probe does (RFC 5227 section 2.1).
-        let sender = own.map_or(Ipv4Addr::UNSPECIFIED, |own| own.address);
+        let sender = own.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |own| own.address);
         // What finds no room is asked again in a second.
         self.send(port, sender, address, ask.to);
     }
 
     /// Whether there was room for the request.
-    fn send(&self, port: PortId, sender: Ipv4Addr, target: Ipv4Addr, to: Option<MacAddr>) -> bool {
+    fn send(&self, port: PortId, sender: IpAddr, target: IpAddr, to: Option<MacAddr>) -> bool {
         let Some(link) = self.conditions.links.get(port.index()) else { return true };
+        let (IpAddr::V4(sender), IpAddr::V4(target)) = (sender, target) else { return true };
         let request = arp::Packet {
             operation: arp::Operation::Request,
             sender_mac: link.mac,

@@ -1,7 +1,7 @@
 //! What the manager tells of what it knows: sums of the workers' counters, neighbours, how far the workers are.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
@@ -22,7 +22,7 @@ impl Manager {
 
     /// Every neighbour that was asked for or has shown itself: whom, where it is if that is known, and whether the
     /// configuration needs it.
-    pub fn neighbours(&self) -> Vec<((PortId, Ipv4Addr), Option<MacAddr>, bool)> {
+    pub fn neighbours(&self) -> Vec<((PortId, IpAddr), Option<MacAddr>, bool)> {
         self.neighbours.all()
     }
 

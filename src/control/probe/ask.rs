@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,8 +66,9 @@ pub(super) enum Stage {
 
 impl Stage {
     /// What was waited for in vain.
-    fn missing(self) -> &'static str {
+    fn missing(self, target: SocketAddr) -> &'static str {
         match self {
+            Self::Neighbour if target.is_ipv6() => "no answer to ND",
             Self::Neighbour => "no answer to ARP",
             Self::Connecting => "no connection",
             Self::Asking => "no answer",
@@ -85,7 +86,7 @@ pub(super) struct Means {
 
 impl Means {
     /// Whether a question can be sent at once.
-    pub(super) fn know_the_way(&self, target: SocketAddrV4, probe: &Probe) -> bool {
+    pub(super) fn know_the_way(&self, target: SocketAddr, probe: &Probe) -> bool {
         probe.via == Via::Host || self.ports.knows_the_way(target)
     }
 }
@@ -96,12 +97,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Asks, and waits for an answer no longer than the probe says. Tells how long that took.
-pub(super) async fn ask(
-    target: SocketAddrV4,
-    probe: Arc<Probe>,
-    nth: u16,
-    means: Means,
-) -> (Answer, Duration) {
+pub(super) async fn ask(target: SocketAddr, probe: Arc<Probe>, nth: u16, means: Means) -> (Answer, Duration) {
     let began = Instant::now();
     let mut stage = Stage::Connecting;
     let answer = means.lost.within(probe.timeout, question(target, &probe, nth, &means, &mut stage)).await;
@@ -115,7 +111,7 @@ pub(super) async fn ask(
         Some(Err(why)) => Err(why),
         None => {
             let timeout = humantime::format_duration(probe.timeout);
-            Err(format!("{} in {timeout}", stage.missing()).into())
+            Err(format!("{} in {timeout}", stage.missing(target)).into())
         }
     };
     (answer, took)
@@ -125,7 +121,7 @@ pub(super) async fn ask(
 type Farewell = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 async fn question(
-    target: SocketAddrV4,
+    target: SocketAddr,
     probe: &Probe,
     nth: u16,
     means: &Means,
@@ -166,21 +162,25 @@ async fn close(mut stream: Box<dyn Stream>) {
     }
 }
 
-fn server_name(target: SocketAddrV4, probe: &Probe) -> ServerName<'static> {
+fn server_name(target: SocketAddr, probe: &Probe) -> ServerName<'static> {
     let name = probe.host.as_deref().map(|host| host.split(':').next().unwrap_or(host).to_owned());
     let name = name.and_then(|name| ServerName::try_from(name).ok());
-    name.unwrap_or_else(|| ServerName::IpAddress(std::net::IpAddr::V4(*target.ip()).into()))
+    name.unwrap_or_else(|| ServerName::IpAddress(target.ip().into()))
 }
 
 /// A GET, and the answer as soon as it can be told.
-async fn get<S>(stream: S, target: SocketAddrV4, probe: &Probe) -> Result<(Answer, Farewell), Fault>
+async fn get<S>(stream: S, target: SocketAddr, probe: &Probe) -> Result<(Answer, Farewell), Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| http_text(&error))?;
     let host = probe.host.clone().unwrap_or_else(|| match (probe.kind, target.port()) {
-        (ProbeKind::Http, 80) | (ProbeKind::Https, 443) => target.ip().to_string(),
+        (ProbeKind::Http, 80) | (ProbeKind::Https, 443) => match target.ip() {
+            IpAddr::V4(address) => address.to_string(),
+            // RFC 3986 section 3.2.2.
+            IpAddr::V6(address) => format!("[{address}]"),
+        },
         _ => target.to_string(),
     });
     let request = Request::get(&probe.path)

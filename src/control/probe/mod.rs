@@ -16,7 +16,7 @@ mod tls;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -56,7 +56,7 @@ const APPLY_INTERVAL: Duration = Duration::from_millis(50);
 /// What is asked: the same for two rules is asked once.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct Question {
-    target: SocketAddrV4,
+    target: SocketAddr,
     probe: Arc<Probe>,
 }
 
@@ -90,7 +90,7 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub struct ProbeReport {
     /// Address and port that are asked.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// How.
     pub probe: Arc<Probe>,
     /// The frontends of the rules that ask.
@@ -236,12 +236,12 @@ impl Probes {
         }
         let mut verdicts = BTreeMap::new();
         for (question, entry) in &before {
-            let backends = entry.uses.iter().map(|user| (user.frontend, *question.target.ip()));
+            let backends = entry.uses.iter().map(|user| (user.frontend, question.target.ip()));
             verdicts.extend(backends.map(|backend| (backend, &entry.health)));
         }
         let spread = FIRST_SPREAD * u32::try_from(fresh.len()).unwrap_or(u32::MAX);
         for (question, uses) in fresh {
-            let known = uses.iter().find_map(|user| verdicts.get(&(user.frontend, *question.target.ip())));
+            let known = uses.iter().find_map(|user| verdicts.get(&(user.frontend, question.target.ip())));
             let health = known.map_or_else(|| Health::new(now), |health| health.carried_over());
             let due = now + spread.min(question.probe.interval).mul_f64(self.draw(&question));
             self.due.insert((due, question.clone()));
@@ -312,12 +312,10 @@ impl Probes {
     }
 
     /// All that are down, for each rule that asks.
-    fn unhealthy(&self) -> BTreeSet<(Endpoint, std::net::Ipv4Addr)> {
+    fn unhealthy(&self) -> BTreeSet<(Endpoint, std::net::IpAddr)> {
         let down = self.entries.iter().filter(|(_, entry)| entry.health.verdict == Verdict::Down);
-        down.flat_map(|(question, entry)| {
-            entry.uses.iter().map(|user| (user.frontend, *question.target.ip()))
-        })
-        .collect()
+        down.flat_map(|(question, entry)| entry.uses.iter().map(|user| (user.frontend, question.target.ip())))
+            .collect()
     }
 
     /// A number from 0.1 to 1, always the same for one question.
@@ -383,7 +381,7 @@ fn questions(model: &Model) -> BTreeMap<Question, Vec<Use>> {
         let Some(probe) = &rule.probe else { continue };
         let port = probe.port.unwrap_or(rule.backend_port);
         for backend in &rule.pool.backends {
-            let target = SocketAddrV4::new(backend.address, port);
+            let target = SocketAddr::new(backend.address, port);
             let user = Use { rule: rule.name.clone(), frontend: rule.frontend };
             questions.entry(Question { target, probe: probe.clone() }).or_default().push(user);
         }

@@ -1,6 +1,6 @@
 //! What operators hear of probes: one line for each new verdict, and not too many of them.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Entry;
@@ -37,7 +37,7 @@ impl News {
     }
 
     /// Tells of a verdict that has changed.
-    pub(super) fn tell(&mut self, target: SocketAddrV4, entry: &Entry, before: &Health, now: Instant) {
+    pub(super) fn tell(&mut self, target: SocketAddr, entry: &Entry, before: &Health, now: Instant) {
         let first = before.verdict == Verdict::Unknown;
         let is_expected = first && entry.health.verdict == Verdict::Up;
         if !is_expected && !self.has_room() {

@@ -1,7 +1,7 @@
 //! What probes know, as the control API tells it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,12 +24,12 @@ pub struct Probed {
 }
 
 /// By rule and backend.
-pub(in crate::control) struct Probings(BTreeMap<(Endpoint, Ipv4Addr), ProbeReport>);
+pub(in crate::control) struct Probings(BTreeMap<(Endpoint, IpAddr), ProbeReport>);
 
 impl Probings {
     pub(in crate::control) fn new(reports: Vec<ProbeReport>) -> Self {
         let by_backend = |report: ProbeReport| {
-            let address = *report.target.ip();
+            let address = report.target.ip();
             let keys: Vec<_> = report.frontends.iter().map(|frontend| (*frontend, address)).collect();
             keys.into_iter().map(move |key| (key, report.clone()))
         };

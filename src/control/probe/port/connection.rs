@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,8 +34,8 @@ pub(super) struct Connection {
 impl Connection {
     /// Sends the first segment.
     pub(super) fn open(
-        from: SocketAddrV4,
-        to: SocketAddrV4,
+        from: SocketAddr,
+        to: SocketAddr,
         hop: Hop,
         out: Arc<ArrayQueue<ControlFrame>>,
     ) -> io::Result<Self> {
@@ -46,7 +46,7 @@ impl Connection {
         config.random_seed = RandomState::new().build_hasher().finish();
         let mut stack = Interface::new(config, &mut link, now.into());
         // Everything is near: which neighbour it goes to has been settled.
-        let own = IpCidr::new(IpAddress::Ipv4(*from.ip()), 0);
+        let own = IpCidr::new(IpAddress::from(from.ip()), 0);
         stack.update_ip_addrs(|addresses| {
             let _ = addresses.push(own);
         });
@@ -54,7 +54,7 @@ impl Connection {
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
-        let endpoint = |at: SocketAddrV4| IpEndpoint::new(IpAddress::Ipv4(*at.ip()), at.port());
+        let endpoint = |at: SocketAddr| IpEndpoint::new(IpAddress::from(at.ip()), at.port());
         let opened = socket.connect(stack.context(), endpoint(to), endpoint(from));
         opened.map_err(|error| io::Error::other(error.to_string()))?;
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
@@ -131,8 +131,10 @@ impl TxToken for Sent<'_> {
         let mut frame = vec![0; ethernet::HEADER_LEN + len];
         let (header, packet) = frame.split_at_mut(ethernet::HEADER_LEN);
         header[..12].copy_from_slice(&self.hop.addresses.0);
-        header[12..].copy_from_slice(&ethernet::TYPE_IPV4.to_be_bytes());
         let written = write(packet);
+        let is_ipv4 = packet.first().is_some_and(|first| first >> 4 == 4);
+        let kind = if is_ipv4 { ethernet::TYPE_IPV4 } else { ethernet::TYPE_IPV6 };
+        header[12..].copy_from_slice(&kind.to_be_bytes());
         // What finds no room is sent again, as what is lost on the way.
         if let Some(frame) = ControlFrame::new(self.hop.port, &frame) {
             let _ = self.out.push(frame);
@@ -267,7 +269,7 @@ mod tests {
 
     impl Bed {
         fn new() -> Self {
-            let at = |(address, port): ([u8; 4], u16)| SocketAddrV4::new(address.into(), port);
+            let at = |(address, port): ([u8; 4], u16)| SocketAddr::new(address.into(), port);
             let out = Arc::new(ArrayQueue::new(RING_LEN));
             let hop = Hop { addresses: Addresses([2; 12]), mtu: 1500, port: PortId(0) };
             let connection = Connection::open(at(HERE), at(THERE), hop, out.clone()).unwrap();
@@ -322,7 +324,7 @@ mod tests {
         fn take(&mut self, packet: &[u8]) {
             // Found by what the answers of workers are found by.
             let (address, port) = THERE;
-            if key_of(packet) == Some((SocketAddrV4::new(address.into(), port), HERE.1)) {
+            if key_of(packet) == Some((SocketAddr::new(address.into(), port), HERE.1)) {
                 self.connection.take(packet, self.now);
                 assert!(self.connection.link.received.is_none(), "what was taken is not kept");
             }

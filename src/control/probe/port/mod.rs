@@ -8,12 +8,12 @@ mod stream;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
-use smoltcp::wire::{Ipv4Packet, TcpPacket};
+use smoltcp::wire::{Ipv4Packet, Ipv6Packet, TcpPacket};
 
 use self::connection::Connection;
 pub(super) use self::stream::PortStream;
@@ -33,7 +33,7 @@ const NEIGHBOUR_INTERVAL: Duration = Duration::from_millis(5);
 const PORT_TRIES: u16 = 16;
 
 /// The endpoint that is asked, and our own port.
-type Key = (SocketAddrV4, u16);
+type Key = (SocketAddr, u16);
 
 /// The way out of guideway's ports.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl PortWay {
     }
 
     /// Whether the next hop to `target` is known, or can never be.
-    pub(super) fn knows_the_way(&self, target: SocketAddrV4) -> bool {
+    pub(super) fn knows_the_way(&self, target: SocketAddr) -> bool {
         !matches!(self.0.lock().hop_to(target), Ok(None))
     }
 
@@ -84,7 +84,7 @@ impl PortWay {
     /// while the other end may remember it.
     pub(super) async fn connect(
         &self,
-        target: SocketAddrV4,
+        target: SocketAddr,
         nth: u16,
         stage: &mut Stage,
     ) -> io::Result<PortStream> {
@@ -103,13 +103,13 @@ impl PortWay {
         Ok(stream)
     }
 
-    fn open(&self, target: SocketAddrV4, nth: u16, hop: Hop, source: std::net::Ipv4Addr) -> io::Result<Key> {
+    fn open(&self, target: SocketAddr, nth: u16, hop: Hop, source: IpAddr) -> io::Result<Key> {
         let mut state = self.0.lock();
         let count = u16::MAX - PROBE_PORT_FIRST + 1;
         let ports = (0..PORT_TRIES).map(|more| PROBE_PORT_FIRST + nth.wrapping_add(more) % count);
         let mut keys = ports.map(|port| (target, port));
         let key = keys.find(|key| !state.connections.contains_key(key)).ok_or(io::ErrorKind::AddrInUse)?;
-        let from = SocketAddrV4::new(source, key.1);
+        let from = SocketAddr::new(source, key.1);
         let connection = Connection::open(from, target, hop, self.0.out.clone())?;
         state.connections.insert(key, connection);
         if !std::mem::replace(&mut state.is_watched, true) {
@@ -154,14 +154,15 @@ impl Shared {
 
 impl State {
     /// The next hop to `target`, and our own address there; nothing while the hop's Ethernet address is not known.
-    fn hop_to(&self, target: SocketAddrV4) -> io::Result<Option<(Hop, std::net::Ipv4Addr)>> {
+    fn hop_to(&self, target: SocketAddr) -> io::Result<Option<(Hop, IpAddr)>> {
         let Some(world) = &self.world else { return Ok(None) };
         let (port, neighbour) =
-            world.routes.neighbour_for(*target.ip()).ok_or(io::ErrorKind::HostUnreachable)?;
+            world.routes.neighbour_for(target.ip()).ok_or(io::ErrorKind::HostUnreachable)?;
         let addresses = self.own.get(port.index()).map(Vec::as_slice).unwrap_or_default();
-        let own = addresses.iter().find(|own| own.contains(neighbour)).or(addresses.first());
+        let own = addresses.iter().filter(|own| own.address.is_ipv4() == neighbour.is_ipv4());
+        let own = own.clone().find(|own| own.contains(neighbour)).or(own.clone().next());
         let source = own.ok_or(io::ErrorKind::NetworkUnreachable)?.address;
-        let hop = world.routes.next_hop(*target.ip()).hop;
+        let hop = world.routes.next_hop_to(target.ip()).hop;
         // No packet fits where the hop is not known.
         Ok((hop.mtu > 0).then_some((hop, source)))
     }
@@ -169,7 +170,16 @@ impl State {
 
 /// Whose answer an IP packet is.
 fn key_of(packet: &[u8]) -> Option<Key> {
-    let ip = Ipv4Packet::new_checked(packet).ok()?;
-    let segment = TcpPacket::new_checked(ip.payload()).ok()?;
-    Some((SocketAddrV4::new(ip.src_addr(), segment.src_port()), segment.dst_port()))
+    let (source, payload) = match packet.first()? >> 4 {
+        4 => {
+            let ip = Ipv4Packet::new_checked(packet).ok()?;
+            (IpAddr::V4(ip.src_addr()), ip.payload())
+        }
+        _ => {
+            let ip = Ipv6Packet::new_checked(packet).ok()?;
+            (IpAddr::V6(ip.src_addr()), ip.payload())
+        }
+    };
+    let segment = TcpPacket::new_checked(payload).ok()?;
+    Some((SocketAddr::new(source, segment.src_port()), segment.dst_port()))
 }
