@@ -143,6 +143,11 @@ impl LaneSet {
     }
 
     #[inline(always)]
+    pub(super) fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    #[inline(always)]
     pub(super) fn has(self, lane: Lane) -> bool {
         self.0 >> lane.index() & 1 == 1
     }
@@ -183,8 +188,10 @@ pub(super) struct Lanes {
     pub(super) resets: LaneSet,
     /// A client's packet's flow, which says the frontend as well.
     pub(super) keys: [FlowKey; BURST_MAX],
-    /// The same where keys are wide: their words, row by row, as they are hashed.
+    /// The same where keys are wide: their words, row by row.
     pub(super) wide_keys: [[u64; BURST_MAX]; 3],
+    /// What is to be hashed of those.
+    pub(super) wide_to_hash: [[u64; BURST_MAX]; 3],
     /// What is to be hashed of it at first, the hash later.
     pub(super) hashes: [u64; BURST_MAX],
     /// All clear for UDP.
@@ -210,6 +217,7 @@ impl Default for Lanes {
             resets: LaneSet::default(),
             keys: [FlowKey::default(); BURST_MAX],
             wide_keys: [[0; BURST_MAX]; 3],
+            wide_to_hash: [[0; BURST_MAX]; 3],
             hashes: [0; BURST_MAX],
             tcp_flags: [TcpFlags::default(); BURST_MAX],
             backends: [BackendId::NONE; BURST_MAX],

@@ -9,6 +9,7 @@
 
 mod answer;
 mod classify;
+mod classify6;
 mod counters;
 mod flow_table;
 mod lanes;
@@ -63,6 +64,7 @@ impl Path {
         lanes.begin(burst.len());
         lanes.find_clients(burst, source, world, flows);
         lanes.find_responses(burst, source, world);
+        lanes.find_wide_clients(burst, source, world, flows);
         lanes.sort_rest(burst, source, world);
         lanes.answer(burst, source, world);
         lanes.steer(source, steering);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
 use crate::maglev::{self, Preference};
-use crate::packet::{EndpointKey, FrontendWord, SipHash, wide_endpoint};
+use crate::packet::{EndpointKey, FrontendWord, Pattern6, SipHash, wide_endpoint};
 use crate::tick;
 use crate::wire::plain::Pattern;
 use crate::wire::{MacAddr, Protocol};
@@ -35,6 +35,11 @@ impl PortLink {
     /// How plain packets that the port takes begin.
     fn pattern(&self) -> Pattern {
         Pattern::new(self.filters.then_some(self.mac))
+    }
+
+    /// The same of IPv6.
+    fn pattern6(&self) -> Pattern6 {
+        Pattern6::new(self.filters.then_some(self.mac))
     }
 }
 
@@ -127,6 +132,7 @@ impl Compiler {
             routes,
             ports: conditions.links.clone().into(),
             patterns: conditions.links.iter().map(PortLink::pattern).collect(),
+            patterns6: conditions.links.iter().map(PortLink::pattern6).collect(),
             watches: Box::default(),
         })
     }

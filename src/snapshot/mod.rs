@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use crate::config::{Endpoint, PROBE_PORT_FIRST};
 use crate::io::PortId;
-use crate::packet::{EndpointKey, Flow, FrontendWord, SipHash, wide_endpoint};
+use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, wide_endpoint};
 use crate::watch::Watch;
 use crate::wire::Protocol;
 use crate::wire::plain::Pattern;
@@ -106,6 +106,8 @@ pub struct Snapshot {
     pub(crate) ports: Box<[PortLink]>,
     /// By `PortId`: how plain packets to a port begin.
     pub(crate) patterns: Box<[Pattern]>,
+    /// The same of IPv6.
+    pub(crate) patterns6: Box<[Pattern6]>,
     /// What operators watch just now. Set when it is published.
     pub(crate) watches: Box<[Arc<Watch>]>,
 }
