@@ -2,6 +2,7 @@
 //! what is wrong with it. Also the flow a packet belongs to, and the keyed hash over flows.
 
 mod flow;
+mod icmp;
 mod ip;
 mod ipv6;
 mod martian;
@@ -12,6 +13,7 @@ mod siphash;
 mod words;
 
 pub use flow::{EndpointKey, FlowKey, FrontendWord};
+pub use icmp::{icmp_message, merits_error, neighbour_message, quote_offset};
 pub use ip::{FragmentPart, IpPacket};
 pub use martian::{flaw_of_source, is_martian};
 pub use parse::{Packet, Parsed, first_fragment, parse};
@@ -19,3 +21,6 @@ pub use plain::{PlainEnds, PlainPacket};
 pub use quote::{Quote, QuotedEnds, parse_quote};
 pub use siphash::SipHash;
 pub use words::position;
+
+#[cfg(test)]
+mod tests;
