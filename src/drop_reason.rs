@@ -72,6 +72,7 @@ drop_reasons! {
     NoBackendAvailable "no-backend-available" "The rule has no backend that takes new flows.",
     NoRoute "no-route" "The destination is on no connected network, and there is no gateway.",
     NeighbourUnresolved "neighbour-unresolved" "The next hop's Ethernet address is not known yet; it is being asked for.",
+    NoHeadroom "no-headroom" "The driver left no room in front of the packet for the headers of its tunnel.",
     ExceedsMtu "exceeds-mtu" "The packet is larger than the MTU of the port it would leave by.",
     TransmitFull "transmit-full" "The transmit queue of the port took no more frames.",
     HandoverFull "handover-full" "The queue to the worker that owns the flow was full.",

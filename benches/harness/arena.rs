@@ -74,6 +74,11 @@ impl Frame for ArenaFrame {
         fits
     }
 
+    fn truncate(&mut self, len: usize) {
+        let place = self.place();
+        self.set_place(place.start..place.end.min(place.start + len));
+    }
+
     fn shrink(&mut self, len: usize) -> bool {
         let place = self.place();
         let fits = len <= place.len();

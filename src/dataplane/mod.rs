@@ -11,6 +11,7 @@ mod answer;
 mod classify;
 mod classify6;
 mod counters;
+mod encapsulate;
 mod flow_table;
 mod lanes;
 mod look_up;

@@ -127,6 +127,8 @@ pub(super) enum Refusal {
     Ttl,
     /// It does not fit, or nothing does.
     Mtu,
+    /// There is no room for what is to go in front.
+    Headroom,
 }
 
 impl Way<'_> {
@@ -205,8 +207,13 @@ fn update(field: &mut [u8; 2], rewrite: &Rewrite) {
 /// A packet that cannot go where it should.
 #[cold]
 pub(super) fn refuse(outcomes: &mut Outcomes, lane: Lane, refusal: Refusal, next_hop: &NextHop) {
-    if refusal == Refusal::Ttl {
-        outcomes.decide(lane, Outcome::Drop(DropReason::TtlExceeded));
+    let reason = match refusal {
+        Refusal::Ttl => Some(DropReason::TtlExceeded),
+        Refusal::Headroom => Some(DropReason::NoHeadroom),
+        Refusal::Mtu => None,
+    };
+    if let Some(reason) = reason {
+        outcomes.decide(lane, Outcome::Drop(reason));
         return;
     }
     if let Some((port, address)) = next_hop.wanted() {

@@ -1,5 +1,6 @@
 //! Packets that go to their backends, or come from them, otherwise than by plain translation of IPv4.
 
+use super::encapsulate;
 use super::counters::{Traffic, WorkerCounters};
 use super::lanes::{Lane, Lanes};
 use super::nat::{Refusal, refuse};
@@ -92,7 +93,7 @@ impl Lanes {
 fn send_one<F: Frame>(
     frame: &mut F,
     backend: &Backend,
-    _hash: u64,
+    hash: u64,
     counters: &Traffic,
 ) -> Result<(), Refusal> {
     let hop = &backend.next_hop.hop;
@@ -102,6 +103,16 @@ fn send_one<F: Frame>(
             let layout = Layout::of(frame.bytes()).ok_or(Refusal::Mtu)?;
             nat6::translate(frame.bytes_mut(), layout, hop, there, Side::Destination)?;
             counters.count(layout.total_len);
+            Ok(())
+        }
+        Forwarding::Direct => {
+            let total_len = encapsulate::direct(frame.bytes_mut(), hop)?;
+            counters.count(total_len);
+            Ok(())
+        }
+        Forwarding::Tunnel(template) => {
+            let total_len = encapsulate::push(frame, hop, template, hash)?;
+            counters.count(total_len);
             Ok(())
         }
     }

@@ -103,6 +103,13 @@ impl Frame for Mbuf {
     }
 
     #[inline]
+    fn truncate(&mut self, len: usize) {
+        let header = self.header();
+        let (offset, old) = (header.data_off, header.data_len);
+        self.place(offset, len.min(old.into()) as u16);
+    }
+
+    #[inline]
     fn shrink(&mut self, len: usize) -> bool {
         let header = self.header();
         let (offset, old) = (header.data_off, header.data_len);

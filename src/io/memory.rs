@@ -28,6 +28,10 @@ impl Frame for HeapFrame {
         true
     }
 
+    fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
     fn shrink(&mut self, len: usize) -> bool {
         let fits = len <= self.0.len();
         if fits {

@@ -38,6 +38,8 @@ pub trait Frame: Send {
     fn grow(&mut self, len: usize) -> bool;
     /// Takes `len` bytes off the front. False, and the frame is unchanged, where there are not so many.
     fn shrink(&mut self, len: usize) -> bool;
+    /// Leaves off what lies behind the first `len` bytes.
+    fn truncate(&mut self, len: usize);
     /// Asks the memory for what will be looked at first. Looks at nothing itself.
     #[inline(always)]
     fn prefetch(&self) {}

@@ -7,6 +7,7 @@ use super::routes::Hop;
 use super::{BackendIdentity, FrontendId, NextHop};
 use crate::io::PortId;
 use crate::wire::checksum::Delta;
+use crate::wire::encap::Template;
 use crate::wire::{Protocol, l4};
 
 /// A backend of one rule.
@@ -32,6 +33,10 @@ pub(crate) enum Forwarding {
     Translate,
     /// Translated in IPv6.
     Translate6 { there: Rewrite6, back: Rewrite6 },
+    /// To the backend's station, the packet as it is.
+    Direct,
+    /// In a tunnel: its headers in front of the packet as it is.
+    Tunnel(Template),
 }
 
 /// What a translation in IPv6 writes over, and what that does to the checksum of TCP or UDP; there is no other.
