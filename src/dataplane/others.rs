@@ -1,7 +1,7 @@
 //! Packets that go to their backends, or come from them, otherwise than by plain translation of IPv4.
 
-use super::encapsulate;
 use super::counters::{Traffic, WorkerCounters};
+use super::encapsulate;
 use super::lanes::{Lane, Lanes};
 use super::nat::{Refusal, refuse};
 use super::nat6::{self, Layout, Side};
@@ -72,7 +72,8 @@ impl Lanes {
             return false;
         };
         let Forwarding::Translate6 { back, .. } = &backend.forwarding else { return false };
-        let Some((layout, destination)) = Layout::of(frame.bytes()).zip(nat6::destination(frame.bytes())) else {
+        let Some((layout, destination)) = Layout::of(frame.bytes()).zip(nat6::destination(frame.bytes()))
+        else {
             return false;
         };
         let next_hop = world.routes.next_hop_to(destination.into());

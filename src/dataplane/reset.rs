@@ -162,7 +162,8 @@ struct Way {
 
 impl Ends {
     fn of(client: SocketAddrV4, id: BackendId, world: &Snapshot) -> Option<Self> {
-        let Backend { address: IpAddr::V4(address), port, frontend, next_hop, .. } = *world.backend(id)? else {
+        let Backend { address: IpAddr::V4(address), port, frontend, next_hop, .. } = *world.backend(id)?
+        else {
             return None;
         };
         let endpoint = world.frontend(frontend)?.endpoint;

@@ -258,7 +258,10 @@ mod tests {
         let word = FrontendWord::new(65_534, 0x1234_5678_9abc_def0);
         assert_eq!(word.key(key.client_part()), key);
         assert_eq!(word.frontend(), 65_534);
-        assert_eq!(word.to_hash(key.client_part()), key.client_part() ^ FrontendWord::seed(0x1234_5678_9abc_def0));
+        assert_eq!(
+            word.to_hash(key.client_part()),
+            key.client_part() ^ FrontendWord::seed(0x1234_5678_9abc_def0)
+        );
     }
 
     #[test]
@@ -280,6 +283,9 @@ mod tests {
         let hasher = SipHash::new([7; 16]);
         let client = Ipv4Addr::new(192, 0, 2, 7);
         let wide = WideKey::new(client.into(), 1, 2).to_port(3);
-        assert_eq!(wide.source_hash(&hasher, 99 << 16), FlowKey::new(client, 4, 5).source_hash(&hasher, 99 << 16));
+        assert_eq!(
+            wide.source_hash(&hasher, 99 << 16),
+            FlowKey::new(client, 4, 5).source_hash(&hasher, 99 << 16)
+        );
     }
 }

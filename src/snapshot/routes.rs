@@ -210,13 +210,14 @@ impl Routes {
     }
 
     /// The Ethernet address that is known of a neighbour.
-    pub(crate) fn known_mac(&self, port: PortId, address: Ipv4Addr) -> Option<MacAddr> {
+    pub(crate) fn known_mac(&self, port: PortId, address: IpAddr) -> Option<MacAddr> {
+        let IpAddr::V4(address) = address else { return None };
         let index = self.by_neighbour.get(neighbour_key(port, address))?;
         self.macs.get(index as usize).copied()
     }
 
     fn neighbour(&self, port: PortId, address: Ipv4Addr) -> NextHop {
-        let mac = self.known_mac(port, address);
+        let mac = self.known_mac(port, address.into());
         let mac = mac.or_else(|| self.synthetic.then(|| synthetic_mac(address)));
         match (mac, self.ports.get(port.index())) {
             (Some(mac), Some(link)) => {
