@@ -3,7 +3,7 @@
 use super::lanes::{Event, Lanes, Ours, Outcome, Source};
 use crate::drop_reason::DropReason;
 use crate::io::{Frame, PortId};
-use crate::packet::Ipv4Packet;
+use crate::packet::IpPacket;
 use crate::snapshot::{Local, PortLink, Snapshot};
 use crate::wire::ethernet::{self, Addresses};
 use crate::wire::{MacAddr, arp, checksum, icmp, ipv4};
@@ -106,9 +106,8 @@ fn is_ours_at(address: std::net::Ipv4Addr, port: PortId, world: &Snapshot) -> bo
 }
 
 /// RFC 792: the same data back, to the station it came from.
-fn answer_echo(frame: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<(), DropReason> {
-    let end = ethernet::HEADER_LEN + usize::from(ip.total_len);
-    let packet = frame.get_mut(..end).ok_or(DropReason::IcmpMalformed)?;
+fn answer_echo(frame: &mut [u8], ip: &IpPacket, link: &PortLink) -> Result<(), DropReason> {
+    let packet = frame.get_mut(..ip.end()).ok_or(DropReason::IcmpMalformed)?;
     let (headers, message) =
         packet.split_at_mut_checked(ip.payload_offset.into()).ok_or(DropReason::IcmpMalformed)?;
     if checksum::sum(message) != 0xffff {
@@ -128,7 +127,7 @@ fn answer_echo(frame: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<(),
 }
 
 /// Sends the packet back to where it came from, on both layers.
-fn turn_round(headers: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<(), DropReason> {
+fn turn_round(headers: &mut [u8], ip: &IpPacket, link: &PortLink) -> Result<(), DropReason> {
     let (ethernet, header) =
         headers.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::EthernetTruncated)?;
     let station = ethernet::addresses(ethernet).source();
@@ -137,8 +136,9 @@ fn turn_round(headers: &mut [u8], ip: &Ipv4Packet, link: &PortLink) -> Result<()
     }
     ethernet[..12].copy_from_slice(&Addresses::new(station, link.mac).0);
     let fixed = header.first_chunk_mut::<{ ipv4::HEADER_LEN }>().ok_or(DropReason::Ipv4Truncated)?;
-    fixed[ipv4::SOURCE_OFFSET..ipv4::SOURCE_OFFSET + 4].copy_from_slice(&ip.destination.octets());
-    fixed[ipv4::DESTINATION_OFFSET..ipv4::DESTINATION_OFFSET + 4].copy_from_slice(&ip.source.octets());
+    let (source, destination) = ip.v4().ok_or(DropReason::IcmpUnhandled)?;
+    fixed[ipv4::SOURCE_OFFSET..ipv4::SOURCE_OFFSET + 4].copy_from_slice(&destination.octets());
+    fixed[ipv4::DESTINATION_OFFSET..ipv4::DESTINATION_OFFSET + 4].copy_from_slice(&source.octets());
     fixed[ipv4::TTL_OFFSET] = ipv4::TTL_DEFAULT;
     ipv4::write_checksum(header);
     Ok(())

@@ -8,7 +8,7 @@ use super::{ControlFrame, FlowTable};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
-    EndpointKey, FlowKey, FrontendWord, Ipv4Packet, Packet, Parsed, PlainEnds, PlainPacket, flaw_of_source,
+    EndpointKey, FlowKey, FrontendWord, IpPacket, Packet, Parsed, PlainEnds, PlainPacket, flaw_of_source,
     is_martian, parse,
 };
 use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient, WordMap};
@@ -165,9 +165,10 @@ impl Lanes {
 
 /// A client's packet, if it is to a frontend.
 fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Client> {
-    let to = EndpointKey::new(packet.ip.destination, packet.destination_port, packet.protocol);
+    let (source, destination) = packet.ip.v4()?;
+    let to = EndpointKey::new(destination, packet.destination_port, packet.protocol);
     let id = world.frontend_at(to)?;
-    let key = FlowKey::new(packet.ip.source, packet.source_port, id.0);
+    let key = FlowKey::new(source, packet.source_port, id.0);
     let to_hash = key.client() ^ world.frontend(id)?.flow_seed;
     Some(Client { key, to_hash, tcp_flags: packet.tcp_flags })
 }
@@ -188,9 +189,8 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
         Ok(Parsed::Icmp(ip)) => {
             classify_other(&ip, world).map_or_else(Class::Drop, |()| Class::Ours(Ours::Icmp(ip)))
         }
-        Ok(Parsed::OtherIpv4(ip)) => {
-            Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))
-        }
+        Ok(Parsed::Other(ip)) => Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule)),
+        Ok(Parsed::Fragment(_)) => Class::Drop(DropReason::Fragment),
         Ok(Parsed::Arp) => Class::Ours(Ours::Arp),
         Err(reason) => Class::Drop(reason),
     }
@@ -209,25 +209,27 @@ fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(
 
 /// Whether the management thread may wait for the packet. It is no longer than a frame for that thread can be.
 fn answers_probe(packet: &Packet, source: Source, world: &Snapshot) -> bool {
-    let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
-    let (to, port) = (packet.ip.destination, packet.destination_port);
+    let Some((address, to)) = packet.ip.v4() else { return false };
+    let from = EndpointKey::new(address, packet.source_port, packet.protocol);
+    let port = packet.destination_port;
     usize::from(packet.ip.total_len) <= ControlFrame::PACKET_MAX
         && world.answers_probe(source.port(), from, to, port)
 }
 
 /// The backend that sent the packet to a client.
 fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Class, DropReason> {
-    let from = EndpointKey::new(packet.ip.source, packet.source_port, packet.protocol);
+    let (address, destination) = packet.ip.v4().ok_or(DropReason::NotOurs)?;
+    let from = EndpointKey::new(address, packet.source_port, packet.protocol);
     let responder = world.responder_at(from);
     let Some(id) = responder.or_else(|| world.resetting_at(from)) else {
         // Either port will do to name the flaw that a port can have.
         let port = if packet.destination_port == 0 { 0 } else { packet.source_port };
-        return Err(stranger(packet.ip.source, port, packet.ip.destination, world));
+        return Err(stranger(address, port, destination, world));
     };
-    if world.local(packet.ip.destination).is_some() {
+    if world.local(destination).is_some() {
         return Err(DropReason::NoRule);
     }
-    if is_martian(packet.ip.destination) || packet.destination_port == 0 {
+    if is_martian(destination) || packet.destination_port == 0 {
         return Err(DropReason::MartianDestination);
     }
     let backend = world.to_client.get(id.index()).ok_or(DropReason::NotOurs)?;
@@ -258,9 +260,10 @@ fn stranger(source: Ipv4Addr, port: u16, destination: Ipv4Addr, world: &Snapshot
 }
 
 /// Whether a packet that is neither TCP nor UDP is for us.
-fn classify_other(ip: &Ipv4Packet, world: &Snapshot) -> Result<(), DropReason> {
+fn classify_other(ip: &IpPacket, world: &Snapshot) -> Result<(), DropReason> {
+    let (source, destination) = ip.v4().ok_or(DropReason::NotOurs)?;
     // Without ports there is none that could be wrong.
-    match stranger(ip.source, 1, ip.destination, world) {
+    match stranger(source, 1, destination, world) {
         DropReason::NoRule => Ok(()),
         reason => Err(reason),
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use super::mesh::ControlFrame;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
-use crate::packet::{FlowKey, Ipv4Packet};
+use crate::packet::{FlowKey, IpPacket};
 use crate::snapshot::BackendId;
 use crate::wire::MacAddr;
 use crate::wire::l4::TcpFlags;
@@ -226,7 +226,7 @@ pub(super) enum Ours {
     /// ARP.
     Arp,
     /// An ICMP message to an address of ours.
-    Icmp(Ipv4Packet),
+    Icmp(IpPacket),
     /// What a probe of the management thread may wait for.
     ProbeAnswer,
 }

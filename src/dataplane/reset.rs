@@ -79,10 +79,11 @@ impl Cut {
     /// `None` only for what is no TCP segment, or of no backend.
     fn of(frame: &[u8], backend: BackendId, is_clients: bool, world: &Snapshot) -> Option<Self> {
         let Ok(Parsed::Transport(packet)) = parse(frame) else { return None };
+        let (source, destination) = packet.ip.v4()?;
         let client = if is_clients {
-            SocketAddrV4::new(packet.ip.source, packet.source_port)
+            SocketAddrV4::new(source, packet.source_port)
         } else {
-            SocketAddrV4::new(packet.ip.destination, packet.destination_port)
+            SocketAddrV4::new(destination, packet.destination_port)
         };
         let ends = Ends::of(client, backend, world)?;
         Some(Self { numbers: Numbers::of(frame)?, ends, is_clients })

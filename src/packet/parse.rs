@@ -1,20 +1,22 @@
 //! Frame → packet. Nothing a sender wrote is trusted: every length is held against what is there.
 
-use std::net::Ipv4Addr;
-
+use super::ip::{Extent, FragmentPart, IpPacket, read_ipv4};
+use super::ipv6::read_ipv6;
 use crate::drop_reason::DropReason;
-use crate::wire::l4::{self, TcpFlags};
-use crate::wire::{Protocol, ethernet, icmp, ipv4};
+use crate::wire::l4::{self, TCP_HEADER_LEN, TcpFlags, UDP_HEADER_LEN};
+use crate::wire::{Protocol, ethernet, icmp, ipv4, ipv6};
 
 /// What a well-formed frame is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parsed {
-    /// TCP or UDP in IPv4.
+    /// TCP or UDP.
     Transport(Packet),
-    /// A whole ICMP message in IPv4, its checksum not looked at.
-    Icmp(Ipv4Packet),
-    /// Another protocol in IPv4.
-    OtherIpv4(Ipv4Packet),
+    /// A whole ICMP message in IPv4, or ICMPv6 in IPv6, its checksum not looked at.
+    Icmp(IpPacket),
+    /// Another protocol.
+    Other(IpPacket),
+    /// A part of a datagram. Its ports were not looked at; see [`first_fragment`].
+    Fragment(IpPacket),
     /// ARP, not looked into.
     Arp,
 }
@@ -23,8 +25,8 @@ pub enum Parsed {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet {
     /// The packet around the segment or datagram.
-    pub ip: Ipv4Packet,
-    /// 0 in packets that nobody sends in good faith; see [`flaw_of_source`].
+    pub ip: IpPacket,
+    /// 0 in packets that nobody sends in good faith; see [`flaw_of_source`](super::flaw_of_source).
     pub source_port: u16,
     /// As above.
     pub destination_port: u16,
@@ -32,44 +34,6 @@ pub struct Packet {
     pub protocol: Protocol,
     /// All clear for UDP.
     pub tcp_flags: TcpFlags,
-}
-
-/// An IPv4 packet that lies whole within the frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ipv4Packet {
-    /// Who sent it, or so it says; see [`flaw_of_source`].
-    pub source: Ipv4Addr,
-    /// Whom it is for.
-    pub destination: Ipv4Addr,
-    /// Where the payload begins, in bytes from the start of the frame.
-    pub payload_offset: u16,
-    /// Bytes of the packet, its header included.
-    pub total_len: u16,
-    /// Hops left.
-    pub ttl: u8,
-}
-
-/// Why no packet can come from there, if that is so: an address of "this network", loopback, multicast,
-/// reserved or broadcast (RFC 1122 section 3.2.1.3, RFC 6890), or port 0.
-///
-/// Not part of parsing: only packets that begin a flow, or belong to none, need be asked.
-#[inline(always)]
-pub fn flaw_of_source(address: Ipv4Addr, port: u16) -> Option<DropReason> {
-    if is_martian(address) {
-        Some(DropReason::MartianSource)
-    } else if port == 0 {
-        Some(DropReason::PortZero)
-    } else {
-        None
-    }
-}
-
-/// Whether an address can stand for no single host: neither as a source nor as a destination.
-#[inline(always)]
-pub fn is_martian(address: Ipv4Addr) -> bool {
-    let first = address.octets()[0];
-    // 1 to 223, in one comparison.
-    first.wrapping_sub(1) >= 223 || first == 127
 }
 
 impl std::fmt::Debug for TcpFlags {
@@ -82,14 +46,19 @@ impl std::fmt::Debug for TcpFlags {
 ///
 /// # Errors
 /// The first thing found wrong, from the outside in. Constant time but for the options of the IPv4
-/// header, whose checksum is verified (RFC 1812 section 5.2.2).
+/// header, whose checksum is verified (RFC 1812 section 5.2.2), and IPv6 extension headers, which are bounded.
 #[inline]
 pub fn parse(frame: &[u8]) -> Result<Parsed, DropReason> {
-    let (header, rest) =
+    let (header, _) =
         frame.split_first_chunk::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::EthernetTruncated)?;
-    match ethernet::ether_type(header) {
-        ethernet::TYPE_IPV4 => parse_ipv4(rest),
-        other => other_ether_type(other),
+    let (ip, payload) = match ethernet::ether_type(header) {
+        ethernet::TYPE_IPV4 => read_ipv4(frame, ethernet::HEADER_LEN, Extent::Whole)?,
+        ethernet::TYPE_IPV6 => read_ipv6(frame, ethernet::HEADER_LEN, Extent::Whole)?,
+        other => return other_ether_type(other),
+    };
+    match ip.fragment {
+        Some(part) if !part.is_all() => parse_fragment(ip, part, payload),
+        _ => parse_upper(ip, payload),
     }
 }
 
@@ -98,81 +67,108 @@ fn other_ether_type(ether_type: u16) -> Result<Parsed, DropReason> {
     match ether_type {
         ethernet::TYPE_ARP => Ok(Parsed::Arp),
         ethernet::TYPE_VLAN | ethernet::TYPE_QINQ => Err(DropReason::VlanTagged),
-        _ => Err(DropReason::NotIpv4),
+        _ => Err(DropReason::NotIp),
     }
 }
 
 #[inline]
-fn parse_ipv4(bytes: &[u8]) -> Result<Parsed, DropReason> {
-    let fixed = bytes.first_chunk::<{ ipv4::HEADER_LEN }>().ok_or(DropReason::Ipv4Truncated)?;
-    let header = ipv4::Header(fixed);
-    let (header_len, total_len) = (header.header_len(), header.total_len());
-    if header.version() != 4 || header_len < ipv4::HEADER_LEN || total_len < header_len {
-        return Err(DropReason::Ipv4BadHeader);
-    }
-    // Ethernet pads short frames: there may be more bytes than the packet has, never fewer.
-    let packet = bytes.get(..total_len).ok_or(DropReason::Ipv4Truncated)?;
-    let (whole_header, payload) = packet.split_at_checked(header_len).ok_or(DropReason::Ipv4Truncated)?;
-    let checksum_is_right = if header_len == ipv4::HEADER_LEN {
-        ipv4::checksum_is_right(fixed)
-    } else {
-        ipv4::checksum_is_right(whole_header)
-    };
-    if !checksum_is_right {
-        return Err(DropReason::Ipv4BadChecksum);
-    }
-    if header.is_fragment() {
-        return Err(DropReason::Ipv4Fragment);
-    }
-    let ip = Ipv4Packet {
-        source: header.source(),
-        destination: header.destination(),
-        payload_offset: (ethernet::HEADER_LEN + header_len) as u16,
-        total_len: total_len as u16,
-        ttl: header.ttl(),
-    };
-    match header.protocol() {
-        ipv4::PROTOCOL_TCP => parse_tcp(ip, payload),
-        ipv4::PROTOCOL_UDP => parse_udp(ip, payload),
-        ipv4::PROTOCOL_ICMP if payload.len() < icmp::HEADER_LEN => Err(DropReason::IcmpMalformed),
-        ipv4::PROTOCOL_ICMP => Ok(Parsed::Icmp(ip)),
-        _ => Ok(Parsed::OtherIpv4(ip)),
+fn parse_upper(ip: IpPacket, payload: &[u8]) -> Result<Parsed, DropReason> {
+    match ip.protocol {
+        ipv4::PROTOCOL_TCP => {
+            let header = payload.first_chunk().ok_or(DropReason::TcpTruncated)?;
+            if l4::tcp_header_len(header) > payload.len() {
+                return Err(DropReason::TcpBadOffset);
+            }
+            tcp(ip, header).map(Parsed::Transport)
+        }
+        ipv4::PROTOCOL_UDP => {
+            let header = payload.first_chunk().ok_or(DropReason::UdpTruncated)?;
+            if l4::udp_len(header) != payload.len() {
+                return Err(DropReason::UdpBadLength);
+            }
+            Ok(Parsed::Transport(udp(ip, header)))
+        }
+        _ if !is_icmp(&ip) => Ok(Parsed::Other(ip)),
+        _ if payload.len() < icmp::HEADER_LEN => Err(DropReason::IcmpMalformed),
+        _ => Ok(Parsed::Icmp(ip)),
     }
 }
 
+/// The first fragment must hold all that a filter goes by, and no other may write over it: RFC 1858 sections 3 and 4,
+/// RFC 3128 section 3, RFC 7112 section 5.
+#[cold]
+fn parse_fragment(ip: IpPacket, part: FragmentPart, payload: &[u8]) -> Result<Parsed, DropReason> {
+    if part.offset == 0 {
+        let is_tiny = match ip.protocol {
+            ipv4::PROTOCOL_TCP => first_tcp(ip, payload)?.is_none(),
+            ipv4::PROTOCOL_UDP => first_udp(ip, payload)?.is_none(),
+            _ if is_icmp(&ip) => payload.len() < icmp::HEADER_LEN,
+            _ => payload.is_empty(),
+        };
+        if is_tiny {
+            return Err(DropReason::FragmentTiny);
+        }
+    } else if ip.protocol == ipv4::PROTOCOL_TCP && usize::from(part.offset) < TCP_HEADER_LEN {
+        return Err(DropReason::FragmentInHeader);
+    }
+    Ok(Parsed::Fragment(ip))
+}
+
+/// What the first fragment of a TCP segment or UDP datagram says of all of it. `ip` is of [`Parsed::Fragment`], in the
+/// same `frame`; `None` for later fragments, and for other protocols.
+pub fn first_fragment(frame: &[u8], ip: &IpPacket) -> Option<Packet> {
+    let payload = frame.get(usize::from(ip.payload_offset)..ip.end())?;
+    ip.fragment.filter(|part| part.offset == 0)?;
+    match ip.protocol {
+        ipv4::PROTOCOL_TCP => first_tcp(*ip, payload).ok()?,
+        ipv4::PROTOCOL_UDP => first_udp(*ip, payload).ok()?,
+        _ => None,
+    }
+}
+
+/// `None` if the header does not lie whole within the fragment.
+fn first_tcp(ip: IpPacket, payload: &[u8]) -> Result<Option<Packet>, DropReason> {
+    let Some(header) = payload.first_chunk() else { return Ok(None) };
+    let packet = tcp(ip, header)?;
+    Ok((l4::tcp_header_len(header) <= payload.len()).then_some(packet))
+}
+
+/// The same of UDP, whose length is that of the whole datagram, of which there is more.
+fn first_udp(ip: IpPacket, payload: &[u8]) -> Result<Option<Packet>, DropReason> {
+    let Some(header) = payload.first_chunk() else { return Ok(None) };
+    if l4::udp_len(header) <= payload.len() {
+        return Err(DropReason::UdpBadLength);
+    }
+    Ok(Some(udp(ip, header)))
+}
+
+/// Whether it carries the ICMP of its own family.
+fn is_icmp(ip: &IpPacket) -> bool {
+    let own = if ip.source.is_ipv4() { ipv4::PROTOCOL_ICMP } else { ipv6::PROTOCOL_ICMPV6 };
+    ip.protocol == own
+}
+
 #[inline]
-fn parse_tcp(ip: Ipv4Packet, segment: &[u8]) -> Result<Parsed, DropReason> {
-    let header = segment.first_chunk::<{ l4::TCP_HEADER_LEN }>().ok_or(DropReason::TcpTruncated)?;
-    let header_len = l4::tcp_header_len(header);
-    if header_len < l4::TCP_HEADER_LEN || header_len > segment.len() {
+fn tcp(ip: IpPacket, header: &[u8; TCP_HEADER_LEN]) -> Result<Packet, DropReason> {
+    if l4::tcp_header_len(header) < TCP_HEADER_LEN {
         return Err(DropReason::TcpBadOffset);
     }
     let tcp_flags = l4::tcp_flags(header);
     if tcp_flags.is_nonsense() {
         return Err(DropReason::TcpBadFlags);
     }
-    let (ports, _) = header.split_first_chunk().ok_or(DropReason::TcpTruncated)?;
-    transport(ip, ports, Protocol::Tcp, tcp_flags)
+    let [a, b, c, d, ..] = *header;
+    let (source_port, destination_port) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    Ok(Packet { ip, source_port, destination_port, protocol: Protocol::Tcp, tcp_flags })
 }
 
+/// A checksum of zero is let by in IPv6 too: whether it is one that tunnels may send, the receiver knows (RFC 6936
+/// section 5).
 #[inline]
-fn parse_udp(ip: Ipv4Packet, datagram: &[u8]) -> Result<Parsed, DropReason> {
-    let header = datagram.first_chunk::<{ l4::UDP_HEADER_LEN }>().ok_or(DropReason::UdpTruncated)?;
-    if l4::udp_len(header) != datagram.len() {
-        return Err(DropReason::UdpBadLength);
-    }
-    transport(ip, header, Protocol::Udp, TcpFlags::default())
-}
-
-#[inline]
-fn transport(
-    ip: Ipv4Packet,
-    ports: &[u8; l4::UDP_HEADER_LEN],
-    protocol: Protocol,
-    tcp_flags: TcpFlags,
-) -> Result<Parsed, DropReason> {
-    let (source_port, destination_port) = l4::ports(ports);
-    Ok(Parsed::Transport(Packet { ip, source_port, destination_port, protocol, tcp_flags }))
+fn udp(ip: IpPacket, header: &[u8; UDP_HEADER_LEN]) -> Packet {
+    let (source_port, destination_port) = l4::ports(header);
+    let tcp_flags = TcpFlags::default();
+    Packet { ip, source_port, destination_port, protocol: Protocol::Udp, tcp_flags }
 }
 
 #[cfg(test)]
@@ -220,7 +216,8 @@ mod tests {
         use DropReason::*;
         let cases: Vec<(&str, Vec<u8>, DropReason)> = vec![
             ("13 bytes", vec![0; 13], EthernetTruncated),
-            ("IPv6", with(tcp_frame(), &[(12, 0x86), (13, 0xdd)]), NotIpv4),
+            ("IPv4 that says it is IPv6", with(tcp_frame(), &[(12, 0x86), (13, 0xdd)]), Ipv6BadHeader),
+            ("LLDP", with(tcp_frame(), &[(12, 0x88), (13, 0xcc)]), NotIp),
             ("802.1Q", with(tcp_frame(), &[(12, 0x81), (13, 0)]), VlanTagged),
             ("IP version 6", with(tcp_frame(), &[(14, 0x65)]), Ipv4BadHeader),
             ("IHL 4", with(tcp_frame(), &[(14, 0x44)]), Ipv4BadHeader),
@@ -236,8 +233,6 @@ mod tests {
                 },
                 Ipv4BadChecksum,
             ),
-            ("first fragment", with(tcp_frame(), &[(20, 0x20)]), Ipv4Fragment),
-            ("later fragment", with(tcp_frame(), &[(21, 1)]), Ipv4Fragment),
             ("TCP cut", with(tcp_frame(), &[(17, 39)]), TcpTruncated),
             ("data offset 4", with(tcp_frame(), &[(46, 0x40)]), TcpBadOffset),
             ("data offset past the end", with(tcp_frame(), &[(46, 0x70)]), TcpBadOffset),
@@ -251,18 +246,6 @@ mod tests {
         for (name, frame, reason) in cases {
             assert_eq!(parse(&frame).err(), Some(reason), "{name}");
         }
-    }
-
-    #[test]
-    fn some_sources_cannot_be() {
-        let flaw = |address: [u8; 4], port| flaw_of_source(address.into(), port);
-        for first in [0, 127, 224, 239, 240, 255] {
-            assert_eq!(flaw([first, 1, 2, 3], 9), Some(DropReason::MartianSource), "{first}");
-        }
-        for first in [1, 10, 126, 128, 192, 223] {
-            assert_eq!(flaw([first, 1, 2, 3], 9), None, "{first}");
-        }
-        assert_eq!(flaw(CLIENT, 0), Some(DropReason::PortZero));
     }
 
     #[test]

@@ -20,6 +20,11 @@ pub const TTL_DEFAULT: u8 = 64;
 /// More fragments, and the 13 bits of the fragment offset.
 pub const FRAGMENT_MASK: u16 = 0x3fff;
 
+/// "Don't fragment", in the first byte of the fragment's word.
+pub const DONT_FRAGMENT: u8 = 0x40;
+/// "More fragments", in the same byte.
+pub const MORE_FRAGMENTS: u8 = 0x20;
+
 /// A header without options, or the first 20 bytes of one with options.
 #[derive(Clone, Copy)]
 pub struct Header<'a>(pub &'a [u8; HEADER_LEN]);
@@ -47,6 +52,37 @@ impl Header<'_> {
     #[inline]
     pub fn is_fragment(self) -> bool {
         u16::from_be_bytes([self.0[6], self.0[7]]) & FRAGMENT_MASK != 0
+    }
+
+    /// The same for all fragments of a datagram.
+    #[inline]
+    pub fn identification(self) -> u16 {
+        u16::from_be_bytes([self.0[4], self.0[5]])
+    }
+
+    /// Whether routers may not cut the packet up.
+    #[inline]
+    pub fn dont_fragment(self) -> bool {
+        self.0[6] & DONT_FRAGMENT != 0
+    }
+
+    /// Whether it is a fragment and not the last.
+    #[inline]
+    pub fn more_fragments(self) -> bool {
+        self.0[6] & MORE_FRAGMENTS != 0
+    }
+
+    /// Where in its datagram a fragment belongs, in bytes.
+    #[inline]
+    pub fn fragment_offset(self) -> u16 {
+        // The field counts units of 8 bytes, in its lower 13 bits.
+        u16::from_be_bytes([self.0[6], self.0[7]]) << 3
+    }
+
+    /// DSCP and ECN (RFC 2474, RFC 3168).
+    #[inline]
+    pub fn type_of_service(self) -> u8 {
+        self.0[1]
     }
 
     /// Hops left.

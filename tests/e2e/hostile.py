@@ -48,7 +48,7 @@ def kinds(station, frontend):
     # No fragments: net_af_packet has the kernel put them together first, and single ones never come out.
     return {
         "wrong-mac": mac("02:00:00:00:99:99") + ethernet[6:] + good,
-        "not-ipv4": ethernet[:12] + b"\x86\xdd" + b"\x60" + b"\0" * 60,
+        "not-ip": ethernet[:12] + b"\x88\xb5" + b"\0" * 60,
         "ipv4-truncated": ethernet + ipv4(syn, 6, CLIENT, frontend, extra_len=100),
         "ipv4-bad-header": ethernet + ipv4(syn, 6, CLIENT, frontend, version=0x65),
         "ipv4-bad-checksum": ethernet + bytes(flipped),
