@@ -102,7 +102,7 @@ impl Lanes {
     #[inline(always)]
     fn query<'a>(&self, lane: Lane, frontend: &'a Frontend, world: &'a Snapshot, now: Tick) -> Query<'a> {
         let (key, hash) = (self.keys[lane.index()], self.hashes[lane.index()]);
-        let is_udp = frontend.endpoint.protocol == Protocol::Udp;
+        let is_udp = frontend.endpoint.protocol == Protocol::Udp.into();
         Query { key, hash, flags: self.tcp_flags[lane.index()], is_udp, frontend, world, now }
     }
 }

@@ -168,7 +168,7 @@ impl Ends {
         let port = u16::from_be_bytes(world.to_backend(id)?.rewrite.port);
         Some(Self {
             client,
-            frontend: SocketAddrV4::new(front, endpoint.port),
+            frontend: SocketAddrV4::new(front, endpoint.first_port),
             backend: SocketAddrV4::new(address, port),
             frontend_id: frontend,
             next_hop,

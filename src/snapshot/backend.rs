@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::routes::Hop;
 use super::{BackendIdentity, FrontendId, NextHop};
+use crate::config::Endpoint;
 use crate::io::PortId;
 use crate::wire::checksum::Delta;
 use crate::wire::{Protocol, l4};
@@ -111,10 +112,11 @@ impl Records {
         leaving: Leaving,
     ) {
         // The path forwards IPv4 only so far: the record of another lets nothing pass.
-        let (IpAddr::V4(front), IpAddr::V4(address)) = (identity.frontend.address, identity.address) else {
+        let (Some(endpoint), IpAddr::V4(address)) = (identity.frontend.exact(), identity.address) else {
             return;
         };
-        let (there, back) = rewrites(identity, front, address);
+        let IpAddr::V4(front) = endpoint.address else { return };
+        let (there, back) = rewrites(endpoint, front, address, identity.port);
         self.backends[index] = Backend { address, frontend, next_hop };
         self.to_backend[index] = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
         self.to_client[index] = ToClient { rewrite: back, from: next_hop.leads_out_of() };
@@ -122,11 +124,10 @@ impl Records {
 }
 
 /// The way to the backend, and the way back.
-fn rewrites(identity: BackendIdentity, front: Ipv4Addr, back: Ipv4Addr) -> (Rewrite, Rewrite) {
-    let frontend = identity.frontend;
+fn rewrites(frontend: Endpoint, front: Ipv4Addr, back: Ipv4Addr, back_port: u16) -> (Rewrite, Rewrite) {
     let is_udp = frontend.protocol == Protocol::Udp;
     let (front, back) = (front.octets(), back.octets());
-    let (front_port, back_port) = (frontend.port.to_be_bytes(), identity.port.to_be_bytes());
+    let (front_port, back_port) = (frontend.port.to_be_bytes(), back_port.to_be_bytes());
     // One hop less: the TTL is the high byte of its word, the protocol the low one.
     let hop = Delta::NONE.replace([1, 0], [0, 0]);
     let rewrite = |from: [u8; 4], to: [u8; 4], from_port: [u8; 2], to_port: [u8; 2]| Rewrite {

@@ -11,7 +11,9 @@ use super::{
     ANY_PORT, BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes,
     Selector, Snapshot, WordMap, address_key,
 };
-use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
+use crate::config::{
+    self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends, ProtocolSelector,
+};
 use crate::maglev::{self, Preference};
 use crate::packet::{EndpointKey, FrontendWord, SipHash};
 use crate::tick;
@@ -167,7 +169,7 @@ impl Compiler {
     }
 
     /// The destination's part of the hash of a flow: address, port and protocol.
-    fn flow_seed(&self, endpoint: Endpoint) -> u64 {
+    fn flow_seed(&self, endpoint: config::Frontend) -> u64 {
         FrontendWord::seed(self.hash.word(endpoint_key(endpoint).unwrap_or_default() | 0x0500))
     }
 
@@ -189,7 +191,8 @@ impl Compiler {
             }
         }
         let hole = || Frontend {
-            endpoint: Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp },
+            endpoint: Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp }
+                .into(),
             flow_seed: 0,
             idle_ticks: 0,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
@@ -251,7 +254,7 @@ impl Compiler {
 
     /// Whether its responses end here: those of UDP may be answers to what was asked before.
     fn is_cut_off(&self, identity: &BackendIdentity) -> bool {
-        identity.frontend.protocol == Protocol::Tcp && self.resetting.contains(identity)
+        identity.frontend.protocol == ProtocolSelector::Tcp && self.resetting.contains(identity)
     }
 
     /// The keys of the backends that rules use, in order; where any linger, for only then does somebody ask.
@@ -270,7 +273,7 @@ impl Compiler {
     /// last wins.
     fn responses(&self, wanted: impl Fn(&BackendIdentity) -> bool) -> WordMap {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
-        let gone: BTreeSet<Endpoint> = self.ids.lingering_frontends().collect();
+        let gone: BTreeSet<config::Frontend> = self.ids.lingering_frontends().collect();
         let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
         let current = self.current(&lingering);
         let is_free = |identity: &BackendIdentity| {
@@ -309,15 +312,21 @@ fn routes(model: &Model, conditions: &Conditions) -> Routes {
 /// Where a backend's responses come from.
 fn response_key(identity: &BackendIdentity) -> Option<u64> {
     let BackendIdentity { frontend, address, port } = *identity;
-    endpoint_key(Endpoint { address, port, protocol: frontend.protocol })
+    let protocol = frontend.exact()?.protocol;
+    wire_key(Endpoint { address, port, protocol })
 }
 
 fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {
     BackendIdentity { frontend: rule.frontend, address: backend.address, port: rule.backend_port }
 }
 
+/// Of one address and port; what broader frontends need lies elsewhere.
+fn endpoint_key(frontend: config::Frontend) -> Option<u64> {
+    wire_key(frontend.exact()?)
+}
+
 /// Of IPv4; what IPv6 needs lies elsewhere.
-fn endpoint_key(endpoint: Endpoint) -> Option<u64> {
+fn wire_key(endpoint: Endpoint) -> Option<u64> {
     let IpAddr::V4(address) = endpoint.address else { return None };
     Some(EndpointKey::new(address, endpoint.port, endpoint.protocol).0)
 }
@@ -375,11 +384,22 @@ fn address_name(hash: &SipHash, address: IpAddr) -> u64 {
 /// the 5-tuple, whose hash the flow has anyway.
 fn select_seed(hash: &SipHash, rule: &config::Rule) -> Option<u64> {
     let address = address_name(hash, rule.frontend.address) << 32;
-    let protocol = u64::from(rule.frontend.protocol.number());
+    let protocol = protocol_number(rule.frontend.protocol);
     match rule.distribution {
         Distribution::FiveTuple => None,
         Distribution::SourceIp => Some(hash.word(address | 0x0200)),
         Distribution::SourceIpProtocol => Some(hash.word(address | 0x0300 | protocol)),
+    }
+}
+
+/// What tells protocols apart in a hash.
+fn protocol_number(protocol: ProtocolSelector) -> u64 {
+    match protocol {
+        ProtocolSelector::Tcp => Protocol::Tcp.number().into(),
+        ProtocolSelector::Udp => Protocol::Udp.number().into(),
+        ProtocolSelector::Other(number) => number.into(),
+        // A packet's own protocol takes its place.
+        ProtocolSelector::Any => 0,
     }
 }
 
@@ -393,7 +413,7 @@ fn probed(model: &Model, routes: &Routes) -> WordMap {
         rule.pool.backends.iter().filter_map(move |backend| {
             let (leads_there, _) = routes.neighbour_for(backend.address)?;
             let endpoint = Endpoint { address: backend.address, port, protocol: Protocol::Tcp };
-            Some((endpoint_key(endpoint)?, u64::from(leads_there.0)))
+            Some((wire_key(endpoint)?, u64::from(leads_there.0)))
         })
     });
     WordMap::new(endpoints)

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::config::{Endpoint, PROBE_PORT_FIRST};
+use crate::config::{self, PROBE_PORT_FIRST};
 use crate::io::PortId;
 use crate::packet::{EndpointKey, FlowKey, FrontendWord, SipHash};
 use crate::watch::Watch;
@@ -107,7 +107,7 @@ pub(crate) const ANY_PORT: u64 = u64::MAX;
 /// A frontend, as the path sees it.
 pub struct Frontend {
     /// What clients use.
-    pub endpoint: Endpoint,
+    pub endpoint: config::Frontend,
     /// Mixed into the client's address and port before hashing.
     pub(crate) flow_seed: u64,
     /// Established flows without packets for more ticks than this are forgotten.
@@ -153,13 +153,15 @@ impl Snapshot {
     }
 
     /// The frontend of a rule.
-    pub fn frontend_of_rule(&self, frontend: Endpoint) -> Option<FrontendId> {
-        let IpAddr::V4(address) = frontend.address else { return None };
-        self.frontend_at(EndpointKey::new(address, frontend.port, frontend.protocol))
+    pub fn frontend_of_rule(&self, frontend: config::Frontend) -> Option<FrontendId> {
+        let config::Endpoint { address: IpAddr::V4(address), port, protocol } = frontend.exact()? else {
+            return None;
+        };
+        self.frontend_at(EndpointKey::new(address, port, protocol))
     }
 
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.
-    pub fn shares(&self, frontend: Endpoint) -> BTreeMap<IpAddr, f64> {
+    pub fn shares(&self, frontend: config::Frontend) -> BTreeMap<IpAddr, f64> {
         let frontend = self.frontend_of_rule(frontend).and_then(|id| self.frontend(id));
         let shares = frontend.map(Frontend::shares).unwrap_or_default().into_iter();
         shares.filter_map(|(id, share)| Some((self.backend(id)?.address.into(), share))).collect()
