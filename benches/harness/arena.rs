@@ -31,10 +31,16 @@ impl ArenaFrame {
         start..start + self.field(DATA_LEN_AT)
     }
 
+    #[inline(always)]
+    fn set_place(&mut self, place: Range<usize>) {
+        self.0[DATA_OFFSET_AT..DATA_OFFSET_AT + 2].copy_from_slice(&(place.start as u16).to_ne_bytes());
+        self.0[DATA_LEN_AT..DATA_LEN_AT + 2].copy_from_slice(&(place.len() as u16).to_ne_bytes());
+    }
+
     /// Has the frame hold `bytes`, as a network card writes them.
     pub fn fill(&mut self, bytes: &[u8]) {
-        self.0[DATA_OFFSET_AT..DATA_OFFSET_AT + 2].copy_from_slice(&DATA_START.to_ne_bytes());
-        self.0[DATA_LEN_AT..DATA_LEN_AT + 2].copy_from_slice(&(bytes.len() as u16).to_ne_bytes());
+        let start = usize::from(DATA_START);
+        self.set_place(start..start + bytes.len());
         self.bytes_mut().copy_from_slice(bytes);
     }
 }
@@ -55,6 +61,29 @@ impl Frame for ArenaFrame {
         let fits = bytes.len() <= self.0.len() - usize::from(DATA_START);
         if fits {
             Self::fill(self, bytes);
+        }
+        fits
+    }
+
+    fn grow(&mut self, len: usize) -> bool {
+        let place = self.place();
+        let fits = place.start >= 192 + len;
+        if fits {
+            self.set_place(place.start - len..place.end);
+        }
+        fits
+    }
+
+    fn truncate(&mut self, len: usize) {
+        let place = self.place();
+        self.set_place(place.start..place.end.min(place.start + len));
+    }
+
+    fn shrink(&mut self, len: usize) -> bool {
+        let place = self.place();
+        let fits = len <= place.len();
+        if fits {
+            self.set_place(place.start + len..place.end);
         }
         fits
     }

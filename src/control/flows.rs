@@ -65,10 +65,6 @@ impl FlowQuery {
         let mut filter = FlowFilter::default();
         if let Some(client) = &self.client {
             let (address, port) = address_and_port(client)?;
-            // The tables hold flows of IPv4 only so far.
-            let IpAddr::V4(address) = address else {
-                return Err(bad(format!("{client}: flows of IPv6 cannot be asked for yet")));
-            };
             filter = filter.client(address, port);
         }
         if let Some(name) = &self.rule {

@@ -1,6 +1,6 @@
 //! The first stages: what a frame is, and whose.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
@@ -8,8 +8,8 @@ use super::{ControlFrame, FlowTable};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
-    EndpointKey, FlowKey, FrontendWord, IpPacket, Packet, Parsed, PlainEnds, PlainPacket, flaw_of_source,
-    is_martian, parse,
+    EndpointKey, FlowKey, FrontendWord, IpPacket, Packet, Parsed, PlainEnds, PlainPacket, WideKey,
+    flaw_of_source, is_martian, parse,
 };
 use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient, WordMap};
 use crate::wire::ethernet;
@@ -19,8 +19,12 @@ use crate::wire::plain::Pattern;
 /// What a frame is to us.
 enum Class {
     Client(Client),
+    /// The same, with a wide key.
+    WideClient(WideClient),
     /// A backend's packet to a client.
     Response(BackendId),
+    /// The same, in IPv6.
+    WideResponse(BackendId),
     /// The same, of a backend whose flows are reset.
     CutOff(BackendId),
     /// For us to answer.
@@ -33,6 +37,13 @@ enum Class {
 struct Client {
     key: FlowKey,
     to_hash: u64,
+    tcp_flags: TcpFlags,
+}
+
+/// A client's packet whose flow has a wide key.
+struct WideClient {
+    key: WideKey,
+    hash: u64,
     tcp_flags: TcpFlags,
 }
 
@@ -60,7 +71,7 @@ impl Lanes {
         // There is one for each port. Of a port that nobody knows, nothing would be decided on.
         let Some(pattern) = world.patterns.get(source.port().index()) else { return };
         burst.iter().take(FRAMES_AHEAD).for_each(Frame::prefetch);
-        let lines = flows.open();
+        let lines = flows.narrow.open();
         for start in (0..burst.len().min(BURST_MAX)).step_by(CHUNK) {
             let end = (start + CHUNK).min(burst.len()).min(BURST_MAX);
             self.find_some(start..end, burst, pattern, &world.by_frontend);
@@ -148,9 +159,19 @@ impl Lanes {
                     self.tcp_flags[lane.index()] = client.tcp_flags;
                     self.clients.insert(lane);
                 }
+                Class::WideClient(client) => {
+                    self.set_wide_key(lane, client.key);
+                    self.hashes[lane.index()] = client.hash;
+                    self.tcp_flags[lane.index()] = client.tcp_flags;
+                    self.wide.insert(lane);
+                }
                 Class::Response(backend) => {
                     self.backends[lane.index()] = backend;
                     self.responses.insert(lane);
+                }
+                Class::WideResponse(backend) => {
+                    self.backends[lane.index()] = backend;
+                    self.wide_responses.insert(lane);
                 }
                 Class::CutOff(backend) => {
                     self.backends[lane.index()] = backend;
@@ -164,13 +185,22 @@ impl Lanes {
 }
 
 /// A client's packet, if it is to a frontend.
-fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Client> {
-    let (source, destination) = packet.ip.v4()?;
+fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
+    let Some((source, destination)) = packet.ip.v4() else { return to_wide_frontend(packet, world) };
     let to = EndpointKey::new(destination, packet.destination_port, packet.protocol);
     let id = world.frontend_at(to)?;
     let key = FlowKey::new(source, packet.source_port, id.0);
-    let to_hash = key.client() ^ world.frontend(id)?.flow_seed;
-    Some(Client { key, to_hash, tcp_flags: packet.tcp_flags })
+    let to_hash = key.client_part() ^ world.frontend(id)?.flow_seed;
+    Some(Class::Client(Client { key, to_hash, tcp_flags: packet.tcp_flags }))
+}
+
+/// The same where flows have wide keys.
+fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
+    let Packet { ip, source_port, destination_port, protocol, tcp_flags } = *packet;
+    let id = world.wide_frontend_at(ip.destination, destination_port, protocol)?;
+    let key = WideKey::new(ip.source, source_port, id.0);
+    let hash = world.frontend(id)?.flow_hash(&world.hash, key);
+    Some(Class::WideClient(WideClient { key, hash, tcp_flags }))
 }
 
 /// Frames that are not plain TCP or UDP, or that have something wrong with them.
@@ -182,7 +212,7 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
     });
     match parsed {
         Ok(Parsed::Transport(packet)) => match to_frontend(&packet, world) {
-            Some(client) => Class::Client(client),
+            Some(client) => client,
             None if answers_probe(&packet, source, world) => Class::Ours(Ours::ProbeAnswer),
             None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
@@ -218,25 +248,35 @@ fn answers_probe(packet: &Packet, source: Source, world: &Snapshot) -> bool {
 
 /// The backend that sent the packet to a client.
 fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Class, DropReason> {
-    let (address, destination) = packet.ip.v4().ok_or(DropReason::NotOurs)?;
-    let from = EndpointKey::new(address, packet.source_port, packet.protocol);
-    let responder = world.responder_at(from);
-    let Some(id) = responder.or_else(|| world.resetting_at(from)) else {
-        // Either port will do to name the flaw that a port can have.
-        let port = if packet.destination_port == 0 { 0 } else { packet.source_port };
-        return Err(stranger(address, port, destination, world));
+    let Packet { ip, source_port, destination_port, protocol, .. } = *packet;
+    let responder = match ip.v4() {
+        Some((address, _)) => {
+            let from = EndpointKey::new(address, source_port, protocol);
+            let resetting = || world.resetting_at(from).map(|id| (id, true));
+            world.responder_at(from).map(|id| (id, false)).or_else(resetting)
+        }
+        None => world.wide_responder_at(ip.source, source_port, protocol),
     };
-    if world.local(destination).is_some() {
+    let Some((id, is_cut_off)) = responder else {
+        // Either port will do to name the flaw that a port can have.
+        let port = if destination_port == 0 { 0 } else { source_port };
+        return Err(stranger(ip.source, port, ip.destination, world));
+    };
+    if world.local_at(ip.destination).is_some() {
         return Err(DropReason::NoRule);
     }
-    if is_martian(destination) || packet.destination_port == 0 {
+    if is_martian(ip.destination) || destination_port == 0 {
         return Err(DropReason::MartianDestination);
     }
     let backend = world.to_client.get(id.index()).ok_or(DropReason::NotOurs)?;
     if !is_behind(backend, source) {
         return Err(DropReason::WrongPort);
     }
-    Ok(if responder.is_none() { Class::CutOff(id) } else { Class::Response(id) })
+    Ok(match (is_cut_off, ip.source) {
+        (true, _) => Class::CutOff(id),
+        (false, IpAddr::V4(_)) => Class::Response(id),
+        (false, IpAddr::V6(_)) => Class::WideResponse(id),
+    })
 }
 
 /// Whether packets from the backend can come in where these do.
@@ -246,13 +286,13 @@ fn is_behind(backend: &ToClient, source: Source) -> bool {
 }
 
 /// Why a packet is not for us to forward.
-fn stranger(source: Ipv4Addr, port: u16, destination: Ipv4Addr, world: &Snapshot) -> DropReason {
+fn stranger(source: IpAddr, port: u16, destination: IpAddr, world: &Snapshot) -> DropReason {
     if let Some(flaw) = flaw_of_source(source, port) {
         flaw
-    } else if world.local(source).is_some() {
+    } else if world.local_at(source).is_some() {
         // Nobody but us sends from our addresses: such a packet was made up, or loops.
         DropReason::MartianSource
-    } else if world.local(destination).is_some() {
+    } else if world.local_at(destination).is_some() {
         DropReason::NoRule
     } else {
         DropReason::NotOurs
@@ -261,9 +301,8 @@ fn stranger(source: Ipv4Addr, port: u16, destination: Ipv4Addr, world: &Snapshot
 
 /// Whether a packet that is neither TCP nor UDP is for us.
 fn classify_other(ip: &IpPacket, world: &Snapshot) -> Result<(), DropReason> {
-    let (source, destination) = ip.v4().ok_or(DropReason::NotOurs)?;
     // Without ports there is none that could be wrong.
-    match stranger(source, 1, destination, world) {
+    match stranger(ip.source, 1, ip.destination, world) {
         DropReason::NoRule => Ok(()),
         reason => Err(reason),
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use super::mesh::ControlFrame;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
-use crate::packet::{FlowKey, IpPacket};
+use crate::packet::{FlowKey, IpPacket, WideKey};
 use crate::snapshot::BackendId;
 use crate::wire::MacAddr;
 use crate::wire::l4::TcpFlags;
@@ -143,6 +143,11 @@ impl LaneSet {
     }
 
     #[inline(always)]
+    pub(super) fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    #[inline(always)]
     pub(super) fn has(self, lane: Lane) -> bool {
         self.0 >> lane.index() & 1 == 1
     }
@@ -163,20 +168,30 @@ impl Iterator for LaneSet {
 /// The burst at hand: which frames are what, and for each lane what the stages have found out. Made once a
 /// worker, used for every burst; what an array says of a lane means nothing before a stage has written it.
 pub(super) struct Lanes {
-    /// Clients' packets to frontends.
+    /// Clients' packets to frontends, whose flows have narrow keys.
     pub(super) clients: LaneSet,
-    /// Of these, those that the first line of the flow table did not settle.
+    /// The same, with wide keys.
+    pub(super) wide: LaneSet,
+    /// Of the packets at hand, those that the first line of the flow table did not settle.
     pub(super) misses: LaneSet,
+    /// Clients' packets that have a backend and are sent to it otherwise than by plain translation.
+    pub(super) others: LaneSet,
     /// Plain packets that are for no frontend.
     pub(super) strangers: LaneSet,
     /// Backends' packets to clients.
     pub(super) responses: LaneSet,
+    /// The same, in IPv6.
+    pub(super) wide_responses: LaneSet,
     /// Frames to be looked at closely.
     pub(super) rest: LaneSet,
     /// Packets that are answered by a reset, of either direction.
     pub(super) resets: LaneSet,
     /// A client's packet's flow, which says the frontend as well.
     pub(super) keys: [FlowKey; BURST_MAX],
+    /// The same where keys are wide: their words, row by row.
+    pub(super) wide_keys: [[u64; BURST_MAX]; 3],
+    /// What is to be hashed of those.
+    pub(super) wide_to_hash: [[u64; BURST_MAX]; 3],
     /// What is to be hashed of it at first, the hash later.
     pub(super) hashes: [u64; BURST_MAX],
     /// All clear for UDP.
@@ -192,12 +207,17 @@ impl Default for Lanes {
     fn default() -> Self {
         Self {
             clients: LaneSet::default(),
+            wide: LaneSet::default(),
             misses: LaneSet::default(),
+            others: LaneSet::default(),
             strangers: LaneSet::default(),
             responses: LaneSet::default(),
+            wide_responses: LaneSet::default(),
             rest: LaneSet::default(),
             resets: LaneSet::default(),
             keys: [FlowKey::default(); BURST_MAX],
+            wide_keys: [[0; BURST_MAX]; 3],
+            wide_to_hash: [[0; BURST_MAX]; 3],
             hashes: [0; BURST_MAX],
             tcp_flags: [TcpFlags::default(); BURST_MAX],
             backends: [BackendId::NONE; BURST_MAX],
@@ -251,6 +271,9 @@ impl Lanes {
         debug_assert!(len <= BURST_MAX, "a burst is never longer than its lanes");
         self.ours.clear();
         self.resets = LaneSet::default();
+        self.wide = LaneSet::default();
+        self.wide_responses = LaneSet::default();
+        self.others = LaneSet::default();
         self.outcomes.originated.clear();
         self.outcomes.len = len.min(BURST_MAX);
         // A frame that no stage decided on would be an error of ours; it must not leave.
@@ -258,6 +281,23 @@ impl Lanes {
         self.outcomes.wanted = 0;
         self.outcomes.forwarded = LaneSet::default();
         self.outcomes.events.clear();
+    }
+}
+
+impl Lanes {
+    /// The key of a client's packet that has a wide one.
+    #[inline(always)]
+    pub(super) fn wide_key(&self, lane: Lane) -> WideKey {
+        let at = lane.index();
+        let [a, b, c] = &self.wide_keys;
+        WideKey([a[at], b[at], c[at]])
+    }
+
+    #[inline(always)]
+    pub(super) fn set_wide_key(&mut self, lane: Lane, key: WideKey) {
+        let at = lane.index();
+        let [a, b, c] = &mut self.wide_keys;
+        [a[at], b[at], c[at]] = key.0;
     }
 }
 

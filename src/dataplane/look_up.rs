@@ -2,33 +2,32 @@
 //! rule's Maglev table.
 
 use super::counters::WorkerCounters;
-use super::flow_table::{FlowTable, Found, Lines, Query, State, TURNS, Value};
+use super::flow_table::{FlowTable, Found, Key, Lines, Query, State, TURNS, Value};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome};
 use crate::drop_reason::DropReason;
-use crate::packet::{FlowKey, flaw_of_source};
 use crate::snapshot::{BackendId, Frontend, Leaving, Snapshot};
 use crate::tick::Tick;
 use crate::wire::Protocol;
 
 impl Lanes {
-    /// Finds the flows that are in their first line. For the others, asks the memory for the slot of the
+    /// Of the clients' packets in `wanted`: finds the flows that are in their first line. For the others, asks the memory for the slot of the
     /// Maglev table, and for the second line where that matters.
     // Not inlined: a loop by itself has more registers.
     #[inline(never)]
-    pub(super) fn look_up(
+    pub(super) fn look_up<K: Key>(
         &mut self,
-        flows: &mut FlowTable,
+        wanted: LaneSet,
+        mut lines: Lines<'_, K>,
         world: &Snapshot,
         now: Tick,
         counters: &WorkerCounters,
     ) {
-        let mut lines = flows.open();
         let backends = &*world.to_backend;
         let stays = |id: BackendId| backends.get(id.index()).is_some_and(|b| b.leaving == Leaving::None);
         let mut misses = LaneSet::default();
-        for lane in self.clients {
+        for lane in wanted {
             let hash = self.hashes[lane.index()];
-            let key = self.keys[lane.index()];
+            let key = K::in_lane(self, lane);
             let Some(line) = lines.first(hash) else {
                 self.backends[lane.index()] = BackendId::NONE;
                 continue;
@@ -68,17 +67,16 @@ impl Lanes {
     /// packets are all settled here or none is, so that they leave in order.
     // Not inlined: a loop by itself has more registers.
     #[inline(never)]
-    pub(super) fn select(
+    pub(super) fn select<K: Key>(
         &mut self,
-        flows: &mut FlowTable,
+        mut lines: Lines<'_, K>,
         world: &Snapshot,
         now: Tick,
         counters: &WorkerCounters,
     ) {
-        let mut lines = flows.open();
         let mut created = 0;
         for lane in self.misses {
-            let (key, hash) = (self.keys[lane.index()], self.hashes[lane.index()]);
+            let (key, hash) = (K::in_lane(self, lane), self.hashes[lane.index()]);
             let Some(frontend) = world.frontend_of(key) else { continue };
             if !lines.is_nowhere(key, hash)
                 && let Some(backend) = find_second(&mut lines, self, lane, frontend, world, now, counters)
@@ -99,9 +97,30 @@ impl Lanes {
         counters.flow.created.add(created);
     }
 
+    /// The same for flows with wide keys.
     #[inline(always)]
-    fn query<'a>(&self, lane: Lane, frontend: &'a Frontend, world: &'a Snapshot, now: Tick) -> Query<'a> {
-        let (key, hash) = (self.keys[lane.index()], self.hashes[lane.index()]);
+    pub(super) fn find_wide(
+        &mut self,
+        flows: &mut FlowTable,
+        world: &Snapshot,
+        now: Tick,
+        counters: &WorkerCounters,
+    ) {
+        if !self.wide.is_empty() {
+            self.look_up(self.wide, flows.wide.open(), world, now, counters);
+            self.select(flows.wide.open(), world, now, counters);
+        }
+    }
+
+    #[inline(always)]
+    fn query<'a, K: Key>(
+        &self,
+        lane: Lane,
+        frontend: &'a Frontend,
+        world: &'a Snapshot,
+        now: Tick,
+    ) -> Query<'a, K> {
+        let (key, hash) = (K::in_lane(self, lane), self.hashes[lane.index()]);
         let is_udp = frontend.endpoint.protocol == Protocol::Udp.into();
         Query { key, hash, flags: self.tcp_flags[lane.index()], is_udp, frontend, world, now }
     }
@@ -109,15 +128,15 @@ impl Lanes {
 
 /// For flows that begin or end, those that leave their backend, and those long idle.
 #[inline(never)]
-fn look_closer(
-    lines: &mut Lines<'_>,
+fn look_closer<K: Key>(
+    lines: &mut Lines<'_, K>,
     lanes: &mut Lanes,
     lane: Lane,
     world: &Snapshot,
     now: Tick,
     counters: &WorkerCounters,
 ) -> BackendId {
-    let Some(frontend) = world.frontend_of(lanes.keys[lane.index()]) else { return BackendId::NONE };
+    let Some(frontend) = world.frontend_of(K::in_lane(lanes, lane)) else { return BackendId::NONE };
     let query = lanes.query(lane, frontend, world, now);
     match lines.find_first(&query) {
         Found::Backend(backend) => return backend,
@@ -134,8 +153,8 @@ fn look_closer(
 
 /// For flows that are recorded after all: in their second line, or by an earlier packet of the burst.
 #[inline(never)]
-fn find_second(
-    lines: &mut Lines<'_>,
+fn find_second<K: Key>(
+    lines: &mut Lines<'_, K>,
     lanes: &mut Lanes,
     lane: Lane,
     frontend: &Frontend,
@@ -158,19 +177,18 @@ fn find_second(
 
 /// A backend for a new flow.
 #[inline(always)]
-fn choose(key: FlowKey, hash: u64, frontend: &Frontend, world: &Snapshot) -> Result<BackendId, DropReason> {
-    let client = key.client_address();
+fn choose<K: Key>(key: K, hash: u64, frontend: &Frontend, world: &Snapshot) -> Result<BackendId, DropReason> {
     // Looked at for new flows only, which suffices: no such flow ever becomes an old one.
-    if let Some(flaw) = flaw_of_source(client, key.client_port()) {
+    if let Some(flaw) = key.flaw() {
         return Err(flaw);
     }
     // Nobody but us sends from our addresses: such a packet was made up, or loops.
-    if world.local(client).is_some() {
+    if key.is_ours(world) {
         return Err(DropReason::MartianSource);
     }
     let choice = frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
     // It would get a packet from itself, and answer itself.
-    if world.to_backend(choice.backend).is_some_and(|backend| backend.rewrite.address == client.octets()) {
+    if key.is_of_backend(choice.backend, world) {
         return Err(DropReason::Hairpin);
     }
     Ok(choice.backend)

@@ -9,12 +9,16 @@
 
 mod answer;
 mod classify;
+mod classify6;
 mod counters;
+mod encapsulate;
 mod flow_table;
 mod lanes;
 mod look_up;
 mod mesh;
 mod nat;
+mod nat6;
+mod others;
 mod reset;
 mod steer;
 mod survey;
@@ -61,14 +65,18 @@ impl Path {
         lanes.begin(burst.len());
         lanes.find_clients(burst, source, world, flows);
         lanes.find_responses(burst, source, world);
+        lanes.find_wide_clients(burst, source, world, flows);
         lanes.sort_rest(burst, source, world);
         lanes.answer(burst, source, world);
         lanes.steer(source, steering);
-        lanes.look_up(flows, world, now, counters);
-        lanes.select(flows, world, now, counters);
+        lanes.look_up(lanes.clients, flows.narrow.open(), world, now, counters);
+        lanes.select(flows.narrow.open(), world, now, counters);
+        lanes.find_wide(flows, world, now, counters);
         lanes.reset(burst, flows, world, now, counters);
         lanes.rewrite_clients(burst, world, counters);
+        lanes.send_others(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
+        lanes.return_others(burst, world, counters);
         &lanes.outcomes
     }
 
@@ -78,7 +86,10 @@ impl Path {
         let Self { flows, counters, lanes, .. } = self;
         let outcomes = &mut lanes.outcomes;
         outcomes.forget_originated();
-        flows.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
+        flows
+            .narrow
+            .sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
+        flows.wide.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         outcomes.originated()
     }
 

@@ -8,7 +8,7 @@ use super::counters::{Traffic, WorkerCounters};
 use super::lanes::{Lane, Lanes, Outcome, Outcomes};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::snapshot::{Hop, NextHop, Rewrite, Snapshot};
+use crate::snapshot::{BackendId, Forwarding, Hop, NextHop, Rewrite, Snapshot};
 use crate::wire::plain::{EthernetIpv4, PlainHeadersMut};
 use crate::wire::{ipv4, l4};
 
@@ -39,6 +39,10 @@ impl Lanes {
                 let way = Way { hop: &backend.hop, rewrite: &backend.rewrite, counters };
                 if let Err(refusal) = way.take::<TO_BACKEND>(frame.bytes_mut()) {
                     forwarded.remove(lane);
+                    if is_other(world, id) {
+                        self.others.insert(lane);
+                        continue;
+                    }
                     let next_hop = world.backend(id).map_or(NextHop::NO_ROUTE, |backend| backend.next_hop);
                     refuse(&mut self.outcomes, lane, refusal, &next_hop);
                 }
@@ -88,6 +92,12 @@ impl Lanes {
     }
 }
 
+/// Whether packets to the backend are not translated, but sent to it in another way.
+#[cold]
+fn is_other(world: &Snapshot, id: BackendId) -> bool {
+    world.backend(id).is_some_and(|backend| !matches!(backend.forwarding, Forwarding::Translate))
+}
+
 /// The two up to the length of the shorter: an index of one is an index of the other then.
 #[inline(always)]
 fn equally_long<'a, T, U>(a: &'a [T], b: &'a [U]) -> (&'a [T], &'a [U]) {
@@ -112,11 +122,13 @@ struct Way<'a> {
 
 /// Why a packet cannot go its way.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+pub(super) enum Refusal {
     /// It has come too far.
     Ttl,
     /// It does not fit, or nothing does.
     Mtu,
+    /// There is no room for what is to go in front.
+    Headroom,
 }
 
 impl Way<'_> {
@@ -194,9 +206,14 @@ fn update(field: &mut [u8; 2], rewrite: &Rewrite) {
 
 /// A packet that cannot go where it should.
 #[cold]
-fn refuse(outcomes: &mut Outcomes, lane: Lane, refusal: Refusal, next_hop: &NextHop) {
-    if refusal == Refusal::Ttl {
-        outcomes.decide(lane, Outcome::Drop(DropReason::TtlExceeded));
+pub(super) fn refuse(outcomes: &mut Outcomes, lane: Lane, refusal: Refusal, next_hop: &NextHop) {
+    let reason = match refusal {
+        Refusal::Ttl => Some(DropReason::TtlExceeded),
+        Refusal::Headroom => Some(DropReason::NoHeadroom),
+        Refusal::Mtu => None,
+    };
+    if let Some(reason) = reason {
+        outcomes.decide(lane, Outcome::Drop(reason));
         return;
     }
     if let Some((port, address)) = next_hop.wanted() {

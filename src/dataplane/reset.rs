@@ -8,11 +8,11 @@
 //! end counts as told when it has been answered itself, or sends a reset of its own. Until then it is asked, by a
 //! segment that cannot belong to the flow, and answers where it is; see [`Bare::ask`].
 
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use super::FlowTable;
 use super::counters::WorkerCounters;
-use super::flow_table::{End, Silent};
+use super::flow_table::{End, Key, Silent};
 use super::lanes::{Lanes, Outcome, Outcomes};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
@@ -56,7 +56,7 @@ impl Lanes {
                 .and_then(|frame| Cut::of(frame.bytes(), self.backends[lane.index()], is_clients, world));
             let (Some(cut), Some(frame)) = (cut, burst.get_mut(lane.index())) else { continue };
             let sender = if is_clients { End::Client } else { End::Backend };
-            flows.open().note_told(sender, cut.ends.key(), self.backends[lane.index()], world, now);
+            flows.narrow.open().note_told(sender, cut.ends.key(), self.backends[lane.index()], world, now);
             if cut.numbers.flags.any(TcpFlags::RST) {
                 // A backend's own; those of clients do not come here.
                 self.responses.insert(lane);
@@ -123,13 +123,13 @@ impl Cut {
 }
 
 /// Asks the ends of a flow that are not told yet where they are. Whether there was room for the questions.
-pub(super) fn ask(
-    silent: Silent,
+pub(super) fn ask<K: Key>(
+    silent: Silent<K>,
     outcomes: &mut Outcomes,
     world: &Snapshot,
     counters: &WorkerCounters,
 ) -> bool {
-    let client = SocketAddrV4::new(silent.key.client_address(), silent.key.client_port());
+    let SocketAddr::V4(client) = silent.key.client() else { return true };
     let Some(ends) = Ends::of(client, silent.backend, world) else { return true };
     if !outcomes.has_room(2) {
         return false;
@@ -162,10 +162,12 @@ struct Way {
 
 impl Ends {
     fn of(client: SocketAddrV4, id: BackendId, world: &Snapshot) -> Option<Self> {
-        let Backend { address, frontend, next_hop } = *world.backend(id)?;
+        let Backend { address: IpAddr::V4(address), port, frontend, next_hop, .. } = *world.backend(id)?
+        else {
+            return None;
+        };
         let endpoint = world.frontend(frontend)?.endpoint;
         let IpAddr::V4(front) = endpoint.address else { return None };
-        let port = u16::from_be_bytes(world.to_backend(id)?.rewrite.port);
         Some(Self {
             client,
             frontend: SocketAddrV4::new(front, endpoint.first_port),

@@ -35,10 +35,11 @@ impl Lanes {
         if keeps_flows || steering.workers == 1 {
             return;
         }
-        for lane in self.clients {
+        for lane in self.clients.with(self.wide) {
             let owner = steering.owner(self.hashes[lane.index()]);
             if owner != steering.me {
                 self.clients.remove(lane);
+                self.wide.remove(lane);
                 self.outcomes.decide(lane, Outcome::HandOver(owner));
             }
         }

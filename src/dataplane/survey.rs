@@ -2,6 +2,7 @@
 //! thread hands each worker a [`Survey`], the worker passes its table by, some lines a poll, writes what is wanted into
 //! memory that the survey has brought along, and hands it back. Workers neither allocate nor free anything for it.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +10,9 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::flow_table::{FlowTable, Standing, State};
+use super::flow_table::{FlowTable, Key, KeyFilter, Standing, State, Table};
 use super::lanes::WorkerId;
-use crate::packet::FlowKey;
-use crate::snapshot::{BackendId, Snapshot};
+use crate::snapshot::{BackendId, FrontendId, Snapshot};
 use crate::tick::{TICKS_PER_SECOND, Tick};
 
 pub use super::flow_table::State as FlowState;
@@ -25,12 +25,10 @@ const LINES_BUSY: usize = 32;
 /// And after an empty one.
 const LINES_IDLE: usize = 512;
 
-/// Which flows are wanted, as words to be compared with those of the table.
+/// Which flows are wanted.
 #[derive(Clone, Debug)]
 pub struct FlowFilter {
-    /// The bits of the key that matter, and what they must be.
-    mask: u64,
-    word: u64,
+    keys: KeyFilter,
     /// A bit for each state.
     states: u8,
     /// A bit for each backend's id; without it any will do.
@@ -40,24 +38,21 @@ pub struct FlowFilter {
 impl Default for FlowFilter {
     /// All flows.
     fn default() -> Self {
-        Self { mask: 0, word: 0, states: u8::MAX, backends: None }
+        Self { keys: KeyFilter::default(), states: u8::MAX, backends: None }
     }
 }
 
 impl FlowFilter {
     /// Only flows from this address, and from this port of it if one is given.
     #[must_use]
-    pub fn client(self, address: std::net::Ipv4Addr, port: Option<u16>) -> Self {
-        let mask = FlowKey::client_word(std::net::Ipv4Addr::BROADCAST, port.map_or(0, |_| u16::MAX));
-        let word = FlowKey::client_word(address, port.unwrap_or(0));
-        Self { mask: self.mask | mask, word: self.word | word, ..self }
+    pub fn client(self, address: IpAddr, port: Option<u16>) -> Self {
+        Self { keys: self.keys.client(address, port), ..self }
     }
 
     /// Only flows to this frontend.
     #[must_use]
-    pub fn frontend(self, frontend: crate::snapshot::FrontendId) -> Self {
-        let word = FlowKey::new(std::net::Ipv4Addr::UNSPECIFIED, 0, frontend.0).0;
-        Self { mask: self.mask | 0xffff, word: self.word | word, ..self }
+    pub fn frontend(self, frontend: FrontendId) -> Self {
+        Self { keys: self.keys.frontend(frontend), ..self }
     }
 
     /// Only flows in this state.
@@ -79,12 +74,12 @@ impl FlowFilter {
         Self { backends: Some(bits.into()), ..self }
     }
 
-    fn wants(&self, flow: &Standing) -> bool {
+    fn wants<K: Key>(&self, flow: &Standing<K>) -> bool {
         let is_chosen = |backends: &Arc<[u64]>| {
             let id = flow.backend.index();
             backends.get(id / 64).is_some_and(|bits| bits >> (id % 64) & 1 == 1)
         };
-        flow.key.0 & self.mask == self.word
+        flow.key.is_wanted(&self.keys)
             && self.states >> flow.state as u8 & 1 == 1
             && self.backends.as_ref().is_none_or(is_chosen)
     }
@@ -93,8 +88,12 @@ impl FlowFilter {
 /// A flow that was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FoundFlow {
-    /// Client and frontend.
-    pub key: FlowKey,
+    /// The client's end.
+    pub client: SocketAddr,
+    /// What the client talks to.
+    pub frontend: FrontendId,
+    /// Which of the frontend's ports, if it has several.
+    pub destination_port: Option<u16>,
     /// Where its packets go.
     pub backend: BackendId,
     /// How far it has come.
@@ -104,8 +103,22 @@ pub struct FoundFlow {
 }
 
 impl FoundFlow {
-    const NONE: Self =
-        Self { key: FlowKey(0), backend: BackendId(0), state: State::HalfOpen, idle_ticks: 0, left_ticks: 0 };
+    const NONE: Self = Self {
+        client: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        frontend: FrontendId(0),
+        destination_port: None,
+        backend: BackendId(0),
+        state: State::HalfOpen,
+        idle_ticks: 0,
+        left_ticks: 0,
+    };
+
+    fn new<K: Key>(flow: &Standing<K>) -> Self {
+        let Standing { key, backend, state, idle_ticks, left_ticks } = *flow;
+        let (client, frontend) = (key.client(), FrontendId(key.frontend()));
+        let destination_port = key.destination_port();
+        Self { client, frontend, destination_port, backend, state, idle_ticks, left_ticks }
+    }
 
     /// Since the client's last packet, to a quarter of a second.
     pub fn idle(&self) -> Duration {
@@ -174,8 +187,25 @@ impl Survey {
         if self.is_given_up.load(Ordering::Relaxed) {
             return true;
         }
+        // The wide table's lines are counted on from the narrow one's.
+        let narrow = flows.narrow.lines();
+        self.next = match at.checked_sub(narrow) {
+            None => self.pass(&mut flows.narrow, at, lines, world, now).or(Some(narrow)),
+            Some(at) => self.pass(&mut flows.wide, at, lines, world, now).map(|at| at + narrow),
+        };
+        self.next.is_none() || self.has_more
+    }
+
+    fn pass<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        at: usize,
+        lines: usize,
+        world: &Snapshot,
+        now: Tick,
+    ) -> Option<usize> {
         let Self { filter, limit, found, looked_at, has_more, .. } = self;
-        self.next = flows.walk(at, lines, world, now, |flow| {
+        table.walk(at, lines, world, now, |flow| {
             *looked_at += 1;
             if !filter.wants(&flow) {
                 return ControlFlow::Continue(());
@@ -184,11 +214,9 @@ impl Survey {
                 *has_more = true;
                 return ControlFlow::Break(());
             }
-            let Standing { key, backend, state, idle_ticks, left_ticks } = flow;
-            found.push(FoundFlow { key, backend, state, idle_ticks, left_ticks });
+            found.push(FoundFlow::new(&flow));
             ControlFlow::Continue(())
-        });
-        self.next.is_none() || self.has_more
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::lanes::{Lane, Outcome, Source};
 use super::mesh::ControlFrame;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame, PortId};
-use crate::packet::{EndpointKey, FlowKey};
+use crate::packet::{EndpointKey, Flow, FlowKey};
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 use crate::tick::Tick;
 use crate::watch::{
@@ -330,7 +330,7 @@ fn story(path: &mut Path, lane: Lane, note: &Note, scene: Scene<'_>) -> Option<F
 
 fn entry(path: &mut Path, key: FlowKey, hash: u64, scene: Scene<'_>) -> Option<Entry> {
     use super::flow_table::State;
-    let value = path.flows.open().peek(key, hash)?;
+    let value = path.flows.narrow.open().peek(key, hash)?;
     let idle_ticks = scene.world.frontend_of(key)?.idle_ticks;
     let state = match value.state() {
         _ if value.is_over(idle_ticks, scene.now) => FlowState::Over,

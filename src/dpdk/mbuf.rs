@@ -45,6 +45,16 @@ impl Mbuf {
         unsafe { self.0.as_ref() }
     }
 
+    /// Has the data begin and end elsewhere in the buffer. The caller has seen to it that it stays within.
+    #[inline]
+    fn place(&mut self, offset: u16, len: u16) {
+        // SAFETY: `self` owns the mbuf alone, so that nobody else reads or writes its header.
+        let header = unsafe { self.0.as_mut() };
+        header.data_off = offset;
+        header.data_len = len;
+        header.pkt_len = u32::from(len);
+    }
+
     #[inline]
     fn data(&self) -> *mut u8 {
         let header = self.header();
@@ -55,7 +65,7 @@ impl Mbuf {
 impl Frame for Mbuf {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        // SAFETY: DPDK keeps data_off + data_len within the buffer, and so does `fill`; the buffer lives as long
+        // SAFETY: DPDK keeps data_off + data_len within the buffer, and so do all who `place` it; the buffer lives as long
         // as its owner `self`, through which alone it can be written.
         unsafe { slice::from_raw_parts(self.data(), usize::from(self.header().data_len)) }
     }
@@ -74,11 +84,41 @@ impl Frame for Mbuf {
         if len > room {
             return false;
         }
-        // SAFETY: `self` owns the mbuf alone, so that nobody else reads or writes its header.
-        let header = unsafe { self.0.as_mut() };
-        header.data_len = len;
-        header.pkt_len = u32::from(len);
+        self.place(header.data_off, len);
         self.bytes_mut().copy_from_slice(bytes);
+        true
+    }
+
+    #[inline]
+    fn grow(&mut self, len: usize) -> bool {
+        let header = self.header();
+        let (offset, old) = (header.data_off, header.data_len);
+        let Some((len, offset)) =
+            u16::try_from(len).ok().and_then(|len| Some((old.checked_add(len)?, offset.checked_sub(len)?)))
+        else {
+            return false;
+        };
+        self.place(offset, len);
+        true
+    }
+
+    #[inline]
+    fn truncate(&mut self, len: usize) {
+        let header = self.header();
+        let (offset, old) = (header.data_off, header.data_len);
+        self.place(offset, len.min(old.into()) as u16);
+    }
+
+    #[inline]
+    fn shrink(&mut self, len: usize) -> bool {
+        let header = self.header();
+        let (offset, old) = (header.data_off, header.data_len);
+        let Some((len, offset)) =
+            u16::try_from(len).ok().and_then(|len| Some((old.checked_sub(len)?, offset.checked_add(len)?)))
+        else {
+            return false;
+        };
+        self.place(offset, len);
         true
     }
 

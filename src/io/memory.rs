@@ -22,6 +22,23 @@ impl Frame for HeapFrame {
         self.0.extend_from_slice(bytes);
         true
     }
+
+    fn grow(&mut self, len: usize) -> bool {
+        self.0.splice(..0, std::iter::repeat_n(0, len));
+        true
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    fn shrink(&mut self, len: usize) -> bool {
+        let fits = len <= self.0.len();
+        if fits {
+            self.0.drain(..len);
+        }
+        fits
+    }
 }
 
 /// The queues of one worker: what is put in is received, what was transmitted can be taken out.

@@ -33,6 +33,13 @@ pub trait Frame: Send {
     fn bytes_mut(&mut self) -> &mut [u8];
     /// Makes the frame a copy of `bytes`. False, and the frame is unchanged, where they do not fit.
     fn fill(&mut self, bytes: &[u8]) -> bool;
+    /// Adds `len` bytes in front of the first, of no particular content. False, and the frame is unchanged, where there
+    /// is no room: drivers leave 128 bytes.
+    fn grow(&mut self, len: usize) -> bool;
+    /// Takes `len` bytes off the front. False, and the frame is unchanged, where there are not so many.
+    fn shrink(&mut self, len: usize) -> bool;
+    /// Leaves off what lies behind the first `len` bytes.
+    fn truncate(&mut self, len: usize);
     /// Asks the memory for what will be looked at first. Looks at nothing itself.
     #[inline(always)]
     fn prefetch(&self) {}

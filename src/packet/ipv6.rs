@@ -7,9 +7,10 @@ use super::ip::{Extent, FragmentPart, IpPacket, extent};
 use crate::drop_reason::DropReason;
 use crate::wire::ipv6::{self, Fragment};
 
-/// Extension headers that are passed over. Options of RFC 8200 fill four of them; nobody needs as many.
+/// Extension headers that are passed over. The order of RFC 8200 section 4.1 has a use for six: hop-by-hop, routing,
+/// fragment, authentication, and destination options twice.
 const HEADERS_MAX: usize = 8;
-/// Bytes of them, all together. RFC 8883 section 2.1 and RFC 9098 section 5 tell what others bear: less.
+/// Bytes of them, all together; ours, as no standard names a number. Options that anybody uses take eight to forty.
 const BYTES_MAX: usize = 256;
 
 /// Reads the IPv6 headers at `at` in `frame`. What comes with it is what the packet carries.

@@ -1,4 +1,4 @@
-//! SipHash-1-3 over one 64-bit word (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012).
+//! SipHash-1-3 over one 64-bit word, or three (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012).
 //!
 //! It is keyed, and without the key nobody can aim a flow at a bucket, a worker or a backend; the linear
 //! hashes that network cards offer give no such promise, whatever their seed. Whole bursts are hashed in
@@ -26,12 +26,23 @@ impl SipHash {
     /// The hash of `word`, as of its eight bytes in little-endian order.
     #[inline(always)]
     pub fn word(&self, word: u64) -> u64 {
+        self.blocks([word, 8 << 56])
+    }
+
+    /// The hash of three words, as of their 24 bytes.
+    #[inline(always)]
+    pub fn three(&self, [a, b, c]: [u64; 3]) -> u64 {
+        self.blocks([a, b, c, 24 << 56])
+    }
+
+    /// The last block of a message is its length, in the top byte.
+    #[inline(always)]
+    fn blocks<const N: usize>(&self, blocks: [u64; N]) -> u64 {
         let mut v0 = self.k0 ^ 0x736f_6d65_7073_6575;
         let mut v1 = self.k1 ^ 0x646f_7261_6e64_6f6d;
         let mut v2 = self.k0 ^ 0x6c79_6765_6e65_7261;
         let mut v3 = self.k1 ^ 0x7465_6462_7974_6573;
-        // The last block of a message is its length, eight, in the top byte.
-        for block in [word, 8 << 56] {
+        for block in blocks {
             v3 ^= block;
             (v0, v1, v2, v3) = round(v0, v1, v2, v3);
             v0 ^= block;
@@ -51,6 +62,31 @@ impl SipHash {
         } else {
             // The words do not depend on each other: the compiler makes vector lanes of the loop's turns.
             self.arch.dispatch(Words { hash: *self, words });
+        }
+    }
+
+    /// Writes the hashes of three words each to `hashes`; the first of each lie on the first of `rows`, and so on.
+    #[inline]
+    pub fn threes(&self, rows: [&[u64]; 3], hashes: &mut [u64]) {
+        self.arch.dispatch(Threes { hash: *self, rows, hashes });
+    }
+}
+
+/// The same for three words each, which lie in three rows.
+struct Threes<'a> {
+    hash: SipHash,
+    rows: [&'a [u64]; 3],
+    hashes: &'a mut [u64],
+}
+
+impl pulp::NullaryFnOnce for Threes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let [a, b, c] = self.rows;
+        for (((hash, a), b), c) in self.hashes.iter_mut().zip(a).zip(b).zip(c) {
+            *hash = self.hash.three([*a, *b, *c]);
         }
     }
 }
@@ -105,6 +141,21 @@ mod tests {
             }).collect();
             let mut hashed = words.clone();
             SipHash::new(key).words(&mut hashed);
+            prop_assert_eq!(hashed, expected);
+        }
+
+        #[test]
+        fn three_words_are_hashed_as_their_bytes(
+            key in any::<[u8; 16]>(), words in proptest::collection::vec(any::<[u64; 3]>(), 0..70),
+        ) {
+            let expected: Vec<u64> = words.iter().map(|words| {
+                let mut hasher = siphasher::sip::SipHasher13::new_with_key(&key);
+                words.iter().for_each(|word| hasher.write(&word.to_le_bytes()));
+                hasher.finish()
+            }).collect();
+            let row = |i: usize| words.iter().map(|words| words[i]).collect::<Vec<_>>();
+            let mut hashed = vec![0; words.len()];
+            SipHash::new(key).threes([&row(0), &row(1), &row(2)], &mut hashed);
             prop_assert_eq!(hashed, expected);
         }
     }

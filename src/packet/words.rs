@@ -8,6 +8,16 @@ pub fn position(words: &[u64; 4], word: u64) -> Option<usize> {
     (bits != 0).then(|| bits.trailing_zeros() as usize & 3)
 }
 
+/// The first place where each of `words` stands on its row of `rows`.
+#[inline(always)]
+pub fn position_of<'r, const N: usize>(
+    rows: impl IntoIterator<Item = &'r [u64; 4]>,
+    words: [u64; N],
+) -> Option<usize> {
+    let bits = rows.into_iter().zip(words).fold(0xf, |bits, (row, word)| bits & equal(row, word));
+    (bits != 0).then(|| bits.trailing_zeros() as usize & 3)
+}
+
 /// A bit for each of `words` that is `word`, the first lowest.
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
 #[inline(always)]
@@ -41,5 +51,14 @@ mod tests {
         assert_eq!(position(&words, 0), Some(3));
         assert_eq!(position(&[0, 5, 0, 0], 0), Some(0));
         assert_eq!(position(&[1; 4], 0), None);
+    }
+
+    #[test]
+    fn three_words_are_found_where_all_of_them_stand() {
+        let rows = [&[1, 1, 1, 9], &[2, 2, 3, 9], &[4, 5, 5, 9]];
+        assert_eq!(position_of(rows, [1, 2, 5]), Some(1));
+        assert_eq!(position_of(rows, [1, 3, 5]), Some(2));
+        assert_eq!(position_of(rows, [1, 3, 4]), None);
+        assert_eq!(position_of(rows, [9; 3]), Some(3));
     }
 }

@@ -1,24 +1,60 @@
 //! What the path needs of a backend: a record for each purpose, and no larger than it has to be, so that those
 //! of many backends stay in the nearest caches.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::routes::Hop;
 use super::{BackendIdentity, FrontendId, NextHop};
 use crate::config::Endpoint;
 use crate::io::PortId;
 use crate::wire::checksum::Delta;
+use crate::wire::encap::Template;
 use crate::wire::{Protocol, l4};
 
 /// A backend of one rule.
 #[derive(Clone, Debug)]
 pub struct Backend {
     /// Its own address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
     /// Whose backend it is.
     pub frontend: FrontendId,
     /// Where it is.
     pub(crate) next_hop: NextHop,
+    /// How clients' packets get to it.
+    pub(crate) forwarding: Forwarding,
+}
+
+/// How clients' packets get to a backend, and its own to them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Forwarding {
+    /// Translated in IPv4, by [`ToBackend`] and [`ToClient`]. The other ways are seen to once these have refused a
+    /// packet: nothing fits into the MTU of their [`ToBackend::hop`].
+    Translate,
+    /// Translated in IPv6.
+    Translate6 { there: Rewrite6, back: Rewrite6 },
+    /// To the backend's station, the packet as it is.
+    Direct,
+    /// In a tunnel: its headers in front of the packet as it is.
+    Tunnel(Template),
+}
+
+/// What a translation in IPv6 writes over, and what that does to the checksum of TCP or UDP; there is no other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rewrite6 {
+    /// For the address that is replaced.
+    pub(crate) address: [u8; 16],
+    /// For its port, in wire order.
+    pub(crate) port: [u8; 2],
+    /// An address, in the pseudo header, and a port replaced.
+    pub(crate) l4: Delta,
+    /// What is written for a sum that comes to zero.
+    pub(crate) zero_checksum: [u8; 2],
+    /// Where the checksum lies in a segment of the rule's protocol.
+    pub(crate) checksum_at: u8,
+    /// Whether the rule's protocol is UDP, else TCP.
+    pub(crate) is_udp: bool,
 }
 
 /// A client's packet on its way to a backend. Half a cache line.
@@ -95,7 +131,13 @@ impl Records {
     /// For so many ids, of which nobody has any yet.
     pub(super) fn new(ids: usize) -> Self {
         let (next_hop, rewrite) = (NextHop::NO_ROUTE, Rewrite::default());
-        let nobody = Backend { address: Ipv4Addr::UNSPECIFIED, frontend: FrontendId(u16::MAX), next_hop };
+        let nobody = Backend {
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            port: 0,
+            frontend: FrontendId(u16::MAX),
+            next_hop,
+            forwarding: Forwarding::Translate,
+        };
         Self {
             backends: vec![nobody; ids],
             to_backend: vec![ToBackend { hop: next_hop.hop, rewrite, leaving: Leaving::All }; ids],
@@ -111,15 +153,35 @@ impl Records {
         next_hop: NextHop,
         leaving: Leaving,
     ) {
-        // The path forwards IPv4 only so far: the record of another lets nothing pass.
-        let (Some(endpoint), IpAddr::V4(address)) = (identity.frontend.exact(), identity.address) else {
-            return;
+        let BackendIdentity { address, port, .. } = identity;
+        let from = next_hop.leads_out_of();
+        // What broader frontends need is not here yet.
+        let Some(endpoint) = identity.frontend.exact() else { return };
+        let forwarding = match (endpoint.address, address) {
+            (IpAddr::V4(front), IpAddr::V4(address)) => {
+                let (there, back) = rewrites(endpoint, front, address, port);
+                self.to_backend[index] = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
+                self.to_client[index] = ToClient { rewrite: back, from };
+                Forwarding::Translate
+            }
+            (IpAddr::V6(front), IpAddr::V6(address)) => {
+                let (there, back) = rewrites6(endpoint, front, address, port);
+                let hop = Hop { mtu: 0, ..next_hop.hop };
+                self.to_backend[index] = ToBackend { hop, rewrite: Rewrite::of(endpoint), leaving };
+                self.to_client[index] = ToClient { rewrite: Rewrite::default(), from };
+                Forwarding::Translate6 { there, back }
+            }
+            // The configuration allows neither.
+            _ => return,
         };
-        let IpAddr::V4(front) = endpoint.address else { return };
-        let (there, back) = rewrites(endpoint, front, address, identity.port);
-        self.backends[index] = Backend { address, frontend, next_hop };
-        self.to_backend[index] = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
-        self.to_client[index] = ToClient { rewrite: back, from: next_hop.leads_out_of() };
+        self.backends[index] = Backend { address, port, frontend, next_hop, forwarding };
+    }
+}
+
+impl Rewrite {
+    /// Of a backend that packets are not translated for: what its flows are asked.
+    fn of(frontend: Endpoint) -> Self {
+        Self { is_udp: frontend.protocol == Protocol::Udp, ..Self::default() }
     }
 }
 
@@ -134,6 +196,22 @@ fn rewrites(frontend: Endpoint, front: Ipv4Addr, back: Ipv4Addr, back_port: u16)
         address: to,
         port: to_port,
         ip: hop.replace(from, to),
+        l4: Delta::NONE.replace(from, to).replace(from_port, to_port),
+        zero_checksum: if is_udp { [0xff, 0xff] } else { [0, 0] },
+        checksum_at: if is_udp { l4::UDP_CHECKSUM_OFFSET } else { l4::TCP_CHECKSUM_OFFSET } as u8,
+        is_udp,
+    };
+    (rewrite(front, back, front_port, back_port), rewrite(back, front, back_port, front_port))
+}
+
+/// The same in IPv6.
+fn rewrites6(frontend: Endpoint, front: Ipv6Addr, back: Ipv6Addr, back_port: u16) -> (Rewrite6, Rewrite6) {
+    let is_udp = frontend.protocol == Protocol::Udp;
+    let (front, back) = (front.octets(), back.octets());
+    let (front_port, back_port) = (frontend.port.to_be_bytes(), back_port.to_be_bytes());
+    let rewrite = |from: [u8; 16], to: [u8; 16], from_port: [u8; 2], to_port: [u8; 2]| Rewrite6 {
+        address: to,
+        port: to_port,
         l4: Delta::NONE.replace(from, to).replace(from_port, to_port),
         zero_checksum: if is_udp { [0xff, 0xff] } else { [0, 0] },
         checksum_at: if is_udp { l4::UDP_CHECKSUM_OFFSET } else { l4::TCP_CHECKSUM_OFFSET } as u8,

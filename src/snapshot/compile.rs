@@ -9,13 +9,13 @@ use super::backend::Records;
 use super::ids::Ids;
 use super::{
     ANY_PORT, BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes,
-    Selector, Snapshot, WordMap, address_key,
+    Selector, Snapshot, WideMap, WordMap, address_key,
 };
 use crate::config::{
     self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends, ProtocolSelector,
 };
 use crate::maglev::{self, Preference};
-use crate::packet::{EndpointKey, FrontendWord, SipHash};
+use crate::packet::{EndpointKey, FrontendWord, Pattern6, SipHash, wide_endpoint};
 use crate::tick;
 use crate::wire::plain::Pattern;
 use crate::wire::{MacAddr, Protocol};
@@ -37,6 +37,11 @@ impl PortLink {
     /// How plain packets that the port takes begin.
     fn pattern(&self) -> Pattern {
         Pattern::new(self.filters.then_some(self.mac))
+    }
+
+    /// The same of IPv6.
+    fn pattern6(&self) -> Pattern6 {
+        Pattern6::new(self.filters.then_some(self.mac))
     }
 }
 
@@ -100,18 +105,39 @@ impl Compiler {
         self.note_down(model, &selectors);
         let frontends = self.frontend_records(model, selectors);
         let Records { backends, to_backend, to_client } = self.backend_records(&routes);
+        // Of other ways to forward, and of broader frontends, the path knows nothing yet.
+        let known = || model.rules.iter().filter(|rule| rule.forward == config::Forward::Nat);
+        let by_nat: BTreeSet<config::Frontend> = known().map(|rule| rule.frontend).collect();
+        let words: Vec<(Endpoint, u64)> = known()
+            .filter_map(|rule| {
+                let id = self.ids.frontend(rule.frontend)?;
+                let word = FrontendWord::new(id.0, self.flow_seed(rule.frontend));
+                Some((rule.frontend.exact()?, word.0))
+            })
+            .collect();
+        let responses = self.responses(|one| by_nat.contains(&one.frontend) && !self.is_cut_off(one));
+        let resets = self.responses(|one| by_nat.contains(&one.frontend) && self.is_cut_off(one));
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
-            by_frontend: WordMap::new(endpoints.iter().filter_map(|endpoint| {
-                let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
-                Some((endpoint_key(*endpoint)?, word.0))
-            })),
-            by_response: self.responses(|identity| !self.is_cut_off(identity)),
-            by_reset: self.responses(|identity| self.is_cut_off(identity)),
+            by_frontend: WordMap::new(
+                words.iter().filter_map(|(at, word)| Some((endpoint_key(*at)?, *word))),
+            ),
+            by_frontend_wide: WideMap::of(
+                words.iter().filter_map(|(at, word)| Some((wide_key(*at)?, *word))),
+            ),
+            by_response: WordMap::new(
+                responses.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))),
+            ),
+            by_response_wide: WideMap::of(
+                responses.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id))),
+            ),
+            by_reset: WordMap::new(resets.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id)))),
+            by_reset_wide: WideMap::of(resets.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
             resets_flows: !self.resetting.is_empty(),
             probed: probed(model, &routes),
             locals: locals(model),
+            locals_wide: locals_wide(model),
             idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
             backends: backends.into(),
@@ -120,6 +146,7 @@ impl Compiler {
             routes,
             ports: conditions.links.clone().into(),
             patterns: conditions.links.iter().map(PortLink::pattern).collect(),
+            patterns6: conditions.links.iter().map(PortLink::pattern6).collect(),
             watches: Box::default(),
         })
     }
@@ -169,8 +196,14 @@ impl Compiler {
     }
 
     /// The destination's part of the hash of a flow: address, port and protocol.
-    fn flow_seed(&self, endpoint: config::Frontend) -> u64 {
-        FrontendWord::seed(self.hash.word(endpoint_key(endpoint).unwrap_or_default() | 0x0500))
+    fn flow_seed(&self, frontend: config::Frontend) -> u64 {
+        let endpoint = frontend.exact();
+        let hash = match (endpoint.and_then(endpoint_key), endpoint.and_then(wide_key)) {
+            (Some(key), _) => self.hash.word(key | 0x0500),
+            (None, Some([low, high, rest])) => self.hash.three([low, high, rest | 0x0500]),
+            (None, None) => 0,
+        };
+        FrontendWord::seed(hash)
     }
 
     fn frontend_records(&self, model: &Model, selectors: Vec<Selector>) -> Box<[Frontend]> {
@@ -228,7 +261,7 @@ impl Compiler {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let current = self.current(&lingering);
         let is_taken = |identity: &BackendIdentity| {
-            response_key(identity).is_some_and(|key| current.binary_search(&key).is_ok())
+            response_endpoint(identity).is_some_and(|at| current.binary_search(&at).is_ok())
         };
         let mut records = Records::new(self.ids.backends_end());
         // A frontend's backends come one after the other.
@@ -258,11 +291,11 @@ impl Compiler {
     }
 
     /// The keys of the backends that rules use, in order; where any linger, for only then does somebody ask.
-    fn current(&self, lingering: &BTreeSet<BackendId>) -> Vec<u64> {
-        let mut current: Vec<u64> = Vec::new();
+    fn current(&self, lingering: &BTreeSet<BackendId>) -> Vec<Endpoint> {
+        let mut current: Vec<Endpoint> = Vec::new();
         if !lingering.is_empty() {
             let all = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
-            current.extend(all.filter_map(|(identity, _)| response_key(&identity)));
+            current.extend(all.filter_map(|(identity, _)| response_endpoint(&identity)));
             current.sort_unstable();
         }
         current
@@ -271,18 +304,18 @@ impl Compiler {
     /// Responses to frontends of rules, of those backends that are `wanted`. Those of backends that linger are still
     /// translated, unless another rule has taken over the backend's endpoint, `wanted` or not; of several that linger the
     /// last wins.
-    fn responses(&self, wanted: impl Fn(&BackendIdentity) -> bool) -> WordMap {
+    fn responses(&self, wanted: impl Fn(&BackendIdentity) -> bool) -> Vec<(Endpoint, u64)> {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let gone: BTreeSet<config::Frontend> = self.ids.lingering_frontends().collect();
         let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
         let current = self.current(&lingering);
         let is_free = |identity: &BackendIdentity| {
-            response_key(identity).is_some_and(|key| current.binary_search(&key).is_err())
+            response_endpoint(identity).is_some_and(|at| current.binary_search(&at).is_err())
         };
         let first = served().filter(|(identity, id)| lingering.contains(id) && is_free(identity));
         let then = served().filter(|(_, id)| !lingering.contains(id));
         let all = first.chain(then).filter(|(identity, _)| wanted(identity));
-        WordMap::new(all.filter_map(|(identity, id)| Some((response_key(&identity)?, id.0.into()))))
+        all.filter_map(|(identity, id)| Some((response_endpoint(&identity)?, id.0.into()))).collect()
     }
 }
 
@@ -310,25 +343,25 @@ fn routes(model: &Model, conditions: &Conditions) -> Routes {
 }
 
 /// Where a backend's responses come from.
-fn response_key(identity: &BackendIdentity) -> Option<u64> {
+fn response_endpoint(identity: &BackendIdentity) -> Option<Endpoint> {
     let BackendIdentity { frontend, address, port } = *identity;
-    let protocol = frontend.exact()?.protocol;
-    wire_key(Endpoint { address, port, protocol })
+    Some(Endpoint { address, port, protocol: frontend.exact()?.protocol })
 }
 
 fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {
     BackendIdentity { frontend: rule.frontend, address: backend.address, port: rule.backend_port }
 }
 
-/// Of one address and port; what broader frontends need lies elsewhere.
-fn endpoint_key(frontend: config::Frontend) -> Option<u64> {
-    wire_key(frontend.exact()?)
-}
-
 /// Of IPv4; what IPv6 needs lies elsewhere.
-fn wire_key(endpoint: Endpoint) -> Option<u64> {
+fn endpoint_key(endpoint: Endpoint) -> Option<u64> {
     let IpAddr::V4(address) = endpoint.address else { return None };
     Some(EndpointKey::new(address, endpoint.port, endpoint.protocol).0)
+}
+
+/// Of IPv6.
+fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
+    let Endpoint { address, port, protocol } = endpoint;
+    address.is_ipv6().then(|| wide_endpoint(address, port, protocol.number()))
 }
 
 /// The backends that new flows of `rule` go to, by address.
@@ -413,7 +446,7 @@ fn probed(model: &Model, routes: &Routes) -> WordMap {
         rule.pool.backends.iter().filter_map(move |backend| {
             let (leads_there, _) = routes.neighbour_for(backend.address)?;
             let endpoint = Endpoint { address: backend.address, port, protocol: Protocol::Tcp };
-            Some((wire_key(endpoint)?, u64::from(leads_there.0)))
+            Some((endpoint_key(endpoint)?, u64::from(leads_there.0)))
         })
     });
     WordMap::new(endpoints)
@@ -421,14 +454,24 @@ fn probed(model: &Model, routes: &Routes) -> WordMap {
 
 /// Our own addresses on their ports, and the frontends' on all.
 fn locals(model: &Model) -> WordMap {
+    WordMap::new(all_locals(model).filter_map(|(address, value)| match address {
+        IpAddr::V4(address) => Some((address_key(address), value)),
+        IpAddr::V6(_) => None,
+    }))
+}
+
+/// The same of IPv6.
+fn locals_wide(model: &Model) -> WideMap {
+    let all = all_locals(model).filter(|(address, _)| address.is_ipv6());
+    WideMap::of(all.map(|(address, value)| (wide_endpoint(address, 0, 0), value)))
+}
+
+fn all_locals(model: &Model) -> impl Iterator<Item = (IpAddr, u64)> {
     let frontends = model.rules.iter().map(|rule| (rule.frontend.address, ANY_PORT));
     let own = model
         .ports
         .iter()
         .zip(0u64..)
         .flat_map(|(port, index)| port.addresses.iter().map(move |cidr| (cidr.address, index)));
-    WordMap::new(frontends.chain(own).filter_map(|(address, value)| match address {
-        IpAddr::V4(address) => Some((address_key(address), value)),
-        IpAddr::V6(_) => None,
-    }))
+    frontends.chain(own)
 }

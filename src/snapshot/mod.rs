@@ -14,7 +14,7 @@ mod spread;
 mod word_map;
 
 pub use backend::Backend;
-pub(crate) use backend::{Leaving, Rewrite, ToBackend, ToClient};
+pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
 pub use compile::{Compiler, Conditions, PortLink, TooMany, selector_for};
 pub use ids::BackendIdentity;
 pub use publish::{Publisher, Reader};
@@ -22,7 +22,7 @@ pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
 pub use spread::Spread;
-pub use word_map::WordMap;
+pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,8 +30,9 @@ use std::sync::Arc;
 
 use crate::config::{self, PROBE_PORT_FIRST};
 use crate::io::PortId;
-use crate::packet::{EndpointKey, FlowKey, FrontendWord, SipHash};
+use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, wide_endpoint};
 use crate::watch::Watch;
+use crate::wire::Protocol;
 use crate::wire::plain::Pattern;
 
 /// The position of a frontend's record. Stable while any flow refers to it.
@@ -70,17 +71,25 @@ pub struct Snapshot {
     pub hash: SipHash,
     /// Endpoint → [`FrontendWord`].
     pub(crate) by_frontend: WordMap,
+    /// The same where keys of flows are wide.
+    pub(crate) by_frontend_wide: WideMap,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
+    /// The same of IPv6.
+    pub(crate) by_response_wide: WideMap,
     /// Endpoint that a probe asks out of a port → index of that port.
     pub(crate) probed: WordMap,
     /// The same, of backends whose TCP flows are reset: they lie apart, so that no other response meets a test for
     /// them.
     pub(crate) by_reset: WordMap,
+    /// The same of IPv6.
+    pub(crate) by_reset_wide: WideMap,
     /// Whether any backend's flows are to be reset.
     pub(crate) resets_flows: bool,
     /// Address → port index, or [`ANY_PORT`] for an address that is ours on all ports.
     pub(crate) locals: WordMap,
+    /// The same of IPv6.
+    pub(crate) locals_wide: WideMap,
     /// No frontend's established flows are forgotten sooner.
     pub(crate) idle_ticks_min: u32,
     /// By `FrontendId`.
@@ -97,6 +106,8 @@ pub struct Snapshot {
     pub(crate) ports: Box<[PortLink]>,
     /// By `PortId`: how plain packets to a port begin.
     pub(crate) patterns: Box<[Pattern]>,
+    /// The same of IPv6.
+    pub(crate) patterns6: Box<[Pattern6]>,
     /// What operators watch just now. Set when it is published.
     pub(crate) watches: Box<[Arc<Watch>]>,
 }
@@ -118,8 +129,8 @@ pub struct Frontend {
 
 impl Frontend {
     /// The hash of a flow to this frontend, over the 5-tuple.
-    pub fn flow_hash(&self, hasher: &SipHash, key: FlowKey) -> u64 {
-        hasher.word(key.client() ^ self.flow_seed)
+    pub fn flow_hash(&self, hasher: &SipHash, key: impl Flow) -> u64 {
+        key.hash(hasher, self.flow_seed)
     }
 
     /// The part of the Maglev table, and so of new flows, that each backend in it holds: 0 to 1.
@@ -152,25 +163,49 @@ impl Snapshot {
         self.by_frontend.get(key.0).map(|word| FrontendId(FrontendWord(word).frontend()))
     }
 
+    /// The same where keys of flows are wide.
+    pub(crate) fn wide_frontend_at(
+        &self,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+    ) -> Option<FrontendId> {
+        let word = self.by_frontend_wide.get(wide_endpoint(address, port, protocol.number()))?;
+        Some(FrontendId(FrontendWord(word).frontend()))
+    }
+
     /// The frontend of a rule.
     pub fn frontend_of_rule(&self, frontend: config::Frontend) -> Option<FrontendId> {
-        let config::Endpoint { address: IpAddr::V4(address), port, protocol } = frontend.exact()? else {
-            return None;
-        };
-        self.frontend_at(EndpointKey::new(address, port, protocol))
+        let config::Endpoint { address, port, protocol } = frontend.exact()?;
+        match address {
+            IpAddr::V4(address) => self.frontend_at(EndpointKey::new(address, port, protocol)),
+            address => self.wide_frontend_at(address, port, protocol),
+        }
     }
 
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.
     pub fn shares(&self, frontend: config::Frontend) -> BTreeMap<IpAddr, f64> {
         let frontend = self.frontend_of_rule(frontend).and_then(|id| self.frontend(id));
         let shares = frontend.map(Frontend::shares).unwrap_or_default().into_iter();
-        shares.filter_map(|(id, share)| Some((self.backend(id)?.address.into(), share))).collect()
+        shares.filter_map(|(id, share)| Some((self.backend(id)?.address, share))).collect()
     }
 
     /// The backend whose responses come from `key`.
     #[inline]
     pub(crate) fn responder_at(&self, key: EndpointKey) -> Option<BackendId> {
         self.by_response.get(key.0).map(|id| BackendId(id as u32))
+    }
+
+    /// The backend in IPv6 whose responses come from there, and whether its TCP flows are reset.
+    pub(crate) fn wide_responder_at(
+        &self,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+    ) -> Option<(BackendId, bool)> {
+        let key = wide_endpoint(address, port, protocol.number());
+        let found = |map: &WideMap, is_reset| map.get(key).map(|id| (BackendId(id as u32), is_reset));
+        found(&self.by_response_wide, false).or_else(|| found(&self.by_reset_wide, true))
     }
 
     /// The same, for backends whose TCP flows are reset.
@@ -186,7 +221,7 @@ impl Snapshot {
 
     /// The record of a flow's frontend.
     #[inline(always)]
-    pub(crate) fn frontend_of(&self, key: FlowKey) -> Option<&Frontend> {
+    pub(crate) fn frontend_of(&self, key: impl Flow) -> Option<&Frontend> {
         self.frontend(FrontendId(key.frontend()))
     }
 
@@ -206,6 +241,15 @@ impl Snapshot {
     #[inline]
     pub(crate) fn local(&self, address: Ipv4Addr) -> Option<Local> {
         let value = self.locals.get(address_key(address))?;
+        Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
+    }
+
+    /// The same of an address of either family.
+    pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
+        let value = match address {
+            IpAddr::V4(address) => return self.local(address),
+            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0))?,
+        };
         Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::BackendId;
 use crate::maglev;
-use crate::packet::{FlowKey, SipHash};
+use crate::packet::{Flow, SipHash};
 
 /// A Maglev table of positions in a rule's list of available backends. Shared between the rules and the
 /// generations in which its inputs are the same.
@@ -36,10 +36,10 @@ impl Selector {
     /// The backend for a flow whose key is `key` and whose own hash is `flow_hash`; `None` when no backend
     /// is available.
     #[inline(always)]
-    pub fn choose(&self, hasher: &SipHash, key: FlowKey, flow_hash: u64) -> Option<Choice> {
+    pub fn choose(&self, hasher: &SipHash, key: impl Flow, flow_hash: u64) -> Option<Choice> {
         let hash = match self.seed {
             None => flow_hash,
-            Some(seed) => hasher.word(seed ^ (key.0 >> 32 << 32)),
+            Some(seed) => key.source_hash(hasher, seed),
         };
         let slot = maglev::slot(hash, self.table.len());
         let position = *self.table.get(slot)?;

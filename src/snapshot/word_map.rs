@@ -1,54 +1,97 @@
-//! A read-only map from one word to another, made for lookups on the packet's path: one cache line each.
+//! Read-only maps from one word or several to another, made for lookups on the packet's path: one cache line each, or two.
 
-use crate::packet::position;
+use crate::packet::position_of;
 
-/// Keys, none of them zero, four to a cache line with their values. Built once, then only read.
+/// A map from one word, not zero.
+pub type WordMap = KeyMap<1>;
+
+/// A map from three words, the last not zero.
+pub type WideMap = KeyMap<3>;
+
+/// Keys, the last word of none of them zero, four to a line with their values. Built once, then only read.
 ///
 /// A key whose line is full lies in the next line that is not. Half of the places stay empty, so a lookup
 /// reads one line nearly always, whether the key is there or not. Keys come from the configuration and
 /// the neighbours, not from packets; only a station on a connected network can bring in some, a few thousand
 /// at most.
 #[derive(Clone, Debug)]
-pub struct WordMap {
-    lines: Box<[Line]>,
+pub struct KeyMap<const N: usize> {
+    lines: Box<[Line<N>]>,
     shift: u32,
 }
 
 const LINE_KEYS: usize = 4;
 
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-struct Line {
-    keys: [u64; LINE_KEYS],
+struct Line<const N: usize> {
+    /// The first words of the keys, then the second ones, and so on.
+    rows: [[u64; LINE_KEYS]; N],
     values: [u64; LINE_KEYS],
 }
 
-impl Default for WordMap {
+impl<const N: usize> Line<N> {
+    #[inline(always)]
+    fn position(&self, key: [u64; N]) -> Option<usize> {
+        position_of(&self.rows, key)
+    }
+
+    /// Places are taken from the first to the last: an empty last one means that no key went on.
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        self.rows[N - 1][LINE_KEYS - 1] != 0
+    }
+}
+
+impl<const N: usize> Default for KeyMap<N> {
     fn default() -> Self {
-        Self::new([])
+        Self::of([])
     }
 }
 
 impl WordMap {
     /// Of two entries with one key, the later wins. Zero keys are ignored.
     pub fn new(entries: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        let mut unique: Vec<(u64, u64)> = entries.into_iter().filter(|(key, _)| *key != 0).collect();
+        Self::of(entries.into_iter().map(|(key, value)| ([key], value)))
+    }
+
+    /// The value of `key`, which must not be zero. One cache line, rarely two.
+    #[inline(always)]
+    pub fn get(&self, key: u64) -> Option<u64> {
+        self.find([key])
+    }
+}
+
+impl WideMap {
+    /// The value of `key`, whose last word must not be zero. Two cache lines, rarely four.
+    #[inline(always)]
+    pub fn get(&self, key: [u64; 3]) -> Option<u64> {
+        self.find(key)
+    }
+}
+
+impl<const N: usize> KeyMap<N> {
+    /// Of two entries with one key, the later wins. Keys whose last word is zero are ignored.
+    pub fn of(entries: impl IntoIterator<Item = ([u64; N], u64)>) -> Self {
+        let is_key = |(key, _): &([u64; N], u64)| key[N - 1] != 0;
+        let mut unique: Vec<([u64; N], u64)> = entries.into_iter().filter(is_key).collect();
         unique.reverse();
         unique.sort_by_key(|(key, _)| *key);
         unique.dedup_by_key(|(key, _)| *key);
         // Twice the places that are needed, and at least two lines, for a shift by 64 is none.
         let bits = (unique.len() / 2).next_power_of_two().trailing_zeros().max(1);
-        let mut map = Self { lines: vec![Line::default(); 1 << bits].into(), shift: 64 - bits };
+        let empty = Line { rows: [[0; LINE_KEYS]; N], values: [0; LINE_KEYS] };
+        let mut map = Self { lines: vec![empty; 1 << bits].into(), shift: 64 - bits };
         unique.iter().for_each(|(key, value)| map.insert(*key, *value));
         map
     }
 
-    fn insert(&mut self, key: u64, value: u64) {
+    fn insert(&mut self, key: [u64; N], value: u64) {
         let start = self.line_of(key);
         let (before, from_start) = self.lines.split_at_mut(start);
         for line in from_start.iter_mut().chain(before) {
-            if let Some(place) = line.keys.iter().position(|k| *k == 0) {
-                line.keys[place] = key;
+            if let Some(place) = line.rows[N - 1].iter().position(|word| *word == 0) {
+                line.rows.iter_mut().zip(key).for_each(|(row, word)| row[place] = word);
                 line.values[place] = value;
                 return;
             }
@@ -56,32 +99,31 @@ impl WordMap {
     }
 
     #[inline(always)]
-    fn line_of(&self, key: u64) -> usize {
+    fn line_of(&self, key: [u64; N]) -> usize {
         // The multiplier moves differences upwards only, so the high half, an address, is brought down
         // first. The multiplier is the golden ratio's fraction (Knuth, volume 3, section 6.4).
-        ((key ^ key >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+        let mixed = key.into_iter().fold(0, |mixed: u64, word| mixed.rotate_left(23) ^ word ^ word >> 32);
+        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
-    /// The value of `key`, which must not be zero. One cache line, rarely two.
     #[inline(always)]
-    pub fn get(&self, key: u64) -> Option<u64> {
+    fn find(&self, key: [u64; N]) -> Option<u64> {
         let line = self.lines.get(self.line_of(key))?;
-        match position(&line.keys, key) {
+        match line.position(key) {
             Some(place) => Some(line.values[place]),
-            // Places are taken from the first to the last: an empty last one means that none went on.
-            None if line.keys[LINE_KEYS - 1] == 0 => None,
-            None => self.get_beyond(key),
+            None if !line.is_full() => None,
+            None => self.find_beyond(key),
         }
     }
 
     #[cold]
-    fn get_beyond(&self, key: u64) -> Option<u64> {
+    fn find_beyond(&self, key: [u64; N]) -> Option<u64> {
         let (before, from_line) = self.lines.split_at(self.line_of(key));
         for line in from_line.iter().chain(before).skip(1) {
-            if let Some(place) = line.keys.iter().position(|k| *k == key) {
+            if let Some(place) = line.position(key) {
                 return Some(line.values[place]);
             }
-            if line.keys[LINE_KEYS - 1] == 0 {
+            if !line.is_full() {
                 break;
             }
         }
@@ -90,7 +132,7 @@ impl WordMap {
 
     /// The bytes it takes.
     pub fn len_bytes(&self) -> usize {
-        self.lines.len() * size_of::<Line>()
+        self.lines.len() * size_of::<Line<N>>()
     }
 }
 
@@ -110,6 +152,18 @@ mod tests {
             let map = WordMap::new(entries.clone());
             for key in entries.keys().chain(absent.iter().filter(|key| **key != 0)) {
                 prop_assert_eq!(map.get(*key), entries.get(key).copied());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_answers_like_a_hash_map_for_three_words(
+            entries in proptest::collection::hash_map([0u64..4, 0..4, 0..4].prop_map(|k| [k[0] << 56, k[1], k[2]]), any::<u64>(), 0..50),
+        ) {
+            let map = WideMap::of(entries.clone());
+            for key in (0..64u64).map(|i| [(i & 3) << 56, i >> 2 & 3, i >> 4]).filter(|key| key[2] != 0) {
+                prop_assert_eq!(map.get(key), entries.get(&key).copied());
             }
         }
     }

@@ -20,9 +20,6 @@ const TCP_AT: usize = IP_AT + ipv4::HEADER_LEN;
 /// to timestamps need not look at a segment without them.
 const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// "Don't fragment" and nothing else: such a packet needs no identification (RFC 6864 section 4.1).
-const DONT_FRAGMENT: [u8; 2] = [0x40, 0];
-
 /// What a segment of a connection says of where the connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Numbers {
@@ -104,15 +101,14 @@ impl Bare {
         let mut frame = [0; LEN];
         frame[..12].copy_from_slice(&self.addresses.0);
         frame[12..IP_AT].copy_from_slice(&ethernet::TYPE_IPV4.to_be_bytes());
-        let ip = &mut frame[IP_AT..TCP_AT];
-        ip[0] = 0x45;
-        ip[2..4].copy_from_slice(&((LEN - IP_AT) as u16).to_be_bytes());
-        ip[6..8].copy_from_slice(&DONT_FRAGMENT);
-        ip[ipv4::TTL_OFFSET] = ipv4::TTL_DEFAULT;
-        ip[ipv4::TTL_OFFSET + 1] = ipv4::PROTOCOL_TCP;
-        ip[ipv4::SOURCE_OFFSET..][..4].copy_from_slice(&self.source.ip().octets());
-        ip[ipv4::DESTINATION_OFFSET..][..4].copy_from_slice(&self.destination.ip().octets());
-        ipv4::write_checksum(ip);
+        let ip = ipv4::Fields {
+            type_of_service: 0,
+            total_len: (LEN - IP_AT) as u16,
+            protocol: ipv4::PROTOCOL_TCP,
+            source: *self.source.ip(),
+            destination: *self.destination.ip(),
+        };
+        frame[IP_AT..TCP_AT].copy_from_slice(&ip.to_bytes());
         let tcp = &mut frame[TCP_AT..];
         tcp[..2].copy_from_slice(&self.source.port().to_be_bytes());
         tcp[2..4].copy_from_slice(&self.destination.port().to_be_bytes());
@@ -121,21 +117,10 @@ impl Bare {
         tcp[12] = (((TCP_HEADER_LEN + OPTIONS) / 4) << 4) as u8;
         tcp[13] = flags;
         tcp[TCP_HEADER_LEN..].copy_from_slice(&options);
-        let field = checksum::field(self.sum(tcp));
+        let sum = checksum::with_pseudo(ip.source.into(), ip.destination.into(), ip.protocol, tcp);
+        let field = checksum::field(sum);
         tcp[l4::TCP_CHECKSUM_OFFSET..][..2].copy_from_slice(&field);
         frame
-    }
-
-    /// Of the pseudo header and the segment (RFC 9293 section 3.1).
-    fn sum(&self, tcp: &[u8]) -> u16 {
-        let [high, low] = (tcp.len() as u16).to_be_bytes();
-        let pseudo = [
-            &self.source.ip().octets(),
-            &self.destination.ip().octets(),
-            &[0, ipv4::PROTOCOL_TCP, high, low],
-        ];
-        let pseudo: u64 = pseudo.iter().map(|part| u64::from(checksum::sum(*part))).sum();
-        checksum::fold(pseudo + u64::from(checksum::sum(tcp)))
     }
 }
 

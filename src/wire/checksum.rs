@@ -3,6 +3,8 @@
 //! One's complement sums do not care for byte order as long as it is the same throughout (RFC 1071
 //! section 2 B). Here all sums are in the order the bytes have in memory, so that nothing is swapped.
 
+use std::net::IpAddr;
+
 /// The one's complement sum of `bytes`, an odd last byte padded with zero. Not inverted.
 pub fn sum(bytes: &[u8]) -> u16 {
     let (words, rest) = bytes.as_chunks::<4>();
@@ -28,6 +30,28 @@ pub fn field(sum: u16) -> [u8; 2] {
     (!sum).to_ne_bytes()
 }
 
+/// The sum of the pseudo header that TCP, UDP and ICMPv6 count in: RFC 9293 section 3.1 over IPv4, RFC 8200 section 8.1
+/// over IPv6. `len` counts the bytes of what is carried, its own header included.
+pub fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, len: u16) -> u16 {
+    let ends = addresses(source) + addresses(destination);
+    let [high, low] = len.to_be_bytes();
+    fold(ends + u64::from(sum(&[0, protocol, high, low])))
+}
+
+/// The sum of what is in `bytes` and of its pseudo header: all ones if it has a checksum, and that is right.
+pub fn with_pseudo(source: IpAddr, destination: IpAddr, protocol: u8, bytes: &[u8]) -> u16 {
+    // Longer ones fit in no packet of ours.
+    let pseudo = pseudo(source, destination, protocol, bytes.len() as u16);
+    fold(u64::from(pseudo) + u64::from(sum(bytes)))
+}
+
+fn addresses(address: IpAddr) -> u64 {
+    u64::from(match address {
+        IpAddr::V4(address) => sum(&address.octets()),
+        IpAddr::V6(address) => sum(&address.octets()),
+    })
+}
+
 /// What replacing some 16-bit words of the data by others adds to its one's complement sum:
 /// `Σ(~old + new)`, folded (RFC 1624 equation 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -41,6 +65,18 @@ impl Delta {
     pub fn replace<const N: usize>(self, old: [u8; N], new: [u8; N]) -> Self {
         const { assert!(N.is_multiple_of(2), "checksums are over 16-bit words") };
         Self(fold(u64::from(self.0) + u64::from(!sum(&old)) + u64::from(sum(&new))))
+    }
+
+    /// Further replaces words that sum to `old` by others, of which there may be more or less, that sum to `new`: a
+    /// pseudo header of IPv4 by one of IPv6.
+    pub fn replace_sum(self, old: u16, new: u16) -> Self {
+        Self(fold(u64::from(self.0) + u64::from(!old) + u64::from(new)))
+    }
+
+    /// Both replacements.
+    #[inline]
+    pub fn and(self, other: Self) -> Self {
+        Self(fold(u64::from(self.0) + u64::from(other.0)))
     }
 
     /// The checksum field after the replacement, from the field before it.
@@ -85,6 +121,27 @@ mod tests {
         #[test]
         fn sums_agree_with_the_plain_loop(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             prop_assert_eq!(sum(&bytes).to_ne_bytes(), plain(&bytes).to_be_bytes());
+        }
+
+        #[test]
+        fn pseudo_headers_are_as_etherparse_has_them_and_one_is_replaced_by_the_other(
+            v4 in any::<[[u8; 4]; 2]>(), v6 in any::<[[u8; 16]; 2]>(), payload in proptest::collection::vec(any::<u8>(), 0..99),
+        ) {
+            let udp = etherparse::UdpHeader::without_ipv4_checksum(4000, 53, payload.len()).unwrap();
+            let v4_field = udp.calc_checksum_ipv4_raw(v4[0], v4[1], &payload).unwrap();
+            let v6_field = udp.calc_checksum_ipv6_raw(v6[0], v6[1], &payload).unwrap();
+            let bytes = [&udp.to_bytes()[..], &payload[..]].concat();
+            let (v4, v6) = (v4.map(IpAddr::from), v6.map(IpAddr::from));
+            // A sum of zero is sent as ones (RFC 768); there a field is two things.
+            prop_assume!(v4_field != 0xffff && v6_field != 0xffff);
+            let ours = field(with_pseudo(v4[0], v4[1], 17, &bytes));
+            prop_assert_eq!(ours, v4_field.to_be_bytes());
+            prop_assert_eq!(field(with_pseudo(v6[0], v6[1], 17, &bytes)), v6_field.to_be_bytes());
+            let len = bytes.len() as u16;
+            let there = Delta::NONE.replace_sum(pseudo(v4[0], v4[1], 17, len), pseudo(v6[0], v6[1], 17, len));
+            prop_assert_eq!(there.apply(ours), v6_field.to_be_bytes());
+            let ports = Delta::NONE.replace(4000u16.to_be_bytes(), 9u16.to_be_bytes());
+            prop_assert_eq!(there.and(ports).apply(ours), there.apply(ports.apply(ours)));
         }
 
         #[test]

@@ -1,5 +1,7 @@
 //! Ethernet II header (IEEE 802.3 section 3.2.6): destination, source, type.
 
+use std::net::Ipv6Addr;
+
 use super::MacAddr;
 
 /// Destination, source and type.
@@ -43,6 +45,12 @@ impl Addresses {
         let [.., a, b, c, d, e, f] = self.0;
         MacAddr([a, b, c, d, e, f])
     }
+}
+
+/// The group of stations that an IPv6 multicast address is sent to (RFC 2464 section 7).
+pub fn group_of(address: Ipv6Addr) -> MacAddr {
+    let [.., a, b, c, d] = address.octets();
+    MacAddr([0x33, 0x33, a, b, c, d])
 }
 
 /// The two addresses of the frame that begins with `header`.

@@ -112,8 +112,51 @@ impl Header<'_> {
     }
 }
 
+/// What the header of a packet of our own says: no options, no fragment nor to be made one, and so without an
+/// identification (RFC 6864 section 4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fields {
+    /// DSCP and ECN.
+    pub type_of_service: u8,
+    /// Bytes of the whole packet.
+    pub total_len: u16,
+    /// What it carries.
+    pub protocol: u8,
+    /// Where it comes from.
+    pub source: Ipv4Addr,
+    /// Where it goes.
+    pub destination: Ipv4Addr,
+}
+
+impl Fields {
+    /// The header's bytes, with their checksum.
+    pub fn to_bytes(self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[0] = 0x45;
+        bytes[TYPE_OF_SERVICE_OFFSET] = self.type_of_service;
+        bytes[TOTAL_LEN_OFFSET..IDENTIFICATION_OFFSET].copy_from_slice(&self.total_len.to_be_bytes());
+        bytes[FRAGMENT_OFFSET] = DONT_FRAGMENT;
+        bytes[TTL_OFFSET] = TTL_DEFAULT;
+        bytes[TTL_OFFSET + 1] = self.protocol;
+        bytes[SOURCE_OFFSET..DESTINATION_OFFSET].copy_from_slice(&self.source.octets());
+        bytes[DESTINATION_OFFSET..].copy_from_slice(&self.destination.octets());
+        write_checksum(&mut bytes);
+        bytes
+    }
+}
+
+/// Offset of the type of service, which traffic class is called in IPv6.
+pub const TYPE_OF_SERVICE_OFFSET: usize = 1;
+/// Offset of the total length.
+pub const TOTAL_LEN_OFFSET: usize = 2;
+/// Offset of the identification.
+pub const IDENTIFICATION_OFFSET: usize = 4;
+/// Offset of the flags and the fragment offset.
+pub const FRAGMENT_OFFSET: usize = 6;
 /// Offset of the TTL in the header; the protocol follows, so that the two are one checksummed word.
 pub const TTL_OFFSET: usize = 8;
+/// Offset of the protocol.
+pub const PROTOCOL_OFFSET: usize = 9;
 /// Offset of the header checksum.
 pub const CHECKSUM_OFFSET: usize = 10;
 /// Offset of the source address.

@@ -146,6 +146,15 @@ pub fn first_word(traffic_class: u8, flow_label: u32) -> [u8; 4] {
     (6 << 28 | u32::from(traffic_class) << 20 | flow_label & 0xf_ffff).to_be_bytes()
 }
 
+/// The group of all nodes of a link (RFC 4291 section 2.7.1).
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// The group of a link that whoever has `address` is in (RFC 4291 section 2.7.1).
+pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., high, low] = address.segments();
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | high & 0xff, low)
+}
+
 /// What a fragment header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {
@@ -180,6 +189,19 @@ pub fn extension_len(number: u8, first: &[u8; EXTENSION_LEN_MIN]) -> Option<usiz
         AUTHENTICATION => Some((usize::from(first[1]) + 2) * 4),
         _ => None,
     }
+}
+
+/// Where the number of what `packet` carries stands, in bytes from its start: behind the last extension header that is
+/// there and can be passed over.
+pub fn number_offset(packet: &[u8]) -> u32 {
+    let (mut number_at, mut at) = (NEXT_HEADER_OFFSET, HEADER_LEN);
+    while let (Some(number), Some(header)) =
+        (packet.get(number_at), packet.get(at..).and_then(<[u8]>::first_chunk))
+    {
+        let Some(len) = extension_len(*number, header) else { break };
+        (number_at, at) = (at, at + len);
+    }
+    number_at as u32
 }
 
 #[cfg(test)]

@@ -3,11 +3,15 @@
 pub mod arp;
 pub mod bare;
 pub mod checksum;
+pub mod encap;
 pub mod ethernet;
 pub mod icmp;
+pub mod icmp_error;
+pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod l4;
+pub mod nd;
 pub mod plain;
 
 use std::fmt;

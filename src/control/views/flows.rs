@@ -44,13 +44,13 @@ pub(in crate::control) fn flows(manager: &Manager, parts: &[Option<Box<Survey>>]
     let lists: Vec<&[FoundFlow]> =
         parts.iter().map(|part| part.as_ref().map_or(&[][..], |survey| survey.found())).collect();
     let mut found = fair_share(&lists, limit);
-    found.sort_by_key(|(_, flow)| (flow.key.client_address(), flow.key.client_port(), flow.backend));
+    found.sort_by_key(|(_, flow)| (flow.client, flow.backend));
     let view = |(worker, flow): (usize, FoundFlow)| {
         // An id that nobody has any more: the flow has ended since.
         let identity = identities.get(&flow.backend)?;
         let names = names.get(&identity.frontend);
         Some(Flow {
-            client: format!("{}:{}", flow.key.client_address(), flow.key.client_port()),
+            client: flow.client.to_string(),
             frontend: identity.frontend.to_string(),
             rule: names.map(|(rule, _)| (*rule).to_owned()),
             pool: names.map(|(_, pool)| (*pool).to_owned()),

@@ -1,10 +1,12 @@
-//! A line of the table: four flows in 64 bytes.
+//! A line of the table: four flows in 64 bytes, or in 128 where keys are wide.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::key::Key;
+
 use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, End, State, Value};
-use super::{Found, Query, idle_ticks};
-use crate::packet::{FlowKey, position};
+use super::table::idle_ticks;
+use super::{Found, Query};
 use crate::snapshot::{Leaving, Snapshot};
 use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
@@ -12,25 +14,43 @@ use crate::wire::l4::TcpFlags;
 /// Entries of a line.
 pub(super) const WAYS: usize = 4;
 
-/// Keys and values of four flows. A key of zero is a free place.
+/// Keys and values of four flows. A key of zero is a free place. The table's memory begins with a page, so that lines
+/// begin with cache lines.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C, align(64))]
-pub(in crate::dataplane) struct Line {
-    pub(super) keys: [u64; WAYS],
-    pub(super) values: [Value; WAYS],
-}
+#[repr(transparent)]
+pub(in crate::dataplane) struct Line<K: Key>(K::Rows);
 
-impl Line {
+impl<K: Key> Line<K> {
+    #[inline(always)]
+    pub(super) fn key(&self, way: usize) -> K {
+        K::at(&self.0, way)
+    }
+
+    #[inline(always)]
+    pub(super) fn values(&self) -> [Value; WAYS] {
+        K::values(&self.0).map(Value)
+    }
+
+    #[inline(always)]
+    pub(super) fn value(&self, way: usize) -> Value {
+        Value(K::values(&self.0)[way])
+    }
+
+    #[inline(always)]
+    pub(super) fn value_mut(&mut self, way: usize) -> &mut Value {
+        zerocopy::transmute_mut!(&mut K::values_mut(&mut self.0)[way])
+    }
+
     /// Where the flow is.
     #[inline(always)]
-    pub(super) fn way_of(&self, key: FlowKey) -> Option<usize> {
-        position(&self.keys, key.0)
+    pub(super) fn way_of(&self, key: K) -> Option<usize> {
+        key.position(&self.0)
     }
 
     /// The entry's value, if the flow is here.
     #[inline(always)]
-    pub(in crate::dataplane) fn value_of(&mut self, key: FlowKey) -> Option<&mut Value> {
-        self.way_of(key).map(|way| &mut self.values[way])
+    pub(in crate::dataplane) fn value_of(&mut self, key: K) -> Option<&mut Value> {
+        self.way_of(key).map(|way| self.value_mut(way))
     }
 
     /// Whether a flow that is not here can be in its second line, or will have to go there.
@@ -42,14 +62,14 @@ impl Line {
     /// A way without a flow.
     #[inline(always)]
     pub(super) fn empty_way(&self) -> Option<usize> {
-        position(&self.keys, 0)
+        K::empty_way(&self.0)
     }
 
     /// The way of the flow that has waited longest among those that give way first, leaving out the ones for
     /// which another line would have to be asked for.
     #[inline(always)]
     pub(super) fn first_to_go(&self, now: Tick) -> Option<usize> {
-        let ready = self.values.map(|value| value.readiness_to_go(now));
+        let ready = self.values().map(|value| value.readiness_to_go(now));
         let earlier = |a: usize, b: usize| if ready[b] > ready[a] { b } else { a };
         let way = earlier(earlier(0, 1), earlier(2, 3));
         (ready[way] > 0).then_some(way)
@@ -59,11 +79,11 @@ impl Line {
     #[inline(always)]
     pub(super) fn may_have_ended(&self, world: &Snapshot, now: Tick) -> bool {
         let lifetime = Value::lifetime_min(world.idle_ticks_min);
-        (0..WAYS).any(|way| self.keys[way] != 0 && now.since(self.values[way].seen()) > lifetime)
+        (0..WAYS).any(|way| !self.key(way).is_none() && now.since(self.value(way).seen()) > lifetime)
     }
 
     /// The flow of `query`, if it is here. Its last-seen tick and state move on.
-    pub(super) fn find(&mut self, query: &Query<'_>) -> Option<Found> {
+    pub(super) fn find(&mut self, query: &Query<'_, K>) -> Option<Found> {
         let value = self.value_of(query.key)?;
         let old = *value;
         if old.is_over(query.frontend.idle_ticks, query.now) {
@@ -77,45 +97,45 @@ impl Line {
     }
 
     #[inline]
-    pub(super) fn entry(&self, way: usize) -> (FlowKey, Value) {
-        (FlowKey(self.keys[way]), self.values[way])
+    pub(super) fn entry(&self, way: usize) -> (K, Value) {
+        (self.key(way), self.value(way))
     }
 
     /// A way that is empty, or whose flow is over.
     pub(super) fn free_way(&self, world: &Snapshot, now: Tick) -> Option<usize> {
         let is_free = |way: &usize| {
             let (key, value) = self.entry(*way);
-            key.0 == 0 || value.is_over(idle_ticks(key, world), now)
+            key.is_none() || value.is_over(idle_ticks(key, world), now)
         };
         (0..WAYS).find(is_free)
     }
 
     #[inline(always)]
-    pub(super) fn set(&mut self, way: usize, key: FlowKey, value: Value) {
-        self.keys[way] = key.0;
-        let displaced = self.values[way].0 & DISPLACED_MASK;
-        self.values[way] = Value(displaced | value.0 & !DISPLACED_MASK);
+    pub(super) fn set(&mut self, way: usize, key: K, value: Value) {
+        key.put(&mut self.0, way);
+        let displaced = self.value(way).0 & DISPLACED_MASK;
+        *self.value_mut(way) = Value(displaced | value.0 & !DISPLACED_MASK);
     }
 
     pub(super) fn free(&mut self, way: usize) {
-        self.keys[way] = 0;
-        self.values[way].0 &= DISPLACED_MASK;
+        K::default().put(&mut self.0, way);
+        self.value_mut(way).0 &= DISPLACED_MASK;
     }
 
     #[inline]
     pub(super) fn displaced(&self) -> u64 {
-        self.values[0].0 >> DISPLACED_SHIFT
+        self.value(0).0 >> DISPLACED_SHIFT
     }
 
     pub(super) fn add_displaced(&mut self) {
         if self.displaced() < 0xff {
-            self.values[0].0 += 1 << DISPLACED_SHIFT;
+            self.value_mut(0).0 += 1 << DISPLACED_SHIFT;
         }
     }
 
     pub(super) fn subtract_displaced(&mut self) {
         if (1..0xff).contains(&self.displaced()) {
-            self.values[0].0 -= 1 << DISPLACED_SHIFT;
+            self.value_mut(0).0 -= 1 << DISPLACED_SHIFT;
         }
     }
 }
@@ -125,7 +145,7 @@ pub(in crate::dataplane) const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFl
 
 /// Whether the flow's next packet goes where the ones before it went, and its value afterwards. UDP leaves a
 /// backend that is down, and so does a TCP flow that only now begins, by a SYN.
-fn settle(old: Value, query: &Query<'_>) -> (Found, Value) {
+fn settle<K: Key>(old: Value, query: &Query<'_, K>) -> (Found, Value) {
     let Query { flags, now, .. } = *query;
     let Some(backend) = query.world.to_backend(old.backend()) else { return (Found::Stale, old) };
     if flags.opens() {
@@ -152,7 +172,7 @@ fn settle(old: Value, query: &Query<'_>) -> (Found, Value) {
 }
 
 #[inline]
-pub(super) fn prefetch(line: Option<&Line>) {
+pub(super) fn prefetch<K: Key>(line: Option<&Line<K>>) {
     if let Some(line) = line {
         #[cfg(target_arch = "x86_64")]
         safe_arch::prefetch_t0(line);

@@ -1,9 +1,9 @@
 //! The end of flows whose backend's drain has passed its deadline.
 
 use super::line::WAYS;
-use super::{End, Lines, flow_hash};
+use super::table::{Lines, flow_hash};
+use super::{End, Key};
 use crate::dataplane::counters::WorkerCounters;
-use crate::packet::FlowKey;
 use crate::snapshot::{BackendId, Leaving, Snapshot};
 use crate::tick::{TICKS_PER_SECOND, Tick};
 
@@ -17,8 +17,8 @@ const KEPT_TICKS: u32 = 2 * TICKS_PER_SECOND;
 
 /// A flow whose ends are to be asked where they are.
 #[derive(Clone, Copy)]
-pub(in crate::dataplane) struct Silent {
-    pub(in crate::dataplane) key: FlowKey,
+pub(in crate::dataplane) struct Silent<K> {
+    pub(in crate::dataplane) key: K,
     pub(in crate::dataplane) backend: BackendId,
     /// How often they have been asked before.
     pub(in crate::dataplane) asked: u32,
@@ -27,7 +27,7 @@ pub(in crate::dataplane) struct Silent {
     pub(in crate::dataplane) is_backend_told: bool,
 }
 
-impl Lines<'_> {
+impl<K: Key> Lines<'_, K> {
     /// Looks at one line for flows that are to be reset. `ask` asks the ends of one, and says whether there was room
     /// for the question; if not, its turn comes with the next round.
     pub(super) fn reset_some(
@@ -36,13 +36,13 @@ impl Lines<'_> {
         world: &Snapshot,
         now: Tick,
         counters: &WorkerCounters,
-        ask: &mut impl FnMut(Silent) -> bool,
+        ask: &mut impl FnMut(Silent<K>) -> bool,
     ) {
         for way in 0..WAYS {
             let Some(line) = self.lines.get_mut(index) else { return };
             let (key, value) = line.entry(way);
             let backend = world.to_backend(value.backend());
-            let Some(backend) = backend.filter(|b| key.0 != 0 && b.leaving == Leaving::Reset) else {
+            let Some(backend) = backend.filter(|b| !key.is_none() && b.leaving == Leaving::Reset) else {
                 continue;
             };
             let told = [End::Client, End::Backend].map(|end| value.is_told(end));
@@ -59,10 +59,8 @@ impl Lines<'_> {
                 let is_reset = told != [false; 2];
                 let ended = if is_reset { &counters.reset.flows } else { &counters.reset.flows_unanswered };
                 self.clear(index, way, ended, world, counters);
-            } else if ask(silent)
-                && let Some(value) = line.values.get_mut(way)
-            {
-                *value = value.asked_again();
+            } else if ask(silent) {
+                *line.value_mut(way) = value.asked_again();
             }
         }
     }
@@ -72,7 +70,7 @@ impl Lines<'_> {
     pub(in crate::dataplane) fn note_told(
         &mut self,
         end: End,
-        key: FlowKey,
+        key: K,
         backend: BackendId,
         world: &Snapshot,
         now: Tick,

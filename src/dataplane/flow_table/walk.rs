@@ -3,15 +3,15 @@
 use std::ops::ControlFlow;
 
 use super::line::{WAYS, prefetch};
-use super::{BLOCK_LINES, FlowTable, State, idle_ticks};
-use crate::packet::FlowKey;
+use super::table::{BLOCK_LINES, Table, idle_ticks};
+use super::{Key, State};
 use crate::snapshot::{BackendId, Snapshot};
 use crate::tick::Tick;
 
 /// A flow as it stands in the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::dataplane) struct Standing {
-    pub(in crate::dataplane) key: FlowKey,
+pub(in crate::dataplane) struct Standing<K> {
+    pub(in crate::dataplane) key: K,
     pub(in crate::dataplane) backend: BackendId,
     pub(in crate::dataplane) state: State,
     /// Since the client's last packet.
@@ -20,7 +20,7 @@ pub(in crate::dataplane) struct Standing {
     pub(in crate::dataplane) left_ticks: u32,
 }
 
-impl FlowTable {
+impl<K: Key> Table<K> {
     /// Shows `visit` the flows of the lines from `at` on that are not over, `lines` of them at most, and returns where
     /// to go on: `None` at the table's end. A block of lines without flows costs no more than one line. No flow is
     /// ever moved, so one that lives from the first line's turn to the last one's is shown exactly once.
@@ -30,9 +30,9 @@ impl FlowTable {
         lines: usize,
         world: &Snapshot,
         now: Tick,
-        mut visit: impl FnMut(Standing) -> ControlFlow<()>,
+        mut visit: impl FnMut(Standing<K>) -> ControlFlow<()>,
     ) -> Option<usize> {
-        let len = self.len;
+        let len = self.lines();
         let open = self.open();
         for _ in 0..lines {
             let line = open.lines.get(at)?;
@@ -43,7 +43,7 @@ impl FlowTable {
             prefetch(open.lines.get(at + AHEAD));
             for way in 0..WAYS {
                 let (key, value) = line.entry(way);
-                if key.0 == 0 {
+                if key.is_none() {
                     continue;
                 }
                 let timeout = value.timeout(idle_ticks(key, world));

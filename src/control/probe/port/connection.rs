@@ -16,7 +16,7 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint};
 
 use crate::dataplane::ControlFrame;
 use crate::snapshot::Hop;
-use crate::wire::ethernet;
+use crate::wire::{ethernet, ipv4};
 
 /// Bytes that wait to be sent, and as many received ones that wait to be read.
 const BUFFER_LEN: usize = 4096;
@@ -69,8 +69,11 @@ impl Connection {
         self.stack.poll(now.into(), &mut self.link, &mut self.sockets);
     }
 
-    /// Takes a packet that came for it.
+    /// Takes a packet that came for it. Of other protocols there is nothing to say: the stack would answer them by ICMP.
     pub(super) fn take(&mut self, packet: &[u8], now: Instant) {
+        if packet.get(ipv4::PROTOCOL_OFFSET) != Some(&ipv4::PROTOCOL_TCP) {
+            return;
+        }
         self.link.received = Some(packet.to_vec());
         self.advance(now);
     }

@@ -1,0 +1,61 @@
+//! Packets that go to their backends as they are: by the backend's Ethernet address alone, or in a tunnel.
+
+use super::nat::Refusal;
+use crate::io::Frame;
+use crate::snapshot::Hop;
+use crate::wire::encap::{Inner, Template, complete_udp6};
+use crate::wire::{ethernet, ipv4};
+
+/// Readdresses the frame; nothing in the packet changes, its TTL neither. Returns the packet's length.
+#[inline(always)]
+pub(super) fn direct(frame: &mut [u8], hop: &Hop) -> Result<u16, Refusal> {
+    let inner = frame.get(ethernet::HEADER_LEN..).and_then(Inner::of).ok_or(Refusal::Mtu)?;
+    if inner.len > hop.mtu {
+        return Err(Refusal::Mtu);
+    }
+    frame.get_mut(..12).ok_or(Refusal::Mtu)?.copy_from_slice(&hop.addresses.0);
+    Ok(inner.len)
+}
+
+/// Puts the tunnel's headers in front of the packet, which stays as it is. Returns the packet's length without them.
+#[inline(always)]
+pub(super) fn push<F: Frame>(
+    frame: &mut F,
+    hop: &Hop,
+    template: &Template,
+    hash: u64,
+) -> Result<u16, Refusal> {
+    let packet = frame.bytes().get(ethernet::HEADER_LEN..).ok_or(Refusal::Mtu)?;
+    let inner = Inner::of(packet).ok_or(Refusal::Mtu)?;
+    let identification = identification(packet);
+    if usize::from(inner.len) + template.len() > usize::from(hop.mtu) {
+        return Err(Refusal::Mtu);
+    }
+    // Padding of the client's frame is none of the outer one's.
+    frame.truncate(ethernet::HEADER_LEN + usize::from(inner.len));
+    if !frame.grow(template.len()) {
+        return Err(Refusal::Headroom);
+    }
+    let (head, packet) =
+        frame.bytes_mut().split_first_chunk_mut::<{ ethernet::HEADER_LEN }>().ok_or(Refusal::Headroom)?;
+    head[..12].copy_from_slice(&hop.addresses.0);
+    head[12..].copy_from_slice(&template.ether_type().to_be_bytes());
+    // The bits of the hash that choose neither lines of the table nor slots come last.
+    packet
+        .get_mut(..template.len())
+        .and_then(|outer| template.write(outer, inner, (hash >> 16) as u32, identification))
+        .ok_or(Refusal::Mtu)?;
+    if template.lacks_checksum() {
+        complete_udp6(packet).ok_or(Refusal::Mtu)?;
+    }
+    Ok(inner.len)
+}
+
+/// What an outer header takes that may be cut up on its way: two packets of one client never have the same at once.
+#[inline(always)]
+fn identification(packet: &[u8]) -> u16 {
+    packet
+        .get(ipv4::IDENTIFICATION_OFFSET..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |bytes| u16::from_be_bytes(*bytes))
+}
