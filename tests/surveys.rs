@@ -76,8 +76,7 @@ impl Bed {
 }
 
 fn clients(survey: &Survey) -> BTreeSet<Client> {
-    let found: BTreeSet<Client> =
-        survey.found().iter().map(|flow| flow.client).map(narrow).collect();
+    let found: BTreeSet<Client> = survey.found().iter().map(|flow| flow.client).map(narrow).collect();
     assert_eq!(found.len(), survey.found().len(), "one was found twice");
     found
 }

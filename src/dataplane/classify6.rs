@@ -44,7 +44,9 @@ impl Lanes {
     #[inline(never)]
     fn find_plain6<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
         let port = source.port().index();
-        let (Some(pattern), Some(sound)) = (world.patterns6.get(port), world.patterns.get(port)) else { return };
+        let (Some(pattern), Some(sound)) = (world.patterns6.get(port), world.patterns.get(port)) else {
+            return;
+        };
         for lane in self.rest {
             let Some(frame) = burst.get(lane.index()) else { continue };
             let Some(packet) = PlainPacket6::parse(frame.bytes(), pattern, sound) else { continue };

@@ -19,7 +19,12 @@ pub(super) fn direct(frame: &mut [u8], hop: &Hop) -> Result<u16, Refusal> {
 
 /// Puts the tunnel's headers in front of the packet, which stays as it is. Returns the packet's length without them.
 #[inline(always)]
-pub(super) fn push<F: Frame>(frame: &mut F, hop: &Hop, template: &Template, hash: u64) -> Result<u16, Refusal> {
+pub(super) fn push<F: Frame>(
+    frame: &mut F,
+    hop: &Hop,
+    template: &Template,
+    hash: u64,
+) -> Result<u16, Refusal> {
     let packet = frame.bytes().get(ethernet::HEADER_LEN..).ok_or(Refusal::Mtu)?;
     let inner = Inner::of(packet).ok_or(Refusal::Mtu)?;
     let identification = identification(packet);

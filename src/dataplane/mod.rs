@@ -12,6 +12,7 @@ mod classify;
 mod classify6;
 mod counters;
 mod encapsulate;
+mod ends;
 mod flow_table;
 mod lanes;
 mod look_up;
@@ -86,7 +87,9 @@ impl Path {
         let Self { flows, counters, lanes, .. } = self;
         let outcomes = &mut lanes.outcomes;
         outcomes.forget_originated();
-        flows.narrow.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
+        flows
+            .narrow
+            .sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         flows.wide.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         outcomes.originated()
     }

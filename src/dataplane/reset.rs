@@ -8,7 +8,7 @@
 //! end counts as told when it has been answered itself, or sends a reset of its own. Until then it is asked, by a
 //! segment that cannot belong to the flow, and answers where it is; see [`Bare::ask`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::counters::WorkerCounters;
 use super::flow_table::{End, Key, Silent};
@@ -21,7 +21,7 @@ use crate::snapshot::{Backend, BackendId, Forwarding, NextHop, Snapshot};
 use crate::tick::Tick;
 use crate::wire::bare::{Bare, BareFrame, LEN_MAX, Numbers};
 use crate::wire::encap::{self, Template};
-use crate::wire::ethernet;
+use crate::wire::{Protocol, ethernet};
 use crate::wire::l4::TcpFlags;
 
 impl Lanes {
@@ -84,8 +84,12 @@ impl Cut {
     fn of(frame: &[u8], backend: BackendId, is_clients: bool, world: &Snapshot) -> Option<Self> {
         let Ok(Parsed::Transport(packet)) = parse(frame) else { return None };
         let Packet { ip, source_port, destination_port, .. } = packet;
-        let client = if is_clients { (ip.source, source_port) } else { (ip.destination, destination_port) };
-        let ends = Ends::of(client.into(), backend, world)?;
+        let (client, port) = if is_clients {
+            ((ip.source, source_port), destination_port)
+        } else {
+            ((ip.destination, destination_port), source_port)
+        };
+        let ends = Ends::of(client.into(), Some(port), backend, world)?;
         let numbers = Numbers::of(frame, ip.payload_offset.into(), ip.end())?;
         Some(Self { numbers, ends, is_clients })
     }
@@ -128,7 +132,8 @@ pub(super) fn ask<K: Key>(
     world: &Snapshot,
     counters: &WorkerCounters,
 ) -> bool {
-    let Some(ends) = Ends::of(silent.key.client(), silent.backend, world) else { return true };
+    let (client, port) = (silent.key.client(), silent.key.destination_port());
+    let Some(ends) = Ends::of(client, port, silent.backend, world) else { return true };
     if !outcomes.has_room(2) {
         return false;
     }
@@ -157,22 +162,26 @@ struct Way {
 }
 
 impl Ends {
-    fn of(client: SocketAddr, id: BackendId, world: &Snapshot) -> Option<Self> {
+    /// `port` is the frontend's that the flow is to, where it has several.
+    fn of(client: SocketAddr, port: Option<u16>, id: BackendId, world: &Snapshot) -> Option<Self> {
         let backend = world.backend(id)?.clone();
         let endpoint = world.frontend(backend.frontend)?.endpoint;
-        Some(Self { client, frontend: (endpoint.address, endpoint.port).into(), backend })
+        let port = endpoint.one_port().or(port)?;
+        Some(Self { client, frontend: (endpoint.address, port).into(), backend })
     }
 
-    /// The key of the flow, as it lies in its table.
+    /// Notes in the table of the flow's key that an end of it knows.
     fn note_told(&self, end: End, flows: &mut FlowTable, backend: BackendId, world: &Snapshot, now: Tick) {
-        let frontend = self.backend.frontend.0;
-        match self.client {
-            SocketAddr::V4(client) => {
-                let key = FlowKey::new(*client.ip(), client.port(), frontend);
+        let id = self.backend.frontend;
+        let is_narrow = world.frontend(id).is_some_and(|frontend| frontend.is_narrow);
+        match self.client.ip() {
+            IpAddr::V4(address) if is_narrow => {
+                let key = FlowKey::new(address, self.client.port(), id.0);
                 flows.narrow.open().note_told(end, key, backend, world, now);
             }
-            SocketAddr::V6(client) => {
-                let key = WideKey::new((*client.ip()).into(), client.port(), frontend);
+            address => {
+                let key = WideKey::new(address, self.client.port(), id.0);
+                let key = world.broad_key(key, id, self.frontend, Protocol::Tcp.number());
                 flows.wide.open().note_told(end, key, backend, world, now);
             }
         }
@@ -188,6 +197,9 @@ impl Ends {
         match forwarding {
             Forwarding::Translate | Forwarding::Translate6 { .. } => {
                 Way::new(self.client, (address, port).into(), next_hop, None)
+            }
+            Forwarding::TranslateAddress => {
+                Way::new(self.client, (address, self.frontend.port()).into(), next_hop, None)
             }
             Forwarding::Direct => Way::new(self.client, self.frontend, next_hop, None),
             Forwarding::Tunnel(template) => Way::new(self.client, self.frontend, next_hop, Some(template)),

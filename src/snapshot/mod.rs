@@ -5,7 +5,9 @@
 //! as bytes to be written, checksum differences worked out beforehand, the next hop resolved.
 
 mod backend;
+mod broad;
 mod compile;
+mod forwarding;
 mod ids;
 mod publish;
 mod routes;
@@ -16,6 +18,7 @@ mod word_map;
 pub use backend::Backend;
 pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
 pub use compile::{Compiler, Conditions, PortLink, TooMany, selector_for};
+pub(crate) use broad::BroadFrontends;
 pub use ids::BackendIdentity;
 pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
@@ -25,12 +28,12 @@ pub use spread::Spread;
 pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{Endpoint, PROBE_PORT_FIRST};
+use crate::config::{self, ProtocolSelector, PROBE_PORT_FIRST};
 use crate::io::PortId;
-use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, wide_endpoint};
+use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, WideKey, wide_endpoint};
 use crate::watch::Watch;
 use crate::wire::Protocol;
 use crate::wire::plain::Pattern;
@@ -73,10 +76,14 @@ pub struct Snapshot {
     pub(crate) by_frontend: WordMap,
     /// The same where keys of flows are wide.
     pub(crate) by_frontend_wide: WideMap,
+    /// Frontends that are no endpoints.
+    pub(crate) broad: BroadFrontends,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
     /// The same of IPv6.
     pub(crate) by_response_wide: WideMap,
+    /// The same for backends that answer from several ports: address and protocol → backend.
+    pub(crate) by_response_broad: WideMap,
     /// Endpoint that a probe asks out of a port → index of that port.
     pub(crate) probed: WordMap,
     /// The same, of backends whose TCP flows are reset: they lie apart, so that no other response meets a test for
@@ -118,7 +125,9 @@ pub(crate) const ANY_PORT: u64 = u64::MAX;
 /// A frontend, as the path sees it.
 pub struct Frontend {
     /// What clients use.
-    pub endpoint: Endpoint,
+    pub endpoint: config::Frontend,
+    /// Whether its flows have narrow keys.
+    pub(crate) is_narrow: bool,
     /// Mixed into the client's address and port before hashing.
     pub(crate) flow_seed: u64,
     /// Established flows without packets for more ticks than this are forgotten.
@@ -164,21 +173,27 @@ impl Snapshot {
     }
 
     /// The same where keys of flows are wide.
-    pub(crate) fn wide_frontend_at(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<FrontendId> {
+    pub(crate) fn wide_frontend_at(
+        &self,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+    ) -> Option<FrontendId> {
         let word = self.by_frontend_wide.get(wide_endpoint(address, port, protocol.number()))?;
         Some(FrontendId(FrontendWord(word).frontend()))
     }
 
     /// The frontend of a rule.
-    pub fn frontend_of_rule(&self, frontend: Endpoint) -> Option<FrontendId> {
-        match frontend.address {
-            IpAddr::V4(address) => self.frontend_at(EndpointKey::new(address, frontend.port, frontend.protocol)),
-            address => self.wide_frontend_at(address, frontend.port, frontend.protocol),
+    pub fn frontend_of_rule(&self, frontend: config::Frontend) -> Option<FrontendId> {
+        let config::Endpoint { address, port, protocol } = frontend.exact()?;
+        match address {
+            IpAddr::V4(address) => self.frontend_at(EndpointKey::new(address, port, protocol)),
+            address => self.wide_frontend_at(address, port, protocol),
         }
     }
 
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.
-    pub fn shares(&self, frontend: Endpoint) -> BTreeMap<IpAddr, f64> {
+    pub fn shares(&self, frontend: config::Frontend) -> BTreeMap<IpAddr, f64> {
         let frontend = self.frontend_of_rule(frontend).and_then(|id| self.frontend(id));
         let shares = frontend.map(Frontend::shares).unwrap_or_default().into_iter();
         shares.filter_map(|(id, share)| Some((self.backend(id)?.address, share))).collect()
@@ -190,8 +205,28 @@ impl Snapshot {
         self.by_response.get(key.0).map(|id| BackendId(id as u32))
     }
 
+    /// The key of a flow whose frontend may have several addresses, ports or protocols.
+    pub(crate) fn broad_key(&self, key: WideKey, id: FrontendId, to: SocketAddr, protocol: u8) -> WideKey {
+        let Some(endpoint) = self.frontend(id).map(|frontend| frontend.endpoint) else { return key };
+        let key = if endpoint.one_port().is_some() { key } else { key.to_port(to.port()) };
+        let key = if endpoint.is_one_address() { key } else { key.to_address(to.ip()) };
+        if endpoint.protocol == ProtocolSelector::Any { key.of_protocol(protocol) } else { key }
+    }
+
+    /// The backend that answers from several ports there.
+    pub(crate) fn broad_responder_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<BackendId> {
+        let id = BackendId(self.by_response_broad.get(wide_endpoint(address, 0, protocol))? as u32);
+        let endpoint = self.frontend(self.backend(id)?.frontend)?.endpoint;
+        endpoint.takes(endpoint.address, Some(port), protocol).then_some(id)
+    }
+
     /// The backend in IPv6 whose responses come from there, and whether its TCP flows are reset.
-    pub(crate) fn wide_responder_at(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<(BackendId, bool)> {
+    pub(crate) fn wide_responder_at(
+        &self,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+    ) -> Option<(BackendId, bool)> {
         let key = wide_endpoint(address, port, protocol.number());
         let found = |map: &WideMap, is_reset| map.get(key).map(|id| (BackendId(id as u32), is_reset));
         found(&self.by_response_wide, false).or_else(|| found(&self.by_reset_wide, true))
@@ -236,10 +271,14 @@ impl Snapshot {
     /// The same of an address of either family.
     pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
         let value = match address {
-            IpAddr::V4(address) => return self.local(address),
-            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0))?,
+            IpAddr::V4(address) => self.locals.get(address_key(address)),
+            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0)),
         };
-        Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
+        match value {
+            Some(ANY_PORT) => Some(Local::Frontend),
+            Some(port) => Some(Local::Port(PortId(port as u8))),
+            None => (!self.broad.is_empty() && self.broad.has(address)).then_some(Local::Frontend),
+        }
     }
 
     /// Whether a segment that came in by `port`, for TCP port `to_port` of `to`, can be an endpoint's answer to a probe.

@@ -59,8 +59,7 @@ impl<K: Key> Lines<'_, K> {
                 let is_reset = told != [false; 2];
                 let ended = if is_reset { &counters.reset.flows } else { &counters.reset.flows_unanswered };
                 self.clear(index, way, ended, world, counters);
-            } else if ask(silent)
-            {
+            } else if ask(silent) {
                 *line.value_mut(way) = value.asked_again();
             }
         }

@@ -365,7 +365,13 @@ impl<K: Key> Lines<'_, K> {
         }
     }
 
-    pub(super) fn clear_hashed(&mut self, index: usize, way: usize, hash: Option<u64>, counters: &WorkerCounters) {
+    pub(super) fn clear_hashed(
+        &mut self,
+        index: usize,
+        way: usize,
+        hash: Option<u64>,
+        counters: &WorkerCounters,
+    ) {
         let Some(line) = self.lines.get_mut(index) else { return };
         let (_, value) = line.entry(way);
         line.free(way);
@@ -395,7 +401,13 @@ impl<K: Key> Lines<'_, K> {
     }
 
     #[inline(never)]
-    pub(super) fn expire_some(&mut self, index: usize, world: &Snapshot, now: Tick, counters: &WorkerCounters) {
+    pub(super) fn expire_some(
+        &mut self,
+        index: usize,
+        world: &Snapshot,
+        now: Tick,
+        counters: &WorkerCounters,
+    ) {
         for way in 0..WAYS {
             let Some(line) = self.lines.get(index) else { return };
             let (key, value) = line.entry(way);
