@@ -229,7 +229,7 @@ const LINES: &[Line] = &[
         "an output already",
     ),
     ("replay --config gw.toml --in outside=in.pcap --out inside=kept --down web", 2, "say POOL/ADDRESS"),
-    ("replay --config gw.toml --in outside=in.pcap --out inside=kept --down web/x", 2, "not an IPv4 address"),
+    ("replay --config gw.toml --in outside=in.pcap --out inside=kept --down web/x", 2, "not an address"),
     (
         "replay --config gw.toml --in outside=in.pcap --out inside=kept --down wbe/10.0.0.4",
         2,

@@ -125,7 +125,7 @@ fn second_of(first: &str) -> &'static str {
 fn identity(protocol: Protocol) -> BackendIdentity {
     let (port, backend_port) = if protocol == Protocol::Tcp { (443, 8443) } else { (53, 5353) };
     let frontend = Endpoint { address: FRONTEND.into(), port, protocol };
-    BackendIdentity { frontend, address: BACKEND.into(), port: backend_port }
+    BackendIdentity { frontend: frontend.into(), address: BACKEND.into(), port: backend_port }
 }
 
 impl Bed {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use serde_json::json;
 
 use super::Failure;
-use crate::config::{ConfigFlags, Distribution, Endpoint, Model, Rule};
+use crate::config::{ConfigFlags, Distribution, Model, Rule};
 use crate::packet::{FlowKey, flaw_of_source};
 use crate::snapshot::{BackendId, Compiler, Conditions, Neighbours, Snapshot};
 
@@ -52,11 +52,11 @@ struct Explained {
     hash: u64,
     slot: usize,
     table_len: usize,
-    backend: Endpoint,
+    backend: SocketAddr,
     /// Backend and share of the table, in the order of addresses.
-    shares: Vec<(Endpoint, f64)>,
+    shares: Vec<(SocketAddr, f64)>,
     /// Where the flow would go if the backend were down.
-    otherwise: Option<Endpoint>,
+    otherwise: Option<SocketAddr>,
 }
 
 fn find_rule<'a>(model: &'a Model, wanted: &str) -> Result<&'a Rule, Failure> {
@@ -73,19 +73,14 @@ pub(super) fn snapshot(model: &Model, key: crate::config::HashKey) -> Result<Sna
 }
 
 fn explain(world: &Snapshot, rule: &Rule, client: SocketAddrV4) -> Option<Explained> {
-    let endpoint = rule.frontend;
-    let id = world.frontend_of_rule(endpoint)?;
+    let id = world.frontend_of_rule(rule.frontend)?;
     let frontend = world.frontend(id)?;
     let flow = FlowKey::new(*client.ip(), client.port(), id.0);
     let flow_hash = frontend.flow_hash(&world.hash, flow);
     let choice = frontend.selector.choose(&world.hash, flow, flow_hash)?;
     let address = |id: BackendId| {
         let backend = world.backend(id)?;
-        Some(Endpoint {
-            address: backend.address.into(),
-            port: rule.backend_port,
-            protocol: endpoint.protocol,
-        })
+        Some(SocketAddr::new(backend.address.into(), rule.backend_port))
     };
     let otherwise = without(world, rule, address(choice.backend)?, flow, flow_hash);
     Some(Explained {
@@ -100,15 +95,29 @@ fn explain(world: &Snapshot, rule: &Rule, client: SocketAddrV4) -> Option<Explai
 }
 
 /// Where the flow would go without `gone`.
-fn without(world: &Snapshot, rule: &Rule, gone: Endpoint, flow: FlowKey, flow_hash: u64) -> Option<Endpoint> {
+fn without(
+    world: &Snapshot,
+    rule: &Rule,
+    gone: SocketAddr,
+    flow: FlowKey,
+    flow_hash: u64,
+) -> Option<SocketAddr> {
     let mut pool = (*rule.pool).clone();
-    let backend = pool.backends.iter_mut().find(|backend| backend.address == gone.address)?;
+    let backend = pool.backends.iter_mut().find(|backend| backend.address == gone.ip())?;
     backend.state = crate::config::AdminState::Down;
     let rule = Rule { pool: pool.into(), ..rule.clone() };
     let (selector, addresses) = crate::snapshot::selector_for(&world.hash, &rule);
     let choice = selector.choose(&world.hash, flow, flow_hash)?;
     let address = *addresses.get(choice.backend.0 as usize)?;
-    (address != gone.address).then_some(Endpoint { address, ..gone })
+    (address != gone.ip()).then_some(SocketAddr::new(address, gone.port()))
+}
+
+/// Where a flow goes; without a port where it keeps its own.
+fn name(backend: SocketAddr) -> String {
+    match backend.port() {
+        0 => backend.ip().to_string(),
+        _ => backend.to_string(),
+    }
 }
 
 fn fields(distribution: Distribution) -> &'static str {
@@ -121,21 +130,20 @@ fn fields(distribution: Distribution) -> &'static str {
 
 fn as_json(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin: &str) -> String {
     let Explained { flow_hash, hash, slot, table_len, backend, shares, otherwise } = explained;
-    let name = |e: &Endpoint| SocketAddr::new(e.address, e.port).to_string();
     let shares: Vec<_> =
-        shares.iter().map(|(e, share)| json!({ "backend": name(e), "share": share })).collect();
+        shares.iter().map(|(e, share)| json!({ "backend": name(*e), "share": share })).collect();
     let value = json!({
         "client": client.to_string(),
         "rule": rule.name,
         "frontend": rule.frontend.to_string(),
-        "backend": name(backend),
+        "backend": name(*backend),
         "hash": format!("{hash:016x}"),
         "flow_hash": format!("{flow_hash:016x}"),
         "hashed": fields(rule.distribution),
         "hash_key": key_origin,
         "slot": slot,
         "table_len": table_len,
-        "otherwise": otherwise.as_ref().map(name),
+        "otherwise": otherwise.map(name),
         "shares": shares,
     });
     format!("{value:#}\n")
@@ -144,17 +152,15 @@ fn as_json(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin:
 fn as_text(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin: &str) -> String {
     let Explained { hash, slot, table_len, backend, shares, otherwise, .. } = explained;
     let otherwise = match otherwise {
-        Some(e) => format!("{}:{}, were it down", e.address, e.port),
+        Some(e) => format!("{}, were it down", name(*e)),
         None => "nowhere: it is the only backend that takes new flows".into(),
     };
-    let share = |(e, share): &(Endpoint, f64)| {
-        format!("  {:<21} {:>7.3} %\n", format!("{}:{}", e.address, e.port), share * 100.0)
-    };
+    let share = |(e, share): &(SocketAddr, f64)| format!("  {:<21} {:>7.3} %\n", name(*e), share * 100.0);
     let table: String = shares.iter().map(share).collect();
     format!(
         "client     {client}\n\
          frontend   {}, rule {}\n\
-         backend    {}:{}, pool {}\n\
+         backend    {}, pool {}\n\
          hash       {hash:016x}, over {}\n\
          hash key   {key_origin}\n\
          slot       {slot} of {table_len}\n\
@@ -162,8 +168,7 @@ fn as_text(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin:
          table\n{table}",
         rule.frontend,
         rule.name,
-        backend.address,
-        backend.port,
+        name(*backend),
         rule.pool.name,
         fields(rule.distribution),
     )

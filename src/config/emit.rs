@@ -5,8 +5,8 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use super::model::{
-    Backend, ControlSettings, DataplaneSettings, HashKey, Idle, Metrics, Model, Pool, Port, Remote, Rule,
-    StaticNeighbour,
+    Backend, ControlSettings, DataplaneSettings, Encapsulation, Forward, FullNat, HashKey, Idle, Metrics,
+    Model, MssClamp, Pool, Port, Remote, Rule, StaticNeighbour, StaticRoute, Tunnel,
 };
 use super::probe::{Probe, ProbeKind};
 
@@ -17,11 +17,12 @@ pub fn to_text(model: &Model) -> String {
 
 /// The same with a hash key, for who knows it anyway.
 pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
-    let Model { dataplane, control, ports, neighbours, pools, rules } = model;
+    let Model { dataplane, control, ports, routes, neighbours, pools, rules } = model;
     let mut text = Text::default();
     text.dataplane(dataplane, key);
     text.control(control);
     ports.iter().for_each(|port| text.port(port));
+    routes.iter().for_each(|route| text.route(*route, ports));
     neighbours.iter().for_each(|neighbour| text.neighbour(*neighbour));
     pools.iter().for_each(|pool| text.pool(pool));
     // Probes keep their names; one that a rule has of its own is given one that is free.
@@ -116,15 +117,26 @@ impl Text {
     }
 
     fn port(&mut self, port: &Port) {
-        let Port { name, device, addresses, gateway, gateway6, mac, mtu } = port;
+        let Port { name, device, vlan, addresses, gateway, gateway6, mac, mtu } = port;
         self.section("[[port]]");
         self.quoted("name", name);
         device.iter().for_each(|device| self.quoted("device", device));
+        if !vlan.is_empty() {
+            self.plain("vlan", format!("[{}]", list(vlan)));
+        }
         self.plain("addresses", format!("[{}]", list(addresses.iter().map(quoted))));
         gateway.iter().for_each(|gateway| self.quoted("gateway", gateway));
         gateway6.iter().for_each(|gateway| self.quoted("gateway6", gateway));
         mac.iter().for_each(|mac| self.quoted("mac", mac));
         self.plain("mtu", mtu);
+    }
+
+    fn route(&mut self, route: StaticRoute, ports: &[Port]) {
+        let StaticRoute { destination, via, port } = route;
+        self.section("[[route]]");
+        self.quoted("destination", destination);
+        self.quoted("via", via);
+        ports.get(port.index()).iter().for_each(|port| self.quoted("port", &port.name));
     }
 
     fn neighbour(&mut self, neighbour: StaticNeighbour) {
@@ -183,14 +195,55 @@ impl Text {
         self.plain("fall", fall);
     }
 
+    /// What only some ways to forward know.
+    fn way(&mut self, forward: &Forward) {
+        match forward {
+            Forward::Nat | Forward::Dsr => {}
+            Forward::FullNat(FullNat { source_addresses, toa, proxy_v2 }) => {
+                if !source_addresses.is_empty() {
+                    self.plain(
+                        "source_addresses",
+                        format!("[{}]", list(source_addresses.iter().map(quoted))),
+                    );
+                }
+                let words =
+                    [("toa", *toa), ("proxy-v2", *proxy_v2)].into_iter().filter(|(_, is_said)| *is_said);
+                let words: Vec<String> = words.map(|(word, _)| quoted(word)).collect();
+                if !words.is_empty() {
+                    self.plain("client_address", format!("[{}]", list(words)));
+                }
+            }
+            Forward::Tunnel(Tunnel { source, encapsulation }) => {
+                source.iter().for_each(|source| self.quoted("tunnel_source", source));
+                match encapsulation {
+                    Encapsulation::Ipip | Encapsulation::Gre => {}
+                    Encapsulation::Gue { port, variant } => {
+                        self.plain("tunnel_port", port);
+                        self.plain("gue_variant", *variant as u8);
+                    }
+                    Encapsulation::Vxlan { port, vni, inner_mac } => {
+                        self.plain("tunnel_port", port);
+                        self.plain("vni", vni);
+                        inner_mac.iter().for_each(|mac| self.quoted("inner_mac", mac));
+                    }
+                }
+            }
+        }
+    }
+
     fn rule(&mut self, rule: &Rule, probe_name: Option<&str>) {
         let Rule {
             name,
             frontend,
             pool,
             backend_port,
+            forward,
             distribution,
             idle_timeout,
+            tcp_reset,
+            hairpin,
+            icmp_echo,
+            mss_clamp,
             probe: _,
             probe_name: _,
             no_healthy_backends,
@@ -199,7 +252,23 @@ impl Text {
         self.quoted("name", name);
         self.quoted("frontend", frontend);
         self.quoted("pool", &pool.name);
-        self.plain("backend_port", backend_port);
+        // Where packets keep their port, there is none to be said.
+        Some(backend_port)
+            .filter(|port| **port != 0)
+            .iter()
+            .for_each(|port| self.plain("backend_port", port));
+        self.quoted("forward", forward.mode());
+        self.way(forward);
+        if forward.mode().translates() {
+            self.plain("tcp_reset", tcp_reset);
+            self.plain("hairpin", hairpin);
+        }
+        self.plain("icmp_echo", icmp_echo);
+        match mss_clamp {
+            None => {}
+            Some(MssClamp::FromMtu) => self.plain("mss_clamp", true),
+            Some(MssClamp::To(bytes)) => self.plain("mss_clamp", bytes),
+        }
         self.quoted("distribution", distribution);
         self.duration("idle_timeout", *idle_timeout);
         probe_name.iter().for_each(|name| self.quoted("probe", name));

@@ -32,6 +32,15 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "NAME=IP", help_heading = "Ports")]
     pub gateway6: Vec<String>,
 
+    /// VLAN tags of a port's frames, the outer first, as in outside=100 or outside=200,100.
+    #[arg(long, value_name = "NAME=TAG[,TAG]", help_heading = "Ports")]
+    pub vlan: Vec<String>,
+
+    /// A network beyond a router that is no gateway, as in 10.9.0.0/16=10.0.0.254. A link-local
+    /// router takes a port as well: 2001:db8:9::/48=fe80::1,port=inside.
+    #[arg(long, value_name = "NETWORK=ROUTER[,port=NAME]", help_heading = "Ports")]
+    pub route: Vec<String>,
+
     /// Ethernet address of a port, instead of the device's own, as in outside=02:00:00:00:00:01.
     #[arg(long, value_name = "NAME=MAC", help_heading = "Ports")]
     pub mac: Vec<String>,
@@ -44,8 +53,9 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "ADDR=MAC", help_heading = "Ports")]
     pub neighbour: Vec<String>,
 
-    /// What clients use, as in web=203.0.113.10:443/tcp or web=[2001:db8::10]:443/tcp. Makes rule NAME
-    /// for pool NAME, or changes the frontend of the file's rule NAME.
+    /// What clients use, as in web=203.0.113.10:443/tcp, web=[2001:db8::10]:443/tcp,
+    /// web=203.0.113.10:8000-8100/udp or web=203.0.113.0/28:0/any. Makes rule NAME for pool NAME, or
+    /// changes the frontend of the file's rule NAME.
     #[arg(long, value_name = "NAME=ADDR:PORT/PROTO", help_heading = "Load balancing")]
     pub frontend: Vec<String>,
 
@@ -58,6 +68,29 @@ pub struct ConfigFlags {
     /// The pool of rule NAME, where it is not the one of the same name, as in https=web.
     #[arg(long, value_name = "NAME=POOL", help_heading = "Load balancing")]
     pub pool: Vec<String>,
+
+    /// How packets of rule NAME reach the backend: nat, full-nat, dsr, ipip, gre, gue or vxlan
+    /// [default: nat]. Options: source_addresses and client_address (repeat for more),
+    /// tunnel_source, tunnel_port, gue_variant, vni, inner_mac.
+    #[arg(long, value_name = "NAME=MODE[,OPTION=VALUE]", help_heading = "Load balancing")]
+    pub forward: Vec<String>,
+
+    /// Reset both ends of a TCP flow of rule NAME at its idle expiry [default: false].
+    #[arg(long, value_name = "NAME=true|false", help_heading = "Load balancing")]
+    pub tcp_reset: Vec<String>,
+
+    /// Let backends of rule NAME be its clients and get themselves [default: false].
+    #[arg(long, value_name = "NAME=true|false", help_heading = "Load balancing")]
+    pub hairpin: Vec<String>,
+
+    /// Answer echo requests to the frontend of rule NAME, according to health [default: true].
+    #[arg(long, value_name = "NAME=true|false", help_heading = "Load balancing")]
+    pub icmp_echo: Vec<String>,
+
+    /// The most that TCP ends of rule NAME may ask for as their maximum segment size, in bytes; true
+    /// takes it from the MTUs [default: false, as they ask].
+    #[arg(long, value_name = "NAME=BYTES|true", help_heading = "Load balancing")]
+    pub mss_clamp: Vec<String>,
 
     /// What of a packet chooses the backend: 5-tuple, source-ip or source-ip-protocol
     /// [default: 5-tuple].

@@ -1,5 +1,6 @@
 //! Flags laid over what the file says. A flag's value is read by the same parsers as the file's.
 
+mod forward;
 mod probe;
 
 use std::collections::{BTreeMap, HashSet};
@@ -17,6 +18,7 @@ pub(crate) fn apply(flags: &ConfigFlags, raw: &mut RawConfig, report: &mut Repor
     settings(flags, raw, report);
     let mut overlay = Overlay { raw, report };
     overlay.ports(flags);
+    flags.route.iter().for_each(|text| overlay.route(text));
     for text in &flags.neighbour {
         overlay.neighbour(text);
     }
@@ -90,11 +92,18 @@ const PORT: Flag = Flag::new("--port", "device", "--port outside=0000:3b:00.0");
 const ADDRESS: Flag = Flag::new("--address", "address", "--address outside=198.51.100.2/24");
 const GATEWAY: Flag = Flag::new("--gateway", "gateway", "--gateway outside=198.51.100.1");
 const GATEWAY6: Flag = Flag::new("--gateway6", "gateway6", "--gateway6 outside=2001:db8:1::1");
+const VLAN: Flag = Flag::new("--vlan", "vlan", "--vlan outside=100");
+const ROUTE: Flag = Flag::new("--route", "via", "--route 10.9.0.0/16=10.0.0.254");
 const MAC: Flag = Flag::new("--mac", "mac", "--mac outside=02:00:00:00:00:01");
 const MTU: Flag = Flag::new("--mtu", "mtu", "--mtu outside=1500");
 const NEIGHBOUR: Flag = Flag::new("--neighbour", "mac", "--neighbour 10.0.0.4=02:00:00:00:00:04");
 const FRONTEND: Flag = Flag::new("--frontend", "frontend", "--frontend web=203.0.113.10:443/tcp");
 const BACKEND: Flag = Flag::new("--backend", "address", "--backend web=10.0.0.4:8443,weight=2");
+const FORWARD: Flag = Flag::new("--forward", "forward", "--forward web=gue,tunnel_port=6080");
+const TCP_RESET: Flag = Flag::new("--tcp-reset", "tcp_reset", "--tcp-reset web=true");
+const HAIRPIN: Flag = Flag::new("--hairpin", "hairpin", "--hairpin web=true");
+const ICMP_ECHO: Flag = Flag::new("--icmp-echo", "icmp_echo", "--icmp-echo web=false");
+const MSS_CLAMP: Flag = Flag::new("--mss-clamp", "mss_clamp", "--mss-clamp web=1400");
 const POOL: Flag = Flag::new("--pool", "pool", "--pool https=web");
 const DISTRIBUTION: Flag = Flag::new("--distribution", "distribution", "--distribution web=5-tuple");
 const IDLE_TIMEOUT: Flag = Flag::new("--idle-timeout", "idle_timeout", "--idle-timeout web=4m");
@@ -144,6 +153,9 @@ impl Overlay<'_> {
         for text in &flags.gateway6 {
             self.port_value(text, &GATEWAY6, text::gateway6, |port| &mut port.gateway6);
         }
+        for text in &flags.vlan {
+            self.port_value(text, &VLAN, text::vlans, |port| &mut port.vlan);
+        }
         for text in &flags.mac {
             self.port_value(text, &MAC, text::mac, |port| &mut port.mac);
         }
@@ -162,6 +174,13 @@ impl Overlay<'_> {
         for text in &flags.idle_timeout {
             self.rule_value(text, &IDLE_TIMEOUT, text::duration, |rule| &mut rule.idle_timeout);
         }
+        flags.forward.iter().for_each(|text| self.forward(text));
+        self.switches(&flags.tcp_reset, &TCP_RESET, |rule| &mut rule.tcp_reset);
+        self.switches(&flags.hairpin, &HAIRPIN, |rule| &mut rule.hairpin);
+        self.switches(&flags.icmp_echo, &ICMP_ECHO, |rule| &mut rule.icmp_echo);
+        for text in &flags.mss_clamp {
+            self.rule_value(text, &MSS_CLAMP, text::mss_clamp, |rule| &mut rule.mss_clamp);
+        }
         let slot: fn(&mut RawRule) -> &mut Field<_> = |rule| &mut rule.no_healthy_backends;
         for text in &flags.no_healthy_backends {
             self.rule_value(text, &NO_HEALTHY_BACKENDS, text::no_healthy_backends, slot);
@@ -169,6 +188,10 @@ impl Overlay<'_> {
         for text in &flags.probe {
             self.probe(text);
         }
+    }
+
+    fn switches(&mut self, texts: &[String], flag: &Flag, slot: fn(&mut RawRule) -> &mut Field<bool>) {
+        texts.iter().for_each(|text| self.rule_value(text, flag, text::yes_or_no, slot));
     }
 
     /// `NAME=VALUE`, neither empty.
@@ -281,7 +304,7 @@ impl Overlay<'_> {
     fn frontend(&mut self, text: &str) {
         let Some((name, value)) = self.split(text, &FRONTEND) else { return };
         let subject = subject_of("rule", name);
-        let frontend = parsed(&subject, value, FRONTEND.key, &FRONTEND, text::endpoint, self.report);
+        let frontend = parsed(&subject, value, FRONTEND.key, &FRONTEND, text::frontend, self.report);
         if find(&mut self.raw.rules, name, |rule| &rule.name).is_none() {
             let field = || Field::at(name.to_owned(), FRONTEND.place());
             self.raw.rules.push(RawRule { name: field(), pool: field(), ..RawRule::new(FRONTEND.place()) });

@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::error::Place;
-use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends};
+use super::model::{
+    AddressRange, AdminState, Cidr, Distribution, ForwardMode, Frontend, HashKey, Idle, NoHealthyBackends,
+};
 use super::probe::{ProbeKind, Statuses, Via};
-use super::text::AddressRange;
+use super::text::{ClientAddress, RawClamp};
 use crate::wire::MacAddr;
 
 /// A value and where it was said.
@@ -61,6 +63,7 @@ pub(crate) struct RawConfig {
     pub(crate) dataplane: RawDataplane,
     pub(crate) control: RawControl,
     pub(crate) ports: Vec<RawPort>,
+    pub(crate) routes: Vec<RawRoute>,
     pub(crate) neighbours: Vec<RawNeighbour>,
     pub(crate) pools: Vec<RawPool>,
     pub(crate) probes: Vec<RawProbe>,
@@ -97,6 +100,7 @@ pub(crate) struct RawPort {
     pub(crate) place: Place,
     pub(crate) name: Field<String>,
     pub(crate) device: Field<String>,
+    pub(crate) vlan: Field<Vec<i128>>,
     pub(crate) addresses: Vec<At<Cidr>>,
     /// Whether every address that was said has been understood.
     pub(crate) addresses_are_whole: bool,
@@ -112,6 +116,7 @@ impl RawPort {
             place,
             name: Field::Absent,
             device: Field::Absent,
+            vlan: Field::Absent,
             addresses: Vec::new(),
             addresses_are_whole: true,
             gateway: Field::Absent,
@@ -120,6 +125,14 @@ impl RawPort {
             mtu: Field::Absent,
         }
     }
+}
+
+#[derive(Debug)]
+pub(crate) struct RawRoute {
+    pub(crate) place: Place,
+    pub(crate) destination: Field<Cidr>,
+    pub(crate) via: Field<IpAddr>,
+    pub(crate) port: Field<String>,
 }
 
 #[derive(Debug)]
@@ -208,13 +221,31 @@ pub(crate) enum RuleProbe {
     Own(Box<RawProbe>),
 }
 
+/// What only some ways to forward know.
+#[derive(Debug, Default)]
+pub(crate) struct RawWay {
+    pub(crate) source_addresses: Field<Vec<At<AddressRange>>>,
+    pub(crate) client_address: Field<Vec<At<ClientAddress>>>,
+    pub(crate) tunnel_source: Field<IpAddr>,
+    pub(crate) tunnel_port: Field<i128>,
+    pub(crate) gue_variant: Field<i128>,
+    pub(crate) vni: Field<i128>,
+    pub(crate) inner_mac: Field<MacAddr>,
+}
+
 #[derive(Debug)]
 pub(crate) struct RawRule {
     pub(crate) place: Place,
     pub(crate) name: Field<String>,
-    pub(crate) frontend: Field<Endpoint>,
+    pub(crate) frontend: Field<Frontend>,
     pub(crate) pool: Field<String>,
     pub(crate) backend_port: Field<i128>,
+    pub(crate) forward: Field<ForwardMode>,
+    pub(crate) way: RawWay,
+    pub(crate) tcp_reset: Field<bool>,
+    pub(crate) hairpin: Field<bool>,
+    pub(crate) icmp_echo: Field<bool>,
+    pub(crate) mss_clamp: Field<RawClamp>,
     pub(crate) distribution: Field<Distribution>,
     pub(crate) idle_timeout: Field<Duration>,
     pub(crate) probe: Field<RuleProbe>,
@@ -229,6 +260,12 @@ impl RawRule {
             frontend: Field::Absent,
             pool: Field::Absent,
             backend_port: Field::Absent,
+            forward: Field::Absent,
+            way: RawWay::default(),
+            tcp_reset: Field::Absent,
+            hairpin: Field::Absent,
+            icmp_echo: Field::Absent,
+            mss_clamp: Field::Absent,
             distribution: Field::Absent,
             idle_timeout: Field::Absent,
             probe: Field::Absent,

@@ -7,7 +7,7 @@ use super::error::{Place, Report};
 use super::file::Source;
 use super::problem::ValueProblem;
 use super::raw::{At, Field};
-use super::text::BadText;
+use super::text::{BadText, RawClamp};
 
 /// One table of the file, read key by key.
 pub(crate) struct Section<'s, 't> {
@@ -95,11 +95,12 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     fn wrong_type(&self, key: &'static str, place: Place, found: &DeValue<'_>, report: &mut Report) {
-        // The one key that is a list here and a range there.
-        let example = if (self.naming.map(|naming| naming.kind), key) == (Some("port"), "addresses") {
-            "[\"198.51.100.2/24\"]"
-        } else {
-            example(key)
+        // Keys that are one thing here and another there.
+        let example = match (self.naming.map(|naming| naming.kind), key) {
+            (Some("port"), "addresses") => "[\"198.51.100.2/24\"]",
+            (Some("route"), "port") => "\"inside\"",
+            (Some("probe"), "via") => "\"host\"",
+            _ => example(key),
         };
         let subject = self.subject();
         report.error(place, ValueProblem::WrongType { subject, key, found: type_name(found), example });
@@ -127,6 +128,25 @@ impl<'s, 't> Section<'s, 't> {
     /// A whole number of any size.
     pub(crate) fn integer(&self, key: &'static str, report: &mut Report) -> Field<i128> {
         self.typed(key, as_integer, report)
+    }
+
+    /// A list of whole numbers.
+    pub(crate) fn integers(&self, key: &'static str, report: &mut Report) -> Field<Vec<i128>> {
+        self.typed(
+            key,
+            |value| value.as_array()?.iter().map(|item| as_integer(item.get_ref())).collect(),
+            report,
+        )
+    }
+
+    /// A whole number, `true` or `false`.
+    pub(crate) fn clamp(&self, key: &'static str, report: &mut Report) -> Field<RawClamp> {
+        let of = |value: &DeValue<'_>| match value.as_bool() {
+            Some(true) => Some(RawClamp::FromMtu),
+            Some(false) => Some(RawClamp::Off),
+            None => as_integer(value).map(RawClamp::To),
+        };
+        self.typed(key, of, report)
     }
 
     /// `true` or `false`.
@@ -182,6 +202,22 @@ impl<'s, 't> Section<'s, 't> {
                 }
             },
         }
+    }
+
+    /// A list of strings that `parse` understands; broken where any is.
+    pub(crate) fn parsed_items<T>(
+        &self,
+        key: &'static str,
+        parse: fn(&str) -> Result<T, BadText>,
+        report: &mut Report,
+    ) -> Field<Vec<At<T>>> {
+        let place = match self.get(key) {
+            Field::Absent => return Field::Absent,
+            Field::Broken => return Field::Broken,
+            Field::Given(at) => at.place,
+        };
+        let (items, are_whole) = self.parsed_list(key, parse, report);
+        if are_whole { Field::at(items, place) } else { Field::Broken }
     }
 
     /// A list of strings that `parse` understands. The flag is false where any is broken.
@@ -297,6 +333,8 @@ pub(crate) fn example(key: &str) -> &'static str {
         "state_directory" => "\"/var/lib/guideway\"",
         "name" | "pool" => "\"web\"",
         "device" => "\"0000:3b:00.0\"",
+        "vlan" => "[100]",
+        "destination" => "\"10.9.0.0/16\"",
         "gateway" => "\"198.51.100.1\"",
         "gateway6" => "\"2001:db8:1::1\"",
         "mtu" => "1500",
@@ -311,13 +349,22 @@ pub(crate) fn example(key: &str) -> &'static str {
         "port" | "backend_port" => "8443",
         "path" => "\"/healthz\"",
         "interval" | "timeout" => "\"5s\"",
-        "via" => "\"host\"",
+        "via" => "\"10.0.0.254\"",
         "ca_file" => "\"/etc/ssl/our-ca.pem\"",
         "frontend" => "\"203.0.113.10:443/tcp\"",
         "forward" => "\"nat\"",
         "distribution" => "\"5-tuple\"",
         "idle_timeout" => "\"4m\"",
-        "tcp_reset" | "verify" | "listen_anywhere" => "false",
+        "source_addresses" => "[\"10.0.0.2\"]",
+        "client_address" => "[\"toa\"]",
+        "tunnel_source" => "\"10.0.0.2\"",
+        "tunnel_port" => "6080",
+        "gue_variant" => "0",
+        "vni" => "1",
+        "inner_mac" => "\"02:00:00:00:00:04\"",
+        "mss_clamp" => "1400",
+        "icmp_echo" => "true",
+        "tcp_reset" | "hairpin" | "verify" | "listen_anywhere" => "false",
         "host" => "\"www.example.org\"",
         "status" => "\"200\"",
         "body" => "\"ready\"",

@@ -8,18 +8,30 @@ use super::file::Source;
 use super::problem::ValueProblem;
 use super::raw::{
     At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNeighbour, RawPool, RawPort, RawProbe,
-    RawRule, RuleProbe,
+    RawRoute, RawRule, RawWay, RuleProbe,
 };
 use super::section::{Keys, Naming, Section};
-use super::text::{self, Forward};
+use super::text;
 
-pub(crate) const ROOT_KEYS: Keys =
-    &["dataplane", "control", "port", "neighbour", "pool", "probe", "rule", "nat_rule", "outbound_rule"];
+pub(crate) const ROOT_KEYS: Keys = &[
+    "dataplane",
+    "control",
+    "port",
+    "route",
+    "neighbour",
+    "pool",
+    "probe",
+    "rule",
+    "nat_rule",
+    "outbound_rule",
+];
 pub(crate) const DATAPLANE_KEYS: Keys =
     &["workers", "management_cpu", "flows_per_worker", "frames", "idle", "hash_key", "eal"];
 pub(crate) const CONTROL_KEYS: Keys =
     &["socket", "socket_group", "listen", "listen_anywhere", "token_file", "metrics", "state_directory"];
-pub(crate) const PORT_KEYS: Keys = &["name", "device", "addresses", "gateway", "gateway6", "mac", "mtu"];
+pub(crate) const PORT_KEYS: Keys =
+    &["name", "device", "vlan", "addresses", "gateway", "gateway6", "mac", "mtu"];
+pub(crate) const ROUTE_KEYS: Keys = &["destination", "via", "port"];
 pub(crate) const NEIGHBOUR_KEYS: Keys = &["address", "mac"];
 pub(crate) const POOL_KEYS: Keys = &["name", "backends", "addresses", "instances"];
 pub(crate) const BACKEND_KEYS: Keys = &["address", "weight", "state"];
@@ -33,6 +45,16 @@ pub(crate) const RULE_KEYS: Keys = &[
     "pool",
     "backend_port",
     "forward",
+    "source_addresses",
+    "client_address",
+    "tunnel_source",
+    "tunnel_port",
+    "gue_variant",
+    "vni",
+    "inner_mac",
+    "mss_clamp",
+    "hairpin",
+    "icmp_echo",
     "distribution",
     "idle_timeout",
     "tcp_reset",
@@ -49,6 +71,7 @@ pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
         dataplane: reader.single("dataplane", "[dataplane]", DATAPLANE_KEYS, dataplane),
         control: reader.single("control", "[control]", CONTROL_KEYS, control),
         ports: reader.each("port", "[[port]]", "name", PORT_KEYS, port),
+        routes: reader.each("route", "[[route]]", "destination", ROUTE_KEYS, route),
         neighbours: reader.each("neighbour", "[[neighbour]]", "address", NEIGHBOUR_KEYS, neighbour),
         pools: reader.each("pool", "[[pool]]", "name", POOL_KEYS, pool),
         probes: reader.each("probe", "[[probe]]", "name", PROBE_KEYS, probe),
@@ -156,12 +179,22 @@ fn port(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawPo
         place: section.place,
         name: section.parsed("name", text::any, report),
         device: section.parsed("device", text::line, report),
+        vlan: section.integers("vlan", report),
         addresses,
         addresses_are_whole,
         gateway: section.parsed("gateway", text::gateway, report),
         gateway6: section.parsed("gateway6", text::gateway6, report),
         mac: section.parsed("mac", text::mac, report),
         mtu: section.integer("mtu", report),
+    }
+}
+
+fn route(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRoute {
+    RawRoute {
+        place: section.place,
+        destination: section.parsed("destination", text::network, report),
+        via: section.parsed("via", text::address, report),
+        port: section.parsed("port", text::any, report),
     }
 }
 
@@ -223,13 +256,18 @@ fn probe(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawP
 }
 
 fn rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRule {
-    refuse_later_features(section, report);
     RawRule {
         place: section.place,
         name: section.parsed("name", text::any, report),
-        frontend: section.parsed("frontend", text::endpoint, report),
+        frontend: section.parsed("frontend", text::frontend, report),
         pool: section.parsed("pool", text::any, report),
         backend_port: section.integer("backend_port", report),
+        forward: section.parsed("forward", text::forward, report),
+        way: way(section, report),
+        tcp_reset: section.boolean("tcp_reset", report),
+        hairpin: section.boolean("hairpin", report),
+        icmp_echo: section.boolean("icmp_echo", report),
+        mss_clamp: section.clamp("mss_clamp", report),
         distribution: section.parsed("distribution", text::distribution, report),
         idle_timeout: section.parsed("idle_timeout", text::duration, report),
         probe: section.parsed("probe", |name| Ok(RuleProbe::Named(name.to_owned())), report),
@@ -237,27 +275,25 @@ fn rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRu
     }
 }
 
-fn refuse_later_features(section: &Section<'_, '_>, report: &mut Report) {
-    let unsupported = |what: String, instead| {
-        let subject = section.subject();
-        ValueProblem::Unsupported { subject, what, instead }
-    };
-    if let Field::Given(At { value: Forward::Later(mode), place }) =
-        section.parsed("forward", text::forward, report)
-    {
-        report.error(place, unsupported(format!("forward = \"{mode}\""), "use \"nat\""));
-    }
-    if let Field::Given(At { value: true, place }) = section.boolean("tcp_reset", report) {
-        report.error(place, unsupported("tcp_reset = true".to_owned(), "write false, or delete the line"));
+fn way(section: &Section<'_, '_>, report: &mut Report) -> RawWay {
+    RawWay {
+        source_addresses: section.parsed_items("source_addresses", text::addresses, report),
+        client_address: section.parsed_items("client_address", text::client_address, report),
+        tunnel_source: section.parsed("tunnel_source", text::address, report),
+        tunnel_port: section.integer("tunnel_port", report),
+        gue_variant: section.integer("gue_variant", report),
+        vni: section.integer("vni", report),
+        inner_mac: section.parsed("inner_mac", text::mac, report),
     }
 }
 
 /// Every section with its keys, for tests that must know them all.
 #[cfg(test)]
-pub(crate) const SECTIONS: [(&str, Keys); 8] = [
+pub(crate) const SECTIONS: [(&str, Keys); 9] = [
     ("dataplane", DATAPLANE_KEYS),
     ("control", CONTROL_KEYS),
     ("port", PORT_KEYS),
+    ("route", ROUTE_KEYS),
     ("neighbour", NEIGHBOUR_KEYS),
     ("pool", POOL_KEYS),
     ("backends", BACKEND_KEYS),

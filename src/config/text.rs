@@ -1,6 +1,8 @@
 //! Small parsers: from the text of one value to what it means. Pure; file and flags share them.
 
 mod control;
+mod forward;
+mod frontend;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,11 +10,15 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::model::{AdminState, Cidr, Distribution, Endpoint, HashKey, Idle, NoHealthyBackends, number};
+use super::model::{AdminState, Cidr, Distribution, HashKey, Idle, NoHealthyBackends};
 use super::probe::{ProbeKind, Statuses, Via};
-use crate::wire::{MacAddr, Protocol};
+use crate::wire::MacAddr;
 
 pub(crate) use control::{group, metrics, socket_address, socket_path};
+pub(crate) use forward::{
+    ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, vlans,
+};
+pub(crate) use frontend::frontend;
 
 /// What is wrong with a text. Displays as the end of a sentence that quotes the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,17 +38,29 @@ pub enum BadText {
     /// More bits than an address has.
     PrefixLen,
     /// No `ADDR:PORT/PROTO`.
-    Endpoint,
-    /// Neither TCP nor UDP.
+    Frontend,
+    /// No protocol's name or number.
     Protocol,
-    /// All protocols at once.
-    ProtocolAny,
-    /// Port 0, all ports.
-    PortZero,
-    /// Several ports.
-    PortRange,
+    /// ICMP, which is answered or goes with the flows it is about.
+    ProtocolIcmp,
     /// Not 1 to 65535.
     Port,
+    /// No `FIRST-LAST`.
+    PortRange,
+    /// Some ports of all protocols.
+    PortOfAny,
+    /// Some ports of a protocol without any.
+    PortOfOther,
+    /// Not 8 to 32, or 16 to 128.
+    FrontendPrefix,
+    /// No network's first address.
+    HostBits,
+    /// No whole number, and not `true`.
+    Clamp,
+    /// No VLAN tags.
+    Vlans,
+    /// No network by its first address.
+    Route,
     /// No duration with a unit.
     Duration,
     /// No whole number.
@@ -95,12 +113,20 @@ impl fmt::Display for BadText {
             Self::Ipv6Address => "which is not an IPv6 address; write it as 2001:db8::1",
             Self::Cidr => "which is not an address with its prefix; write it as 198.51.100.2/24 or 2001:db8:1::2/64",
             Self::PrefixLen => "whose prefix is too long; the most are /32 for IPv4 and /128 for IPv6",
-            Self::Endpoint => "which is not ADDR:PORT/PROTO; write it as 203.0.113.10:443/tcp or [2001:db8::10]:443/tcp",
-            Self::Protocol => "whose protocol is unknown; use tcp or udp",
-            Self::ProtocolAny => "whose protocol is any; this version does not support that: make a rule for tcp and one for udp",
-            Self::PortZero => "which means all ports; this version does not support that: make a rule for each port",
-            Self::PortRange => "which is a range of ports; this version does not support that: make a rule for each port",
+            Self::Frontend => {
+                "which is not ADDR:PORT/PROTO; write it as 203.0.113.10:443/tcp or [2001:db8::10]:443/tcp"
+            }
+            Self::Protocol => "whose protocol is unknown; use tcp, udp, any, sctp, gre, esp, ah or a number to 255",
+            Self::ProtocolIcmp => "whose protocol is ICMP, which goes with the flows it is about; icmp_echo says whether pings are answered",
             Self::Port => "whose port is not a number from 1 to 65535",
+            Self::PortRange => "whose ports are not a range of 1 to 65535; write it as 8000-8100, or 0 for all",
+            Self::PortOfAny => "which has some ports of any protocol; write port 0 for all ports, or make a rule for tcp and one for udp",
+            Self::PortOfOther => "whose protocol has no ports; write port 0",
+            Self::FrontendPrefix => "whose prefix is not /8 to /32, or of IPv6 /16 to /128",
+            Self::HostBits => "whose address is not the first of its network; correct the address, or the prefix",
+            Self::Clamp => "which is neither a number of bytes nor true",
+            Self::Vlans => "which is not one VLAN tag or two; write them as 100 or 200,100, the outer first",
+            Self::Route => "which is no network, or its address is not the first; write it as 10.9.0.0/16",
             Self::Duration => "which is not a duration with a unit; write it as 250ms, 5s, 4m or 1h30m",
             Self::Integer => "which is not a whole number",
             Self::CpuList => "which is not a list of CPUs; write it as 2-5 or 0,2-5",
@@ -160,33 +186,9 @@ pub(crate) fn cidr(text: &str) -> Result<Cidr, BadText> {
     if prefix_len <= bits { Ok(Cidr { address, prefix_len }) } else { Err(BadText::PrefixLen) }
 }
 
-/// `203.0.113.10:443/tcp`, `[2001:db8::10]:443/tcp`.
-pub(crate) fn endpoint(text: &str) -> Result<Endpoint, BadText> {
-    let (host, protocol) = text.rsplit_once('/').ok_or(BadText::Endpoint)?;
-    let (address, port) = host.rsplit_once(':').ok_or(BadText::Endpoint)?;
-    let address = bracketed(address).ok_or(BadText::Endpoint)?;
-    let protocol = match protocol {
-        "tcp" => Protocol::Tcp,
-        "udp" => Protocol::Udp,
-        "any" => return Err(BadText::ProtocolAny),
-        _ => return Err(BadText::Protocol),
-    };
-    if port.contains('-') {
-        return Err(BadText::PortRange);
-    }
-    match digits(port) {
-        Some(0) => Err(BadText::PortZero),
-        Some(port) => Ok(Endpoint { address, port, protocol }),
-        None => Err(BadText::Port),
-    }
-}
-
-/// An address before a port: of IPv6 in brackets, for it has colons of its own.
-pub(crate) fn bracketed(text: &str) -> Option<IpAddr> {
-    match text.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
-        None => text.parse().ok().map(IpAddr::V4),
-    }
+/// A network, by its first address: `10.9.0.0/16`.
+pub(crate) fn network(text: &str) -> Result<Cidr, BadText> {
+    cidr(text).ok().filter(|cidr| cidr.is_first(cidr.address)).ok_or(BadText::Route)
 }
 
 /// 1 to 65535.
@@ -243,45 +245,6 @@ pub(crate) fn hash_key(text: &str) -> Result<HashKey, BadText> {
     let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let key = u128::from_str_radix(text, 16).ok().filter(|_| is_hex).ok_or(BadText::HashKey)?;
     Ok(HashKey(key.to_be_bytes()))
-}
-
-/// First and last address of a pool's range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct AddressRange {
-    first: IpAddr,
-    last: IpAddr,
-}
-
-impl AddressRange {
-    /// How many addresses there are, 1 to 65536.
-    pub(crate) fn len(self) -> u64 {
-        u64::try_from(number(self.last).abs_diff(number(self.first))).unwrap_or(u64::MAX).saturating_add(1)
-    }
-
-    /// The addresses, upward.
-    pub(crate) fn addresses(self) -> impl Iterator<Item = IpAddr> {
-        let is_ipv4 = self.first.is_ipv4();
-        // Of IPv4 the number has no more than 32 bits.
-        let address = move |number: u128| match is_ipv4 {
-            true => IpAddr::V4((number as u32).into()),
-            false => IpAddr::V6(number.into()),
-        };
-        (number(self.first)..=number(self.last)).map(address)
-    }
-}
-
-/// `10.0.1.4-10.0.1.99`.
-pub(crate) fn address_range(text: &str) -> Result<AddressRange, BadText> {
-    let (first, last) = text.split_once('-').ok_or(BadText::AddressRange)?;
-    let parse = |text: &str| text.trim().parse::<IpAddr>().map_err(|_| BadText::AddressRange);
-    let range = AddressRange { first: parse(first)?, last: parse(last)? };
-    let same_16 = number(range.first) >> 16 == number(range.last) >> 16;
-    match () {
-        () if range.first.is_ipv4() != range.last.is_ipv4() => Err(BadText::AddressRange),
-        () if range.last < range.first => Err(BadText::RangeBackwards),
-        () if !same_16 && range.len() > RANGE_LEN_MAX => Err(BadText::RangeTooLong),
-        () => Ok(range),
-    }
 }
 
 /// The path of an HTTP request: printable ASCII, as RFC 9112 section 3.2.1 wants it.
@@ -341,23 +304,6 @@ pub(crate) fn no_healthy_backends(text: &str) -> Result<NoHealthyBackends, BadTe
         "all" => Ok(NoHealthyBackends::All),
         _ => Err(BadText::Choice("drop or all")),
     }
-}
-
-/// How a rule's packets reach the backend, as far as this version goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Forward {
-    /// Addresses and ports are rewritten.
-    Nat,
-    /// A mode of a later version, by its name.
-    Later(&'static str),
-}
-
-/// `nat` and the modes to come.
-pub(crate) fn forward(text: &str) -> Result<Forward, BadText> {
-    const LATER: [&str; 6] = ["full-nat", "dsr", "ipip", "gre", "gue", "vxlan"];
-    let later = || LATER.iter().find(|mode| **mode == text).map(|mode| Forward::Later(mode));
-    let nat = (text == "nat").then_some(Forward::Nat);
-    nat.or_else(later).ok_or(BadText::Choice("nat"))
 }
 
 /// `tcp`, `http`, `https`.
@@ -431,39 +377,6 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_name_what_they_cannot_be_yet() {
-        let address = IpAddr::from([203, 0, 113, 10]);
-        assert_eq!(
-            endpoint("203.0.113.10:443/tcp"),
-            Ok(Endpoint { address, port: 443, protocol: Protocol::Tcp })
-        );
-        let six = endpoint("[2001:db8::10]:443/udp").unwrap();
-        assert_eq!(
-            (six.address, six.to_string()),
-            ("2001:db8::10".parse().unwrap(), "[2001:db8::10]:443/udp".into())
-        );
-        let bad = [
-            ("203.0.113.10:443", BadText::Endpoint),
-            ("203.0.113.10/tcp", BadText::Endpoint),
-            ("203.0.113:443/tcp", BadText::Endpoint),
-            ("203.0.113.10:0/tcp", BadText::PortZero),
-            ("203.0.113.10:0/any", BadText::ProtocolAny),
-            ("203.0.113.10:80-90/tcp", BadText::PortRange),
-            ("203.0.113.10:65536/tcp", BadText::Port),
-            ("203.0.113.10:+80/tcp", BadText::Port),
-            ("203.0.113.10:80/sctp", BadText::Protocol),
-            ("2001:db8::10:443/tcp", BadText::Endpoint),
-            ("[2001:db8::10:443/tcp", BadText::Endpoint),
-            ("[203.0.113.10]:443/tcp", BadText::Endpoint),
-            ("[2001:db8::10]/tcp", BadText::Endpoint),
-            ("[fe80::1%1]:443/tcp", BadText::Endpoint),
-        ];
-        for (text, why) in bad {
-            assert_eq!(endpoint(text), Err(why), "{text}");
-        }
-    }
-
-    #[test]
     fn addresses_need_their_prefix() {
         let outside = Cidr { address: [198, 51, 100, 2].into(), prefix_len: 24 };
         assert_eq!(cidr("198.51.100.2/24"), Ok(outside));
@@ -482,21 +395,6 @@ mod tests {
         for text in ["", "0", "4", "4 parsecs", "-3s", "99999999999999999999s"] {
             assert_eq!(duration(text), Err(BadText::Duration), "{text}");
         }
-    }
-
-    #[test]
-    fn ranges_of_addresses_are_bounded() {
-        assert_eq!(address_range("10.0.1.4-10.0.1.99").map(AddressRange::len), Ok(96));
-        assert_eq!(address_range("10.0.0.0-10.0.255.255").map(AddressRange::len), Ok(65_536));
-        assert_eq!(address_range("10.0.255.0-10.1.14.255").map(AddressRange::len), Ok(4096));
-        assert_eq!(address_range("10.0.255.0-10.1.15.0"), Err(BadText::RangeTooLong));
-        assert_eq!(address_range("10.0.1.4-10.0.1.3"), Err(BadText::RangeBackwards));
-        assert_eq!(address_range("10.0.1.4"), Err(BadText::AddressRange));
-        assert_eq!(address_range("10.0.1.4-2001:db8::1"), Err(BadText::AddressRange));
-        assert_eq!(address_range("2001:db8::-2001:db8::ffff").map(AddressRange::len), Ok(65_536));
-        assert_eq!(address_range("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), Err(BadText::RangeTooLong));
-        let last = address_range("2001:db8::fff0-2001:db8::1:0").unwrap().addresses().last();
-        assert_eq!(last, "2001:db8::1:0".parse().ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::api::{Answer, Refusal, Reply, json};
 use super::difference::{Side, difference_to_running};
 use super::manager::Manager;
-use crate::config::{ConfigFlags, Endpoint, load_text, to_text};
+use crate::config::{ConfigFlags, Frontend, load_text, to_text};
 
 /// The configuration in force. `docs/openapi.json` says what each field means.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub(super) fn start(manager: &Manager, text: String, reply: Reply) {
     };
     let (side, runtime) = (manager.side(), manager.runtime().clone());
     let (model, key) = (side.model.clone(), side.key);
-    let mut flows: BTreeMap<Endpoint, u64> = BTreeMap::new();
+    let mut flows: BTreeMap<Frontend, u64> = BTreeMap::new();
     for (identity, totals) in manager.backends() {
         *flows.entry(identity.frontend).or_default() += totals.flows;
     }

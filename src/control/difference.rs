@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manager::refusal_of_ports;
 use super::runtime::Runtime;
-use crate::config::{self, Endpoint, HashKey, Model, Rule};
+use crate::config::{self, Frontend, HashKey, Model, Rule};
 use crate::snapshot::Spread;
 
 /// All of it. `docs/openapi.json` says what each field means.
@@ -75,7 +75,7 @@ pub fn difference_to_running(
     old: Side<'_>,
     new: &Model,
     runtime: &Runtime,
-    flows: &BTreeMap<Endpoint, u64>,
+    flows: &BTreeMap<Frontend, u64>,
 ) -> Difference {
     let overridden = runtime.overrides.iter().map(|((pool, address), said)| {
         let found = new.pools.iter().find(|known| known.name == *pool);
@@ -114,7 +114,7 @@ const OUTLINE_MAX: usize = 20;
 
 /// What changes of rules from `old` to `new`, a line each, for the log: without the shares that move, which take their time.
 pub(super) fn outline(old: &Model, new: &Model) -> Vec<String> {
-    fn by_frontend(model: &Model) -> BTreeMap<Endpoint, &Rule> {
+    fn by_frontend(model: &Model) -> BTreeMap<Frontend, &Rule> {
         model.rules.iter().map(|rule| (rule.frontend, rule)).collect()
     }
     let (old_rules, new_rules) = (by_frontend(old), by_frontend(new));
@@ -146,9 +146,9 @@ fn rules(
     old: Side<'_>,
     new: Side<'_>,
     runtime: &Runtime,
-    flows: &BTreeMap<Endpoint, u64>,
+    flows: &BTreeMap<Frontend, u64>,
 ) -> Vec<RuleDifference> {
-    fn by_frontend(model: &Model) -> BTreeMap<Endpoint, &Rule> {
+    fn by_frontend(model: &Model) -> BTreeMap<Frontend, &Rule> {
         model.rules.iter().map(|rule| (rule.frontend, rule)).collect()
     }
     let (old_rules, new_rules) = (by_frontend(old.model), by_frontend(new.model));

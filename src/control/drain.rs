@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::runtime::{Override, Runtime};
+use crate::config::ProtocolSelector;
 use crate::config::{AdminState, Model};
 use crate::snapshot::BackendIdentity;
-use crate::wire::Protocol;
 
 /// All drains, by pool and address.
 #[derive(Clone, Default)]
@@ -81,10 +81,14 @@ impl Drains {
             if drain.is_drained && !is_due {
                 continue;
             }
-            let of = |protocol| -> u64 {
-                drain.uses.iter().filter(|u| u.frontend.protocol == protocol).map(&flows).sum()
+            // Of a rule for both, nobody can tell which they are.
+            let of = |takes_tcp| -> u64 {
+                let is_so = |used: &&BackendIdentity| {
+                    used.frontend.protocol.overlaps(ProtocolSelector::Tcp) == takes_tcp
+                };
+                drain.uses.iter().filter(is_so).map(&flows).sum()
             };
-            let (tcp, udp) = (of(Protocol::Tcp), of(Protocol::Udp));
+            let (tcp, udp) = (of(true), of(false));
             let mut tell = |news| progress.push(Progress { backend: format!("{pool}/{address}"), news });
             if is_due {
                 drain.is_late = true;

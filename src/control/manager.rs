@@ -21,7 +21,7 @@ use super::neighbours::NeighbourTable;
 use super::runtime::Runtime;
 use super::standing::{Standing, Standings};
 use super::tally::Tally;
-use crate::config::{Backend, Endpoint, HashKey, Model, Port, Rule};
+use crate::config::{Backend, Frontend, HashKey, Model, Port, Rule};
 use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Surveys, WorkerCounters};
 use crate::io::PortId;
 use crate::snapshot::{
@@ -57,7 +57,7 @@ pub struct Manager {
     /// What the counters of a backend stood at when its id was given to it.
     baselines: BTreeMap<BackendId, BackendTotals>,
     /// What backends that are gone for good got and gave, by frontend: a rule's counters must not fall with them.
-    retired: BTreeMap<Endpoint, BackendTotals>,
+    retired: BTreeMap<Frontend, BackendTotals>,
     tally: Tally,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
@@ -374,7 +374,7 @@ impl Manager {
             self.baselines.insert(id, stands_at);
         }
         let rules = self.model.rules.iter().map(|rule| rule.frontend);
-        let known: BTreeSet<Endpoint> =
+        let known: BTreeSet<Frontend> =
             rules.chain(self.compiler.backends().map(|(identity, _)| identity.frontend)).collect();
         self.retired.retain(|frontend, _| known.contains(frontend));
     }

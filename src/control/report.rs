@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::config::{Endpoint, Model};
+use crate::config::{Frontend, Model};
 use crate::dataplane::{BackendTotals, Totals};
 use crate::snapshot::BackendIdentity;
 
 /// The name of the rule of each frontend.
-pub fn rule_names(model: &Model) -> BTreeMap<Endpoint, String> {
+pub fn rule_names(model: &Model) -> BTreeMap<Frontend, String> {
     model.rules.iter().map(|rule| (rule.frontend, rule.name.clone())).collect()
 }
 
@@ -16,7 +16,7 @@ pub fn rule_names(model: &Model) -> BTreeMap<Endpoint, String> {
 pub fn counters_text(
     totals: &Totals,
     backends: &[(BackendIdentity, BackendTotals)],
-    rules: &BTreeMap<Endpoint, String>,
+    rules: &BTreeMap<Frontend, String>,
 ) -> String {
     let mut text = String::new();
     let t = totals;

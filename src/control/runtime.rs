@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{AdminState, Backend, Endpoint, Model, Pool, Rule};
+use crate::config::{AdminState, Backend, Frontend, Model, Pool, Rule};
 
 /// What an operator has said of one backend of a pool. It outlives reloads, and ends with the process, or when a reload takes
 /// the backend out of the pool.
@@ -26,7 +26,7 @@ pub struct Runtime {
     /// By pool and address.
     pub overrides: BTreeMap<(String, IpAddr), Override>,
     /// By frontend and address: backends that the rule's probe finds to be down.
-    pub unhealthy: BTreeSet<(Endpoint, IpAddr)>,
+    pub unhealthy: BTreeSet<(Frontend, IpAddr)>,
 }
 
 impl Runtime {
@@ -77,7 +77,7 @@ impl Runtime {
         }
     }
 
-    fn probed(&self, frontend: Endpoint, backend: Backend) -> Backend {
+    fn probed(&self, frontend: Frontend, backend: Backend) -> Backend {
         let is_down =
             backend.state == AdminState::Auto && self.unhealthy.contains(&(frontend, backend.address));
         Backend { state: if is_down { AdminState::Down } else { backend.state }, ..backend }

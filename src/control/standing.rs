@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::runtime::Runtime;
-use crate::config::{AdminState, Backend, Endpoint, Model, Rule};
+use crate::config::{AdminState, Backend, Frontend, Model, Rule};
 
 /// Who says what state a backend is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Standing {
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Standings(BTreeMap<(Endpoint, IpAddr), Standing>);
+pub(super) struct Standings(BTreeMap<(Frontend, IpAddr), Standing>);
 
 impl Standings {
     /// Goes over to what holds now.

@@ -1,6 +1,6 @@
 //! The first stages: what a frame is, and whose.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::icmp::{self, Notice};
@@ -12,8 +12,8 @@ use crate::packet::{
     EndpointKey, FlowKey, FrontendWord, IpPacket, Packet, Parsed, PlainEnds, PlainPacket, WideKey,
     flaw_of_source, is_martian, parse,
 };
-use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient, WordMap};
-use crate::wire::ethernet;
+use crate::snapshot::{BackendId, FrontendId, PortLink, Snapshot, ToClient, WordMap};
+use crate::wire::{Protocol, ethernet};
 use crate::wire::l4::TcpFlags;
 use crate::wire::plain::Pattern;
 
@@ -192,7 +192,7 @@ impl Lanes {
 pub(super) fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let Some((source, destination)) = packet.ip.v4() else { return to_wide_frontend(packet, world) };
     let to = EndpointKey::new(destination, packet.destination_port, packet.protocol);
-    let id = world.frontend_at(to)?;
+    let Some(id) = world.frontend_at(to) else { return to_wide_frontend(packet, world) };
     let key = FlowKey::new(source, packet.source_port, id.0);
     let to_hash = key.client_part() ^ world.frontend(id)?.flow_seed;
     Some(Class::Client(Client { key, to_hash, tcp_flags: packet.tcp_flags }))
@@ -201,8 +201,30 @@ pub(super) fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
 /// The same where flows have wide keys.
 fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let Packet { ip, source_port, destination_port, protocol, tcp_flags } = *packet;
-    let id = world.wide_frontend_at(ip.destination, destination_port, protocol)?;
-    let key = WideKey::new(ip.source, source_port, id.0);
+    if let Some(id) = world.wide_frontend_at(ip.destination, destination_port, protocol) {
+        return wide_client(WideKey::new(ip.source, source_port, id.0), id, tcp_flags, world);
+    }
+    if world.broad.is_empty() || source_port == 0 || destination_port == 0 {
+        return None;
+    }
+    let id = world.broad.find(ip.destination, Some(destination_port), protocol.number())?.id();
+    let to = SocketAddr::new(ip.destination, destination_port);
+    let key = world.broad_key(WideKey::new(ip.source, source_port, id.0), id, to, protocol.number());
+    wide_client(key, id, tcp_flags, world)
+}
+
+/// A client's packet of a protocol that we know nothing of but its number.
+fn of_other_protocol(ip: &IpPacket, world: &Snapshot) -> Option<Class> {
+    if world.broad.is_empty() {
+        return None;
+    }
+    let id = world.broad.find(ip.destination, None, ip.protocol)?.id();
+    let key = WideKey::new(ip.source, 0, id.0);
+    let key = world.broad_key(key, id, SocketAddr::new(ip.destination, 0), ip.protocol);
+    wide_client(key, id, TcpFlags::default(), world)
+}
+
+fn wide_client(key: WideKey, id: FrontendId, tcp_flags: TcpFlags, world: &Snapshot) -> Option<Class> {
     let hash = world.frontend(id)?.flow_hash(&world.hash, key);
     Some(Class::WideClient(WideClient { key, hash, tcp_flags }))
 }
@@ -221,7 +243,9 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
             None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
         Ok(Parsed::Icmp(ip)) => icmp::classify(bytes, &ip, source, world).unwrap_or_else(Class::Drop),
-        Ok(Parsed::Other(ip)) => Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule)),
+        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world).unwrap_or_else(|| {
+            Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))
+        }),
         Ok(Parsed::Fragment(_)) => Class::Drop(DropReason::Fragment),
         Ok(Parsed::Arp) => Class::Ours(Ours::Arp),
         Err(reason) => Class::Drop(reason),
@@ -257,17 +281,27 @@ fn answers_probe(packet: &Packet, source: Source, world: &Snapshot) -> bool {
         && world.answers_probe(source.port(), from, to, port)
 }
 
+/// The backend that answers from an endpoint, if from that alone, and whether its TCP flows are reset.
+pub(super) fn responder(
+    address: IpAddr,
+    port: u16,
+    protocol: Protocol,
+    world: &Snapshot,
+) -> Option<(BackendId, bool)> {
+    let IpAddr::V4(address) = address else { return world.wide_responder_at(address, port, protocol) };
+    let from = EndpointKey::new(address, port, protocol);
+    let resetting = || world.resetting_at(from).map(|id| (id, true));
+    world.responder_at(from).map(|id| (id, false)).or_else(resetting)
+}
+
 /// The backend that sent the packet to a client.
 fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Class, DropReason> {
     let Packet { ip, source_port, destination_port, protocol, .. } = *packet;
-    let responder = match ip.v4() {
-        Some((address, _)) => {
-            let from = EndpointKey::new(address, source_port, protocol);
-            let resetting = || world.resetting_at(from).map(|id| (id, true));
-            world.responder_at(from).map(|id| (id, false)).or_else(resetting)
-        }
-        None => world.wide_responder_at(ip.source, source_port, protocol),
-    };
+    let responder = responder(ip.source, source_port, protocol, world);
+    let several = || world.broad_responder_at(ip.source, source_port, protocol.number()).map(|id| (id, false));
+    let broad = if responder.is_none() { several() } else { None };
+    let is_broad = broad.is_some();
+    let responder = responder.or(broad);
     let Some((id, is_cut_off)) = responder else {
         // Either port will do to name the flaw that a port can have.
         let port = if destination_port == 0 { 0 } else { source_port };
@@ -285,8 +319,8 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Cla
     }
     Ok(match (is_cut_off, ip.source) {
         (true, _) => Class::CutOff(id),
-        (false, IpAddr::V4(_)) => Class::Response(id),
-        (false, IpAddr::V6(_)) => Class::WideResponse(id),
+        (false, IpAddr::V4(_)) if !is_broad => Class::Response(id),
+        (false, _) => Class::WideResponse(id),
     })
 }
 

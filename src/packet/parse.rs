@@ -95,7 +95,7 @@ fn parse_upper(ip: IpPacket, payload: &[u8]) -> Result<Parsed, DropReason> {
 }
 
 /// The first fragment must hold all that a filter goes by, and no other may write over it: RFC 1858 sections 3 and 4,
-/// RFC 3128 section 3, RFC 7112 section 5.
+/// RFC 3128, RFC 7112 section 5.
 #[cold]
 fn parse_fragment(ip: IpPacket, part: FragmentPart, payload: &[u8]) -> Result<Parsed, DropReason> {
     if part.offset == 0 {
@@ -162,8 +162,7 @@ fn tcp(ip: IpPacket, header: &[u8; TCP_HEADER_LEN]) -> Result<Packet, DropReason
     Ok(Packet { ip, source_port, destination_port, protocol: Protocol::Tcp, tcp_flags })
 }
 
-/// A checksum of zero is let by in IPv6 too: whether it is one that tunnels may send, the receiver knows (RFC 6936
-/// section 5).
+/// A checksum of zero is let by in IPv6 too: whether it is one that tunnels may send, the receiver knows (RFC 6936 section 5).
 #[inline]
 fn udp(ip: IpPacket, header: &[u8; UDP_HEADER_LEN]) -> Packet {
     let (source_port, destination_port) = l4::ports(header);

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::routes::Hop;
 use super::{BackendIdentity, FrontendId, NextHop};
+use crate::config::Endpoint;
 use crate::io::PortId;
+use crate::config::ProtocolSelector;
 use crate::wire::checksum::Delta;
 use crate::wire::encap::Template;
 use crate::wire::{Protocol, l4};
@@ -33,10 +35,19 @@ pub(crate) enum Forwarding {
     Translate,
     /// Translated in IPv6.
     Translate6 { there: Rewrite6, back: Rewrite6 },
+    /// Translated, the address alone: for frontends of several ports.
+    TranslateAddress,
     /// To the backend's station, the packet as it is.
     Direct,
     /// In a tunnel: its headers in front of the packet as it is.
     Tunnel(Template),
+}
+
+impl Forwarding {
+    /// Whether the backend's packets to clients come by us.
+    pub(crate) fn translates(&self) -> bool {
+        matches!(self, Self::Translate | Self::Translate6 { .. } | Self::TranslateAddress)
+    }
 }
 
 /// What a translation in IPv6 writes over, and what that does to the checksum of TCP or UDP; there is no other.
@@ -92,7 +103,7 @@ pub(crate) struct Rewrite {
     pub(crate) zero_checksum: [u8; 2],
     /// Where the checksum lies in a segment of the rule's protocol.
     pub(crate) checksum_at: u8,
-    /// Whether the rule's protocol is UDP, else TCP.
+    /// Whether the rule's protocol is UDP or another without connections, else TCP.
     pub(crate) is_udp: bool,
 }
 
@@ -144,6 +155,7 @@ impl Records {
         }
     }
 
+    /// `as_it_is` says how packets get there that are not translated.
     pub(super) fn set(
         &mut self,
         index: usize,
@@ -151,43 +163,40 @@ impl Records {
         frontend: FrontendId,
         next_hop: NextHop,
         leaving: Leaving,
+        as_it_is: Option<Forwarding>,
     ) {
-        let BackendIdentity { address, port, .. } = identity;
+        let BackendIdentity { frontend: front, address, port } = identity;
         let from = next_hop.leads_out_of();
-        let forwarding = match (identity.frontend.address, address) {
-            (IpAddr::V4(front), IpAddr::V4(address)) => {
-                let (there, back) = rewrites(identity, front, address);
-                self.to_backend[index] = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
-                self.to_client[index] = ToClient { rewrite: back, from };
+        let is_udp = !matches!(front.protocol, ProtocolSelector::Tcp | ProtocolSelector::Any);
+        // Nothing fits there: plain translation leaves all packets to the other ways.
+        let hop = Hop { mtu: 0, ..next_hop.hop };
+        let mut to_backend = ToBackend { hop, rewrite: Rewrite { is_udp, ..Rewrite::default() }, leaving };
+        let mut to_client = ToClient { rewrite: Rewrite::default(), from };
+        let forwarding = match (as_it_is, front.exact(), front.address, address) {
+            (Some(forwarding), ..) => forwarding,
+            (None, Some(endpoint), IpAddr::V4(front), IpAddr::V4(address)) => {
+                let (there, back) = rewrites(endpoint, front, address, port);
+                to_backend = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
+                to_client = ToClient { rewrite: back, from };
                 Forwarding::Translate
             }
-            (IpAddr::V6(front), IpAddr::V6(address)) => {
-                let (there, back) = rewrites6(identity, front, address);
-                let hop = Hop { mtu: 0, ..next_hop.hop };
-                self.to_backend[index] = ToBackend { hop, rewrite: Rewrite::of(identity), leaving };
-                self.to_client[index] = ToClient { rewrite: Rewrite::default(), from };
+            (None, Some(endpoint), IpAddr::V6(front), IpAddr::V6(address)) => {
+                let (there, back) = rewrites6(endpoint, front, address, port);
                 Forwarding::Translate6 { there, back }
             }
-            // The configuration allows neither.
-            _ => return,
+            (None, ..) => Forwarding::TranslateAddress,
         };
+        self.to_backend[index] = to_backend;
+        self.to_client[index] = to_client;
         self.backends[index] = Backend { address, port, frontend, next_hop, forwarding };
     }
 }
 
-impl Rewrite {
-    /// Of a backend that packets are not translated for: what its flows are asked.
-    fn of(identity: BackendIdentity) -> Self {
-        Self { is_udp: identity.frontend.protocol == Protocol::Udp, ..Self::default() }
-    }
-}
-
 /// The way to the backend, and the way back.
-fn rewrites(identity: BackendIdentity, front: Ipv4Addr, back: Ipv4Addr) -> (Rewrite, Rewrite) {
-    let frontend = identity.frontend;
+fn rewrites(frontend: Endpoint, front: Ipv4Addr, back: Ipv4Addr, back_port: u16) -> (Rewrite, Rewrite) {
     let is_udp = frontend.protocol == Protocol::Udp;
     let (front, back) = (front.octets(), back.octets());
-    let (front_port, back_port) = (frontend.port.to_be_bytes(), identity.port.to_be_bytes());
+    let (front_port, back_port) = (frontend.port.to_be_bytes(), back_port.to_be_bytes());
     // One hop less: the TTL is the high byte of its word, the protocol the low one.
     let hop = Delta::NONE.replace([1, 0], [0, 0]);
     let rewrite = |from: [u8; 4], to: [u8; 4], from_port: [u8; 2], to_port: [u8; 2]| Rewrite {
@@ -203,11 +212,10 @@ fn rewrites(identity: BackendIdentity, front: Ipv4Addr, back: Ipv4Addr) -> (Rewr
 }
 
 /// The same in IPv6.
-fn rewrites6(identity: BackendIdentity, front: Ipv6Addr, back: Ipv6Addr) -> (Rewrite6, Rewrite6) {
-    let frontend = identity.frontend;
+fn rewrites6(frontend: Endpoint, front: Ipv6Addr, back: Ipv6Addr, back_port: u16) -> (Rewrite6, Rewrite6) {
     let is_udp = frontend.protocol == Protocol::Udp;
     let (front, back) = (front.octets(), back.octets());
-    let (front_port, back_port) = (frontend.port.to_be_bytes(), identity.port.to_be_bytes());
+    let (front_port, back_port) = (frontend.port.to_be_bytes(), back_port.to_be_bytes());
     let rewrite = |from: [u8; 16], to: [u8; 16], from_port: [u8; 2], to_port: [u8; 2]| Rewrite6 {
         address: to,
         port: to_port,

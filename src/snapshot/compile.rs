@@ -1,17 +1,21 @@
 //! Model + what is known of ports and neighbours → snapshot.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::backend::Records;
+use super::broad::{Broad, BroadFrontends};
+use super::forwarding;
 use super::ids::Ids;
 use super::{
-    BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes, Selector,
-    Snapshot, WideMap, WordMap, local,
+    BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes,
+    Echo, OwnAddresses, Selector, Snapshot, WideMap, WordMap, local,
 };
-use crate::config::{self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends};
+use crate::config::{
+    self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends, ProtocolSelector,
+};
 use crate::maglev::{self, Preference};
 use crate::packet::{EndpointKey, FrontendWord, Pattern6, SipHash, wide_endpoint};
 use crate::tick;
@@ -63,6 +67,8 @@ pub struct Compiler {
     down: BTreeSet<BackendIdentity>,
     /// Backends whose flows are to be reset.
     resetting: BTreeSet<BackendIdentity>,
+    /// How packets of each frontend get to its backends, those included that linger.
+    forwards: BTreeMap<config::Frontend, config::Forward>,
     generation: u64,
 }
 
@@ -78,6 +84,7 @@ impl Compiler {
             tables: HashMap::new(),
             down: BTreeSet::new(),
             resetting: BTreeSet::new(),
+            forwards: BTreeMap::new(),
             generation: 0,
         }
     }
@@ -97,39 +104,51 @@ impl Compiler {
         let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
         self.ids.assign(&endpoints, &ascending(backends))?;
         self.generation += 1;
+        let ids = &self.ids;
+        self.forwards.retain(|frontend, _| ids.frontend(*frontend).is_some());
+        self.forwards.extend(model.rules.iter().map(|rule| (rule.frontend, rule.forward.clone())));
 
         let routes = routes(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
         let locals = local::all(model, &selectors);
         let frontends = self.frontend_records(model, selectors);
-        let Records { backends, to_backend, to_client } = self.backend_records(&routes);
-        let responses = self.responses(|identity| !self.is_cut_off(identity));
-        let resets = self.responses(|identity| self.is_cut_off(identity));
+        let Records { backends, to_backend, to_client } = self.backend_records(model, &routes);
+        let words = |is_wanted: fn(&config::Rule) -> bool| {
+            model.rules.iter().filter(move |rule| is_wanted(rule)).filter_map(|rule| {
+                let id = self.ids.frontend(rule.frontend)?;
+                Some((rule.frontend, FrontendWord::new(id.0, self.flow_seed(rule.frontend))))
+            })
+        };
+        let responses = self.responses(|one| !self.is_cut_off(one));
+        let resets = self.responses(|one| self.is_cut_off(one));
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
-            by_frontend: WordMap::new(endpoints.iter().filter_map(|endpoint| {
-                let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
-                Some((endpoint_key(*endpoint)?, word.0))
-            })),
-            by_frontend_wide: WideMap::of(endpoints.iter().filter_map(|endpoint| {
-                let word = FrontendWord::new(self.ids.frontend(*endpoint)?.0, self.flow_seed(*endpoint));
-                Some((wide_key(*endpoint)?, word.0))
-            })),
+            by_frontend: WordMap::new(
+                words(is_narrow).filter_map(|(at, word)| Some((endpoint_key(at.exact()?)?, word.0))),
+            ),
+            by_frontend_wide: WideMap::of(
+                words(is_wide).filter_map(|(at, word)| Some((any_key(at.exact()?), word.0))),
+            ),
+            broad: BroadFrontends::new(
+                words(is_broad).map(|(frontend, word)| Broad { frontend, word }),
+            ),
             by_response: WordMap::new(
                 responses.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))),
             ),
             by_response_wide: WideMap::of(
                 responses.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id))),
             ),
+            by_response_broad: WideMap::of(self.broad_responses()),
             by_reset: WordMap::new(resets.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id)))),
             by_reset_wide: WideMap::of(resets.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
+            clamps_mss: model.rules.iter().any(|rule| rule.mss_clamp.is_some()),
             resets_flows: !self.resetting.is_empty(),
             probed: probed(model, &routes),
             locals: local::narrow(&locals),
             locals_wide: local::wide(&locals),
-            own: model.ports.iter().map(local::own).collect(),
+            own: model.ports.iter().map(OwnAddresses::of).collect(),
             idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
             backends: backends.into(),
@@ -188,13 +207,23 @@ impl Compiler {
     }
 
     /// The destination's part of the hash of a flow: address, port and protocol.
-    fn flow_seed(&self, endpoint: Endpoint) -> u64 {
-        let hash = match (endpoint_key(endpoint), wide_key(endpoint)) {
-            (Some(key), _) => self.hash.word(key | 0x0500),
-            (None, Some([low, high, rest])) => self.hash.three([low, high, rest | 0x0500]),
-            (None, None) => 0,
+    fn flow_seed(&self, frontend: config::Frontend) -> u64 {
+        let hash = match frontend.exact() {
+            Some(endpoint) => match endpoint_key(endpoint) {
+                Some(key) => self.hash.word(key | 0x0500),
+                None => self.seed_of(any_key(endpoint)),
+            },
+            None => {
+                let config::Frontend { address, prefix_len, first_port, last_port, protocol } = frontend;
+                let [low, high, rest] = wide_endpoint(address, first_port, protocol_number(protocol) as u8);
+                self.seed_of([low, high, rest | u64::from(last_port) << 48 | u64::from(prefix_len) << 34])
+            }
         };
         FrontendWord::seed(hash)
+    }
+
+    fn seed_of(&self, [low, high, rest]: [u64; 3]) -> u64 {
+        self.hash.three([low, high, rest | 0x0500])
     }
 
     fn frontend_records(&self, model: &Model, selectors: Vec<Selector>) -> Box<[Frontend]> {
@@ -204,20 +233,29 @@ impl Compiler {
         for (endpoint, id) in self.ids.frontends() {
             let selector = Selector { seed: None, table: Arc::from([]), backends: Box::default() };
             let flow_seed = self.flow_seed(endpoint);
-            let record = Frontend { endpoint, flow_seed, idle_ticks: 0, selector };
+            let is_narrow = endpoint_is_narrow(endpoint, self.forwards.get(&endpoint));
+            let (echo, mss_clamp) = (Echo::Off, None);
+            let record =
+                Frontend { endpoint, is_narrow, flow_seed, idle_ticks: 0, echo, mss_clamp, selector };
             records[usize::from(id.0)] = Some(record);
         }
         for (rule, selector) in model.rules.iter().zip(selectors) {
             let id = self.ids.frontend(rule.frontend);
             if let Some(Some(record)) = id.and_then(|id| records.get_mut(usize::from(id.0))) {
                 record.idle_ticks = tick::ticks(rule.idle_timeout);
+                record.echo = Echo::of(rule, &selector);
+                record.mss_clamp = rule.mss_clamp;
                 record.selector = selector;
             }
         }
         let hole = || Frontend {
-            endpoint: Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp },
+            endpoint: Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp }
+                .into(),
+            is_narrow: true,
             flow_seed: 0,
             idle_ticks: 0,
+            echo: Echo::Off,
+            mss_clamp: None,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
         };
         records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()
@@ -247,11 +285,12 @@ impl Compiler {
         }
     }
 
-    fn backend_records(&self, routes: &Routes) -> Records {
+    fn backend_records(&self, model: &Model, routes: &Routes) -> Records {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let current = self.current(&lingering);
-        let is_taken =
-            |identity: &BackendIdentity| current.binary_search(&response_endpoint(identity)).is_ok();
+        let is_taken = |identity: &BackendIdentity| {
+            response_endpoint(identity).is_some_and(|at| current.binary_search(&at).is_ok())
+        };
         let mut records = Records::new(self.ids.backends_end());
         // A frontend's backends come one after the other.
         let mut latest = None;
@@ -269,14 +308,35 @@ impl Compiler {
             } else {
                 Leaving::None
             };
-            records.set(id.index(), identity, frontend, routes.next_hop_to(identity.address), leaving);
+            let next_hop = routes.next_hop_to(identity.address);
+            let forward = self.forwards.get(&identity.frontend);
+            let as_it_is = forward.and_then(|forward| {
+                forwarding::as_they_are(forward, identity.frontend, identity.address, &next_hop, model)
+            });
+            records.set(id.index(), identity, frontend, next_hop, leaving, as_it_is);
         }
         records
     }
 
+    /// The same where backends answer from several ports: by address and protocol.
+    fn broad_responses(&self) -> Vec<([u64; 3], u64)> {
+        let all = self.ids.backends().filter(|(one, _)| self.is_translated(one) && one.frontend.exact().is_none());
+        let of_one = |(identity, id): (BackendIdentity, BackendId)| {
+            let takes = move |protocol: &Protocol| identity.frontend.protocol.takes(protocol.number());
+            let protocols = [Protocol::Tcp, Protocol::Udp].into_iter().filter(takes);
+            protocols.map(move |protocol| (wide_endpoint(identity.address, 0, protocol.number()), id.0.into()))
+        };
+        all.flat_map(of_one).collect()
+    }
+
+    /// Whether its responses come back by us, and are told by where they come from.
+    fn is_translated(&self, identity: &BackendIdentity) -> bool {
+        self.forwards.get(&identity.frontend) == Some(&config::Forward::Nat)
+    }
+
     /// Whether its responses end here: those of UDP may be answers to what was asked before.
     fn is_cut_off(&self, identity: &BackendIdentity) -> bool {
-        identity.frontend.protocol == Protocol::Tcp && self.resetting.contains(identity)
+        identity.frontend.protocol == ProtocolSelector::Tcp && self.resetting.contains(identity)
     }
 
     /// The keys of the backends that rules use, in order; where any linger, for only then does somebody ask.
@@ -284,7 +344,8 @@ impl Compiler {
         let mut current: Vec<Endpoint> = Vec::new();
         if !lingering.is_empty() {
             let all = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
-            current.extend(all.map(|(identity, _)| response_endpoint(&identity)));
+            let all = all.filter(|(identity, _)| self.is_translated(identity));
+            current.extend(all.filter_map(|(identity, _)| response_endpoint(&identity)));
             current.sort_unstable();
         }
         current
@@ -295,15 +356,19 @@ impl Compiler {
     /// last wins.
     fn responses(&self, wanted: impl Fn(&BackendIdentity) -> bool) -> Vec<(Endpoint, u64)> {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
-        let gone: BTreeSet<Endpoint> = self.ids.lingering_frontends().collect();
-        let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
+        let gone: BTreeSet<config::Frontend> = self.ids.lingering_frontends().collect();
+        let served = || {
+            let all = self.ids.backends().filter(|(identity, _)| self.is_translated(identity));
+            all.filter(|(identity, _)| !gone.contains(&identity.frontend))
+        };
         let current = self.current(&lingering);
-        let is_free =
-            |identity: &BackendIdentity| current.binary_search(&response_endpoint(identity)).is_err();
+        let is_free = |identity: &BackendIdentity| {
+            response_endpoint(identity).is_some_and(|at| current.binary_search(&at).is_err())
+        };
         let first = served().filter(|(identity, id)| lingering.contains(id) && is_free(identity));
         let then = served().filter(|(_, id)| !lingering.contains(id));
         let all = first.chain(then).filter(|(identity, _)| wanted(identity));
-        all.map(|(identity, id)| (response_endpoint(&identity), id.0.into())).collect()
+        all.filter_map(|(identity, id)| Some((response_endpoint(&identity)?, id.0.into()))).collect()
     }
 }
 
@@ -331,9 +396,9 @@ fn routes(model: &Model, conditions: &Conditions) -> Routes {
 }
 
 /// Where a backend's responses come from.
-fn response_endpoint(identity: &BackendIdentity) -> Endpoint {
+fn response_endpoint(identity: &BackendIdentity) -> Option<Endpoint> {
     let BackendIdentity { frontend, address, port } = *identity;
-    Endpoint { address, port, protocol: frontend.protocol }
+    Some(Endpoint { address, port, protocol: frontend.exact()?.protocol })
 }
 
 fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {
@@ -350,6 +415,29 @@ fn endpoint_key(endpoint: Endpoint) -> Option<u64> {
 fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
     let Endpoint { address, port, protocol } = endpoint;
     address.is_ipv6().then(|| wide_endpoint(address, port, protocol.number()))
+}
+
+fn any_key(Endpoint { address, port, protocol }: Endpoint) -> [u64; 3] {
+    wide_endpoint(address, port, protocol.number())
+}
+
+/// Whether flows to the rule's frontend have narrow keys.
+fn is_narrow(rule: &config::Rule) -> bool {
+    endpoint_is_narrow(rule.frontend, Some(&rule.forward))
+}
+
+fn endpoint_is_narrow(frontend: config::Frontend, forward: Option<&config::Forward>) -> bool {
+    let is_full_nat = matches!(forward, Some(config::Forward::FullNat(_)));
+    frontend.exact().is_some_and(|at| at.address.is_ipv4()) && !is_full_nat
+}
+
+/// Whether the rule's frontend is an endpoint, and flows to it have wide keys.
+fn is_wide(rule: &config::Rule) -> bool {
+    !is_narrow(rule) && !is_broad(rule)
+}
+
+fn is_broad(rule: &config::Rule) -> bool {
+    rule.frontend.exact().is_none()
 }
 
 /// The backends that new flows of `rule` go to, by address.
@@ -405,11 +493,22 @@ fn address_name(hash: &SipHash, address: IpAddr) -> u64 {
 /// the 5-tuple, whose hash the flow has anyway.
 fn select_seed(hash: &SipHash, rule: &config::Rule) -> Option<u64> {
     let address = address_name(hash, rule.frontend.address) << 32;
-    let protocol = u64::from(rule.frontend.protocol.number());
+    let protocol = protocol_number(rule.frontend.protocol);
     match rule.distribution {
         Distribution::FiveTuple => None,
         Distribution::SourceIp => Some(hash.word(address | 0x0200)),
         Distribution::SourceIpProtocol => Some(hash.word(address | 0x0300 | protocol)),
+    }
+}
+
+/// What tells protocols apart in a hash.
+fn protocol_number(protocol: ProtocolSelector) -> u64 {
+    match protocol {
+        ProtocolSelector::Tcp => Protocol::Tcp.number().into(),
+        ProtocolSelector::Udp => Protocol::Udp.number().into(),
+        ProtocolSelector::Other(number) => number.into(),
+        // A packet's own protocol takes its place.
+        ProtocolSelector::Any => 0,
     }
 }
 

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{BACKENDS_MAX, BackendId, FRONTENDS_MAX, FrontendId};
-use crate::config::Endpoint;
+use crate::config::Frontend;
 
 /// What makes a backend the same one in another generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct BackendIdentity {
     /// The frontend it serves.
-    pub frontend: Endpoint,
+    pub frontend: Frontend,
     /// Its address.
     pub address: IpAddr,
     /// Its port.
@@ -46,7 +46,7 @@ impl std::fmt::Display for TooMany {
 /// The ids in use.
 #[derive(Default)]
 pub(super) struct Ids {
-    frontends: Slots<Endpoint>,
+    frontends: Slots<Frontend>,
     backends: Slots<BackendIdentity>,
 }
 
@@ -54,7 +54,7 @@ impl Ids {
     /// Gives an id to each that has none. Those absent linger. Both lists ascend.
     pub(super) fn assign(
         &mut self,
-        frontends: &[Endpoint],
+        frontends: &[Frontend],
         backends: &[BackendIdentity],
     ) -> Result<(), TooMany> {
         let new_frontends = self.frontends.check("frontends", frontends, FRONTENDS_MAX)?;
@@ -69,7 +69,7 @@ impl Ids {
         self.backends.ids.len() + self.backends.free.len()
     }
 
-    pub(super) fn frontend(&self, endpoint: Endpoint) -> Option<FrontendId> {
+    pub(super) fn frontend(&self, endpoint: Frontend) -> Option<FrontendId> {
         self.frontends.ids.get(&endpoint).map(|id| FrontendId(*id as u16))
     }
 
@@ -81,7 +81,7 @@ impl Ids {
     /// than to ask for one after the other.
     pub(super) fn backends_of(
         &self,
-        frontend: Endpoint,
+        frontend: Frontend,
         identities: impl Iterator<Item = BackendIdentity>,
     ) -> impl Iterator<Item = BackendId> {
         let lowest = BackendIdentity { frontend, address: Ipv4Addr::UNSPECIFIED.into(), port: 0 };
@@ -93,12 +93,12 @@ impl Ids {
     }
 
     /// Frontends that are in no rule any more.
-    pub(super) fn lingering_frontends(&self) -> impl Iterator<Item = Endpoint> {
+    pub(super) fn lingering_frontends(&self) -> impl Iterator<Item = Frontend> {
         self.frontends.lingering.keys().copied()
     }
 
     /// All frontends, those that linger included, and the number of records they need.
-    pub(super) fn frontends(&self) -> impl Iterator<Item = (Endpoint, FrontendId)> {
+    pub(super) fn frontends(&self) -> impl Iterator<Item = (Frontend, FrontendId)> {
         self.frontends.ids.iter().map(|(endpoint, id)| (*endpoint, FrontendId(*id as u16)))
     }
 
@@ -181,6 +181,8 @@ fn absent_from<'k, K: Ord + 'k>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Endpoint;
+    use crate::wire::Protocol;
 
     fn assign(slots: &mut Slots<char>, current: &str) {
         let current: Vec<char> = current.chars().collect();
@@ -221,8 +223,9 @@ mod tests {
 
     #[test]
     fn backends_of_a_frontend_are_found_among_those_that_linger_and_those_of_others() {
-        let frontend =
-            |port| Endpoint { address: [203, 0, 113, 1].into(), port, protocol: crate::wire::Protocol::Tcp };
+        let frontend = |port| {
+            Frontend::from(Endpoint { address: [203, 0, 113, 1].into(), port, protocol: Protocol::Tcp })
+        };
         let identity =
             |frontend, host, port| BackendIdentity { frontend, address: [10, 0, 0, host].into(), port };
         let (web, tls) = (frontend(80), frontend(443));

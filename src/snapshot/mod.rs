@@ -5,7 +5,9 @@
 //! as bytes to be written, checksum differences worked out beforehand, the next hop resolved.
 
 mod backend;
+mod broad;
 mod compile;
+mod forwarding;
 mod ids;
 mod local;
 mod publish;
@@ -17,7 +19,10 @@ mod word_map;
 pub use backend::Backend;
 pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
 pub use compile::{Compiler, Conditions, PortLink, TooMany, selector_for};
+pub(crate) use broad::BroadFrontends;
 pub use ids::BackendIdentity;
+pub(crate) use crate::config::MssClamp;
+pub(crate) use local::{Echo, OwnAddresses};
 pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
@@ -26,12 +31,12 @@ pub use spread::Spread;
 pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{Endpoint, PROBE_PORT_FIRST};
+use crate::config::{self, ProtocolSelector, PROBE_PORT_FIRST};
 use crate::io::PortId;
-use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, wide_endpoint};
+use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, WideKey, wide_endpoint};
 use crate::watch::Watch;
 use crate::wire::Protocol;
 use crate::wire::plain::Pattern;
@@ -74,10 +79,14 @@ pub struct Snapshot {
     pub(crate) by_frontend: WordMap,
     /// The same where keys of flows are wide.
     pub(crate) by_frontend_wide: WideMap,
+    /// Frontends that are no endpoints.
+    pub(crate) broad: BroadFrontends,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
     /// The same of IPv6.
     pub(crate) by_response_wide: WideMap,
+    /// The same for backends that answer from several ports: address and protocol → backend.
+    pub(crate) by_response_broad: WideMap,
     /// Endpoint that a probe asks out of a port → index of that port.
     pub(crate) probed: WordMap,
     /// The same, of backends whose TCP flows are reset: they lie apart, so that no other response meets a test for
@@ -85,9 +94,11 @@ pub struct Snapshot {
     pub(crate) by_reset: WordMap,
     /// The same of IPv6.
     pub(crate) by_reset_wide: WideMap,
+    /// Whether any frontend has a [`Frontend::mss_clamp`].
+    pub(crate) clamps_mss: bool,
     /// Whether any backend's flows are to be reset.
     pub(crate) resets_flows: bool,
-    /// Address → [`Local`], as a word.
+    /// Address → [`Local`], or what becomes of [`Echo`] requests to a frontend's, as a word.
     pub(crate) locals: WordMap,
     /// The same of IPv6.
     pub(crate) locals_wide: WideMap,
@@ -118,11 +129,17 @@ pub struct Snapshot {
 /// A frontend, as the path sees it.
 pub struct Frontend {
     /// What clients use.
-    pub endpoint: Endpoint,
+    pub endpoint: config::Frontend,
+    /// Whether its flows have narrow keys.
+    pub(crate) is_narrow: bool,
     /// Mixed into the client's address and port before hashing.
     pub(crate) flow_seed: u64,
     /// Established flows without packets for more ticks than this are forgotten.
     pub(crate) idle_ticks: u32,
+    /// What becomes of echo requests to it.
+    pub(crate) echo: Echo,
+    /// The most that either end may ask for as its maximum segment size.
+    pub(crate) mss_clamp: Option<MssClamp>,
     /// Chooses backends for new flows.
     pub selector: Selector,
 }
@@ -153,47 +170,15 @@ pub(crate) enum Local {
     /// The own address of a port.
     Port(PortId),
     /// A frontend's, on all ports.
-    Frontend(Echo),
-}
-
-/// What becomes of echo requests to a frontend's address. Of several rules there, the greatest counts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Echo {
-    /// No rule wants them answered.
-    Off,
-    /// No rule that does has a backend for new flows.
-    Unreachable,
-    /// Some have.
-    Reply,
+    Frontend,
 }
 
 impl Local {
-    /// Ports come first.
-    const FRONTEND: u64 = 256;
-
-    pub(crate) fn to_word(self) -> u64 {
-        match self {
-            Self::Port(port) => port.0.into(),
-            Self::Frontend(echo) => Self::FRONTEND + echo as u64,
-        }
-    }
-
+    /// Of an address with this word. Ports come first.
     #[inline(always)]
     fn of_word(word: u64) -> Self {
-        match word {
-            0..Self::FRONTEND => Self::Port(PortId(word as u8)),
-            Self::FRONTEND => Self::Frontend(Echo::Off),
-            257 => Self::Frontend(Echo::Unreachable),
-            _ => Self::Frontend(Echo::Reply),
-        }
+        if word < local::FRONTEND { Self::Port(PortId(word as u8)) } else { Self::Frontend }
     }
-}
-
-/// A port's own address of each family, if it has one: in whose name it sends.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct OwnAddresses {
-    pub(crate) v4: Option<Ipv4Addr>,
-    pub(crate) v6: Option<Ipv6Addr>,
 }
 
 impl Snapshot {
@@ -215,17 +200,16 @@ impl Snapshot {
     }
 
     /// The frontend of a rule.
-    pub fn frontend_of_rule(&self, frontend: Endpoint) -> Option<FrontendId> {
-        match frontend.address {
-            IpAddr::V4(address) => {
-                self.frontend_at(EndpointKey::new(address, frontend.port, frontend.protocol))
-            }
-            address => self.wide_frontend_at(address, frontend.port, frontend.protocol),
+    pub fn frontend_of_rule(&self, frontend: config::Frontend) -> Option<FrontendId> {
+        let config::Endpoint { address, port, protocol } = frontend.exact()?;
+        match address {
+            IpAddr::V4(address) => self.frontend_at(EndpointKey::new(address, port, protocol)),
+            address => self.wide_frontend_at(address, port, protocol),
         }
     }
 
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.
-    pub fn shares(&self, frontend: Endpoint) -> BTreeMap<IpAddr, f64> {
+    pub fn shares(&self, frontend: config::Frontend) -> BTreeMap<IpAddr, f64> {
         let frontend = self.frontend_of_rule(frontend).and_then(|id| self.frontend(id));
         let shares = frontend.map(Frontend::shares).unwrap_or_default().into_iter();
         shares.filter_map(|(id, share)| Some((self.backend(id)?.address, share))).collect()
@@ -235,6 +219,21 @@ impl Snapshot {
     #[inline]
     pub(crate) fn responder_at(&self, key: EndpointKey) -> Option<BackendId> {
         self.by_response.get(key.0).map(|id| BackendId(id as u32))
+    }
+
+    /// The key of a flow whose frontend may have several addresses, ports or protocols.
+    pub(crate) fn broad_key(&self, key: WideKey, id: FrontendId, to: SocketAddr, protocol: u8) -> WideKey {
+        let Some(endpoint) = self.frontend(id).map(|frontend| frontend.endpoint) else { return key };
+        let key = if endpoint.one_port().is_some() { key } else { key.to_port(to.port()) };
+        let key = if endpoint.is_one_address() { key } else { key.to_address(to.ip()) };
+        if endpoint.protocol == ProtocolSelector::Any { key.of_protocol(protocol) } else { key }
+    }
+
+    /// The backend that answers from several ports there.
+    pub(crate) fn broad_responder_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<BackendId> {
+        let id = BackendId(self.by_response_broad.get(wide_endpoint(address, 0, protocol))? as u32);
+        let endpoint = self.frontend(self.backend(id)?.frontend)?.endpoint;
+        endpoint.takes(endpoint.address, Some(port), protocol).then_some(id)
     }
 
     /// The backend in IPv6 whose responses come from there, and whether its TCP flows are reset.
@@ -286,17 +285,29 @@ impl Snapshot {
 
     /// The same of an address of either family.
     pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
+        let of_network = || (!self.broad.is_empty() && self.broad.has(address)).then_some(Local::Frontend);
+        self.local_word(address).map(Local::of_word).or_else(of_network)
+    }
+
+    fn local_word(&self, address: IpAddr) -> Option<u64> {
         match address {
-            IpAddr::V4(address) => self.local(address),
-            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0)).map(Local::of_word),
+            IpAddr::V4(address) => self.locals.get(address_key(address)),
+            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0)),
         }
+    }
+
+    /// What becomes of echo requests to `address`, if it is ours.
+    pub(crate) fn echo_at(&self, address: IpAddr) -> Option<Echo> {
+        let of_address = self.local_word(address).map(Echo::of_word);
+        let of_networks = self.broad.networks_with(address).filter_map(|id| Some(self.frontend(id)?.echo));
+        of_address.into_iter().chain(of_networks).max()
     }
 
     /// Whether neighbours at `port` find `address` with us: a port's own at that port, a frontend's at every port.
     pub(crate) fn is_ours_at(&self, address: IpAddr, port: PortId) -> bool {
         match self.local_at(address) {
             Some(Local::Port(own)) => own == port,
-            Some(Local::Frontend(_)) => true,
+            Some(Local::Frontend) => true,
             None => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::Endpoint;
+use crate::config::Frontend;
 use crate::drop_reason::DropReason;
 use crate::wire::{Protocol, arp, ethernet, ipv4};
 
@@ -14,7 +14,7 @@ pub struct Filter {
     /// From one of these backends, to one, or for one by the flow's entry.
     pub backends: Option<Vec<(IpAddr, Option<u16>)>>,
     /// Of the rule that has this frontend.
-    pub frontend: Option<Endpoint>,
+    pub frontend: Option<Frontend>,
     /// Dropped for one of these reasons.
     pub drops: Option<DropSet>,
 }
@@ -93,10 +93,10 @@ impl Ends {
             || fits(self.destination, self.ports.map(|(_, port, _)| port))
     }
 
-    fn is_of(&self, frontend: Endpoint) -> bool {
-        let is = |address, port, protocol| Endpoint { address, port, protocol } == frontend;
+    fn is_of(&self, frontend: Frontend) -> bool {
         self.ports.is_some_and(|(from, to, protocol)| {
-            is(self.source, from, protocol) || is(self.destination, to, protocol)
+            let is = |address, port| frontend.takes(address, Some(port), protocol.number());
+            is(self.source, from) || is(self.destination, to)
         })
     }
 }
@@ -112,7 +112,7 @@ impl Filter {
     pub fn takes(
         &self,
         ends: Option<&Ends>,
-        frontend: Option<Endpoint>,
+        frontend: Option<Frontend>,
         backend: Option<(IpAddr, u16)>,
     ) -> bool {
         let is_for = |wanted: &(IpAddr, Option<u16>)| {
@@ -155,6 +155,7 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Endpoint;
     use etherparse::PacketBuilder;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
@@ -215,8 +216,8 @@ mod tests {
     #[test]
     fn backend_and_rule_go_by_what_the_worker_found() {
         let request = ends(&request());
-        let rule = Endpoint { address: FRONTEND, port: 53, protocol: Protocol::Udp };
-        let other = Endpoint { port: 54, ..rule };
+        let of_port = |port| Frontend::from(Endpoint { address: FRONTEND, port, protocol: Protocol::Udp });
+        let (rule, other) = (of_port(53), of_port(54));
         let by_backend = Filter { backends: Some(vec![(BACKEND, Some(5353))]), ..Filter::default() };
         assert!(by_backend.takes(Some(&request), Some(rule), Some((BACKEND, 5353))));
         assert!(!by_backend.takes(Some(&request), Some(rule), Some((BACKEND, 80))));

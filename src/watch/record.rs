@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::config::Endpoint;
+use crate::config::Frontend;
 use crate::drop_reason::DropReason;
 use crate::io::PortId;
 use crate::wire::MacAddr;
@@ -68,7 +68,7 @@ pub enum End {
 #[derive(Clone, Copy, Debug)]
 pub struct FlowStory {
     /// The rule's frontend.
-    pub frontend: Endpoint,
+    pub frontend: Frontend,
     /// The backend that the worker sent it to, or that it came from.
     pub backend: Option<SocketAddr>,
     /// Whether it came from the backend. All below is for what came from the client.

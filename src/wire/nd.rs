@@ -277,19 +277,20 @@ mod tests {
         };
         assert!(asks(ask, &|_| {}).is_ok());
         assert!(asks(Envelope { hop_limit: 254, ..ask }, &|_| {}).is_err(), "from beyond a router");
-        let bad: [(&str, &dyn Fn(&mut Vec<u8>)); 9] = [
-            ("code", &|m| m[1] = 1),
-            ("other type", &|m| m[0] = 134),
-            ("multicast target", &|m| m[8] = 0xff),
-            ("cut", &|m| m.truncate(23)),
-            ("option of length 0", &|m| m[25] = 0),
-            ("option beyond the end", &|m| m[25] = 2),
-            ("option cut", &|m| m.truncate(31)),
-            ("half an option behind", &|m| m.push(9)),
-            ("a group's address", &|m| m[26] = 3),
+        type Case = (&'static str, fn(&mut Vec<u8>));
+        let bad: [Case; 9] = [
+            ("code", |m| m[1] = 1),
+            ("other type", |m| m[0] = 134),
+            ("multicast target", |m| m[8] = 0xff),
+            ("cut", |m| m.truncate(23)),
+            ("option of length 0", |m| m[25] = 0),
+            ("option beyond the end", |m| m[25] = 2),
+            ("option cut", |m| m.truncate(31)),
+            ("half an option behind", |m| m.push(9)),
+            ("a group's address", |m| m[26] = 3),
         ];
         for (name, change) in bad {
-            assert_eq!(asks(ask, change), Err(Truncated), "{name}");
+            assert_eq!(asks(ask, &change), Err(Truncated), "{name}");
         }
         let mut wrong_sum = solicit(THEIRS, THEM, US, Some(MAC));
         wrong_sum[MESSAGE_AT + 2] ^= 1;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::config::error::Place;
-use crate::config::model::Endpoint;
+use crate::config::model::Frontend;
 use crate::config::probe::PROBE_PORT_FIRST;
 
 /// A pool against the rest.
@@ -112,9 +112,22 @@ pub enum RuleProblem {
         /// The later rule.
         rule: String,
         /// What both have.
-        frontend: Endpoint,
+        frontend: Frontend,
         /// The earlier rule.
         other: String,
+        /// Where its frontend is.
+        first: Place,
+    },
+    /// Two rules for some of the same ports, neither of which has all of the other's.
+    OverlappingFrontend {
+        /// The later rule.
+        rule: String,
+        /// What it has.
+        frontend: Frontend,
+        /// The earlier rule.
+        other: String,
+        /// What that has.
+        theirs: Frontend,
         /// Where its frontend is.
         first: Place,
     },
@@ -126,15 +139,15 @@ pub enum RuleProblem {
         other: String,
         /// Where it is.
         first: Place,
-        /// The first backend endpoint that both have.
-        backend: Endpoint,
+        /// The first backend that both have, with the later rule's ports there.
+        backend: Frontend,
         /// How many more they share.
         more: usize,
     },
     /// A frontend where answers to probes arrive.
     ProbePort {
         /// The frontend.
-        frontend: Endpoint,
+        frontend: Frontend,
         /// The port whose own address it has.
         port: String,
         /// A rule whose probe goes out of ports.
@@ -167,6 +180,11 @@ impl fmt::Display for RuleProblem {
                 f,
                 "rule {rule} has frontend {frontend}, which rule {other} has ({first}); change one of them"
             ),
+            Self::OverlappingFrontend { rule, frontend, other, theirs, first } => write!(
+                f,
+                "rule {rule} has frontend {frontend}, which shares ports with {theirs} of rule {other} ({first}), and \
+                 neither has all of the other's; let one range be within the other, or apart"
+            ),
             Self::SharedBackend { rule, other, first, backend, more } => {
                 write!(f, "rules {rule} and {other} ({first}) both send to backend {backend}")?;
                 if *more > 0 {
@@ -174,8 +192,8 @@ impl fmt::Display for RuleProblem {
                 }
                 write!(
                     f,
-                    ", so that responses could not be told apart; give one of them another backend_port \
-                     (forward = \"full-nat\" or \"dsr\" will lift this, but this version has neither)"
+                    ", so that responses could not be told apart; give one of them another backend_port, or use \
+                     forward = \"full-nat\", \"dsr\" or a tunnel for one"
                 )
             }
             Self::ProbePort { frontend, port, rule } => write!(

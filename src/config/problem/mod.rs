@@ -4,16 +4,20 @@
 
 mod balancing;
 mod control;
+mod forward;
 mod name;
 mod network;
+mod route;
 mod value;
 
 use std::fmt;
 
 pub use balancing::{NoEffect, PoolProblem, RuleProblem};
 pub use control::ControlProblem;
+pub use forward::ForwardProblem;
 pub use name::{FlagProblem, NameProblem};
 pub use network::{AddressFlaw, NetworkProblem};
+pub use route::RouteProblem;
 pub use value::{FileProblem, ValueProblem};
 
 /// What a finding says.
@@ -29,6 +33,10 @@ pub enum Problem {
     Flag(FlagProblem),
     /// Ports, addresses and neighbours against each other.
     Network(NetworkProblem),
+    /// A static route.
+    Route(RouteProblem),
+    /// How a rule's packets reach its backends.
+    Forward(ForwardProblem),
     /// A pool against the rest.
     Pool(PoolProblem),
     /// A rule against the rest.
@@ -47,6 +55,8 @@ impl fmt::Display for Problem {
             Self::Name(problem) => problem.fmt(f),
             Self::Flag(problem) => problem.fmt(f),
             Self::Network(problem) => problem.fmt(f),
+            Self::Route(problem) => problem.fmt(f),
+            Self::Forward(problem) => problem.fmt(f),
             Self::Pool(problem) => problem.fmt(f),
             Self::Rule(problem) => problem.fmt(f),
             Self::Control(problem) => problem.fmt(f),
@@ -86,6 +96,8 @@ problem_from!(
     Name(NameProblem),
     Flag(FlagProblem),
     Network(NetworkProblem),
+    Route(RouteProblem),
+    Forward(ForwardProblem),
     Pool(PoolProblem),
     Rule(RuleProblem),
     Control(ControlProblem),

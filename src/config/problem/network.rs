@@ -62,7 +62,14 @@ pub enum NetworkProblem {
         /// The port.
         port: String,
     },
-    /// Two ports on one device.
+    /// More VLAN tags than the path knows.
+    VlanTags {
+        /// The port.
+        subject: String,
+        /// How many.
+        count: usize,
+    },
+    /// Two ports on one device, with the same VLAN tags or none.
     DuplicateDevice {
         /// The port.
         port: String,
@@ -124,9 +131,15 @@ impl fmt::Display for NetworkProblem {
             ),
             Self::DuplicateDevice { port, device, first } => write!(
                 f,
-                "port {port} has device {}, which another port has ({first}); a device serves one port",
+                "port {port} has device {}, which another port has ({first}); use another, or give them different vlan tags",
                 Quoted(device)
             ),
+            Self::VlanTags { subject, count } => {
+                write!(
+                    f,
+                    "{subject} has {count} vlan tags; two are the most, as in vlan = [200, 100], the outer first"
+                )
+            }
             Self::DuplicateAddress { subject, address, first } => {
                 write!(f, "{subject} has address {address}, which is given already ({first}); delete one")
             }

@@ -25,6 +25,7 @@ state_directory = "/tmp/state"
 [[port]]
 name = "outside"
 device = "net_tap0,iface=x"
+vlan = [200, 100]
 addresses = ["198.51.100.2/24", "198.51.100.3/24", "2001:db8:1::2/64"]
 gateway = "198.51.100.1"
 gateway6 = "fe80::1"
@@ -33,6 +34,14 @@ mtu = 1400
 [[port]]
 name = "inside"
 addresses = ["10.0.0.1/24"]
+[[route]]
+destination = "10.9.0.0/16"
+via = "10.0.0.254"
+port = "inside"
+[[route]]
+destination = "2001:db8:9::/48"
+via = "fe80::9"
+port = "outside"
 [[neighbour]]
 address = "10.0.0.4"
 mac = "02:00:00:00:00:04"
@@ -86,10 +95,57 @@ probe = "open"
 name = "c"
 frontend = "[2001:db8::53]:53/udp"
 pool = "six"
+[[rule]]
+name = "d"
+frontend = "203.0.113.16/28:8000-8100/tcp"
+pool = "web"
+forward = "full-nat"
+source_addresses = ["10.0.0.30", "10.0.0.40-10.0.0.49"]
+client_address = ["toa", "proxy-v2"]
+tcp_reset = true
+mss_clamp = true
+icmp_echo = false
+[[rule]]
+name = "e"
+frontend = "203.0.113.2:443/tcp"
+pool = "web"
+backend_port = 9443
+hairpin = true
+mss_clamp = 1360
+[[rule]]
+name = "f"
+frontend = "[2001:db8::/64]:0/any"
+pool = "web"
+forward = "gue"
+tunnel_source = "10.0.0.1"
+tunnel_port = 9999
+gue_variant = 1
+[[rule]]
+name = "g"
+frontend = "203.0.113.2:0/89"
+pool = "web"
+forward = "vxlan"
+vni = 77
+inner_mac = "02:00:00:00:00:07"
+[[rule]]
+name = "h"
+frontend = "203.0.113.2:5060/sctp"
+pool = "web"
+forward = "dsr"
+[[rule]]
+name = "i"
+frontend = "203.0.113.3:443/tcp"
+pool = "web"
+forward = "ipip"
+[[rule]]
+name = "j"
+frontend = "203.0.113.4:443/tcp"
+pool = "web"
+forward = "gre"
 "#;
 
 /// What another key says in the text, or nothing at all that a model holds.
-const LEFT_OUT: [&str; 6] = ["hash_key", "addresses", "instances", "forward", "tcp_reset", "nat_rule"];
+const LEFT_OUT: [&str; 4] = ["hash_key", "addresses", "instances", "nat_rule"];
 
 #[test]
 fn the_text_of_a_model_gives_the_model_less_its_key() {

@@ -71,10 +71,8 @@ fn all_mistakes_of_a_file_are_reported_at_once_with_their_lines() {
         r#"g.toml:19: a backend of pool web has no address; add address = "10.0.0.4""#,
         "g.toml:20: a backend of pool web has address 10.0.0.1, which is our own on port inside; use another",
         r#"g.toml:21: backends has a string; write it as { address = "10.0.0.4" }"#,
-        r#"g.toml:25: rule r1 has frontend "203.0.113.10:0/tcp", which means all ports; this version does not support that: make a rule for each port"#,
         r#"g.toml:26: rule r1 uses pool "wbe", which does not exist; did you mean web? If not, add a [[pool]] of that name, or --backend NAME=ADDR"#,
-        "g.toml:27: rule r1 has tcp_reset = true, which this version does not support; write false, or delete the line",
-        r#"g.toml:28: rule r1 has forward = "dsr", which this version does not support; use "nat""#,
+        r#"g.toml:27: rule r1 has tcp_reset, which has no effect with forward = "dsr"; it is for nat and full-nat: delete it, or change forward"#,
         "g.toml:29: rule r1 has idle_timeout 500ms; allowed are 1s to 1day",
         r#"g.toml:30: rule r2 has no frontend; add frontend = "203.0.113.10:443/tcp""#,
         "g.toml:33: the file has a [[nat_rule]], which this version does not support; make it a [[rule]] with a pool of one backend",
@@ -88,8 +86,8 @@ const ADDED: &[(&str, &[&str])] = &[
         "[[rule]]\nname = \"b\"\nfrontend = \"203.0.113.11:443/tcp\"\npool = \"web\"",
         &[
             "g.toml:12: rules b and web (line 8) both send to backend 10.0.0.4:443/tcp and 1 more, so that responses \
-           could not be told apart; give one of them another backend_port (forward = \"full-nat\" or \"dsr\" will \
-           lift this, but this version has neither)",
+           could not be told apart; give one of them another backend_port, or use forward = \"full-nat\", \"dsr\" \
+           or a tunnel for one",
         ],
     ),
     ("[[rule]]\nname = \"b\"\nfrontend = \"203.0.113.11:443/udp\"\npool = \"web\"", &[]),
@@ -106,9 +104,8 @@ const ADDED: &[(&str, &[&str])] = &[
     (
         "[[rule]]\nname = \"b\"\nfrontend = \"[2001:db8::10]:443/tcp\"\npool = \"web\"",
         &[
-            "g.toml:12: rules b and web (line 8) both send to backend 10.0.0.4:443/tcp and 1 more, so that responses \
-           could not be told apart; give one of them another backend_port (forward = \"full-nat\" or \"dsr\" will \
-           lift this, but this version has neither)",
+            "g.toml:12: rule b has frontend [2001:db8::10]:443/tcp and backend 10.0.0.4 and 1 more, which are not of one \
+             family, and forward = \"nat\" keeps it; use full-nat, ipip, gre, gue or vxlan, or other backends",
         ],
     ),
     (
@@ -246,7 +243,7 @@ const ADDED: &[(&str, &[&str])] = &[
     (
         "dataplane = 3",
         &[
-            "g.toml:9: rule web has an unknown key \"dataplane\"; known are name, frontend, pool, backend_port, forward, distribution, idle_timeout, tcp_reset, probe, no_healthy_backends",
+            "g.toml:9: rule web has an unknown key \"dataplane\"; known are name, frontend, pool, backend_port, forward, source_addresses, client_address, tunnel_source, tunnel_port, gue_variant, vni, inner_mac, mss_clamp, hairpin, icmp_echo, distribution, idle_timeout, tcp_reset, probe, no_healthy_backends",
         ],
     ),
     (
@@ -292,7 +289,9 @@ fn ports_are_compared_with_each_other() {
     let text = "[[port]]\nname = \"a\"\ndevice = \"d\"\n[[port]]\nname = \"b\"\ndevice = \"d\"\n";
     assert_eq!(
         errors(text, &[]),
-        ["g.toml:6: port b has device \"d\", which another port has (line 3); a device serves one port"]
+        [
+            "g.toml:6: port b has device \"d\", which another port has (line 3); use another, or give them different vlan tags"
+        ]
     );
 }
 

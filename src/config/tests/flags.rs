@@ -104,7 +104,7 @@ fn flags_win_over_the_file() {
     let rule = model.rules.first().unwrap();
     assert_eq!(
         rule.frontend,
-        Endpoint { address: [203, 0, 113, 99].into(), port: 53, protocol: Protocol::Udp }
+        Endpoint { address: [203, 0, 113, 99].into(), port: 53, protocol: Protocol::Udp }.into()
     );
     assert_eq!((rule.backend_port, rule.idle_timeout.as_secs(), rule.pool.backends.len()), (5353, 5, 1));
     assert_eq!(model.dataplane.idle, Idle::Pause);

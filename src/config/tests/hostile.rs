@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn any_flags_are_loaded_or_refused(values in prop::collection::vec("\\PC{0,12}|[a-z]{1,3}=[0-9./:,=a-z-]{0,30}", 23)) {
+    fn any_flags_are_loaded_or_refused(values in prop::collection::vec("\\PC{0,12}|[a-z]{1,3}=[0-9./:,=a-z-]{0,30}", 33)) {
         let mut values = values.into_iter();
         let mut next = || values.next().unwrap_or_default();
         let words = ConfigFlags {
@@ -125,12 +125,19 @@ proptest! {
             address: vec![next(), format!("web={}", next())],
             gateway: vec![format!("web={}", next())],
             gateway6: vec![format!("web={}", next())],
+            vlan: vec![format!("web={}", next())],
+            route: vec![next(), format!("10.9.0.0/16={}", next())],
             mac: vec![format!("web={}", next())],
             mtu: vec![format!("web={}", next())],
             neighbour: vec![next()],
             frontend: vec![next(), "web=203.0.113.1:1/tcp".to_owned()],
             backend: vec![next(), format!("web={}", next()), format!("web=10.0.0.1:{}", next())],
             pool: vec![next()],
+            forward: vec![next(), format!("web={}", next()), format!("web=gue,{}", next())],
+            tcp_reset: vec![format!("web={}", next())],
+            hairpin: vec![format!("web={}", next())],
+            icmp_echo: vec![format!("web={}", next())],
+            mss_clamp: vec![format!("web={}", next())],
             distribution: vec![next()],
             idle_timeout: vec![format!("web={}", next())],
             probe: vec![next(), format!("web={}", next()), format!("web=http:{}", next())],

@@ -3,9 +3,12 @@
 //! A part that is broken has been reported; what depends on it is then passed over in silence.
 
 mod control;
+mod forward;
+mod frontends;
 mod network;
 mod pools;
 mod probes;
+mod routes;
 mod rules;
 
 use std::collections::HashMap;
@@ -22,7 +25,9 @@ use super::text::CPU_MAX;
 use super::{is_name, subject_of};
 
 pub use control::{METRICS_DEFAULT, SOCKET_DEFAULT};
+pub use forward::SOURCE_ADDRESSES_MAX;
 pub use pools::BACKENDS_PER_POOL_MAX;
+pub use routes::ROUTES_MAX;
 pub use rules::{RULE_BACKENDS_MAX, RULES_MAX};
 
 /// Bounds of `flows_per_worker`: 27 KiB to 7 GiB of table, at 27 bytes a flow.
@@ -44,6 +49,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
         dataplane,
         control,
         ports: network.ports.into_iter().map(|port| port.value).collect(),
+        routes: network.routes,
         neighbours: network.neighbours,
         pools: pools.list.into_iter().map(|pool| pool.pool).collect(),
         rules,

@@ -3,21 +3,26 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::{Names, in_range, required};
+use super::{Names, in_range, required, routes};
 use crate::config::error::{Place, Report};
-use crate::config::model::{Cidr, Port, StaticNeighbour};
+use crate::config::model::{Cidr, Port, StaticNeighbour, StaticRoute};
 use crate::config::problem::{AddressFlaw, NameProblem, NetworkProblem, ValueProblem};
-use crate::config::raw::{At, RawConfig, RawNeighbour, RawPort};
+use crate::config::raw::{At, Field, RawConfig, RawNeighbour, RawPort};
 use crate::config::{is_name, subject_of};
-use crate::io::PORTS_MAX;
+use crate::io::{PORTS_MAX, PortId};
 
 /// From the least that every IPv4 host takes (RFC 791 section 3.1) to jumbo frames.
 const MTU: (i128, i128) = (576, 9216);
 const MTU_DEFAULT: u16 = 1500;
 
+/// IEEE 802.1Q: 0 is no VLAN, 4095 is reserved.
+const VLAN: (i128, i128) = (1, 4094);
+const VLAN_TAGS_MAX: usize = 2;
+
 /// All ports and neighbours that are sound.
 pub(super) struct Network {
     pub(super) ports: Vec<At<Port>>,
+    pub(super) routes: Vec<StaticRoute>,
     pub(super) neighbours: Vec<StaticNeighbour>,
     /// Whether every network is known, so that an address on none of these is on none at all.
     pub(super) is_whole: bool,
@@ -32,15 +37,54 @@ impl Network {
         })
     }
 
+    /// The port that has an address of `network` as its own.
+    pub(super) fn owner_in(&self, network: Cidr) -> Option<&Port> {
+        let has = |port: &&Port| port.addresses.iter().any(|own| network.contains(own.address));
+        self.ports.iter().map(|port| &port.value).find(has)
+    }
+
+    /// Whether a packet to `address` has a next hop.
+    pub(super) fn is_reachable(&self, address: IpAddr) -> bool {
+        let is_routed = || self.routes.iter().any(|route| route.destination.contains(address));
+        self.is_connected(address) || self.has_gateway(address) || is_routed()
+    }
+
+    pub(super) fn position(&self, name: &str) -> Option<PortId> {
+        let index = self.ports.iter().position(|port| port.value.name == name)?;
+        u8::try_from(index).ok().map(PortId)
+    }
+
+    /// The port on whose network `address` is, the smallest if it is on several.
+    pub(super) fn connected_port(&self, address: IpAddr) -> Option<PortId> {
+        let of_port = |(port, id): (&At<Port>, u8)| {
+            port.value.addresses.iter().map(move |own| (*own, PortId(id))).collect::<Vec<_>>()
+        };
+        let networks = self.ports.iter().zip(0..).flat_map(of_port);
+        let found = networks.filter(|(own, _)| own.contains(address));
+        // Of two alike the first, as the path has it.
+        found.min_by_key(|(own, _)| std::cmp::Reverse(own.prefix_len)).map(|(_, port)| port)
+    }
+
+    pub(super) fn is_on(&self, port: PortId, address: IpAddr) -> bool {
+        let port = self.ports.get(port.index());
+        port.is_some_and(|port| port.value.addresses.iter().any(|own| own.contains(address)))
+    }
+
+    pub(super) fn has_ipv6(&self, port: PortId) -> bool {
+        let port = self.ports.get(port.index());
+        port.is_some_and(|port| port.value.addresses.iter().any(|own| own.address.is_ipv6()))
+    }
+
     pub(super) fn is_connected(&self, address: IpAddr) -> bool {
         self.networks().any(|network| network.contains(address))
     }
 
-    /// Whether `address` is some port's gateway: a link-local one is on no network that is told.
+    /// Whether `address` is a router: a link-local one is on no network that is told.
     fn is_gateway(&self, address: IpAddr) -> bool {
         let of_port =
             |port: &At<Port>| [port.value.gateway.map(IpAddr::V4), port.value.gateway6.map(IpAddr::V6)];
         self.ports.iter().flat_map(of_port).flatten().any(|gateway| gateway == address)
+            || self.routes.iter().any(|route| route.via == address)
     }
 
     /// The port that has `address` as its own.
@@ -59,12 +103,12 @@ impl Network {
         flaw(address).or_else(link_local).or_else(|| self.flaw_in_networks(address))
     }
 
-    fn flaw_in_networks(&self, address: IpAddr) -> Option<AddressFlaw> {
+    pub(super) fn flaw_in_networks(&self, address: IpAddr) -> Option<AddressFlaw> {
         self.networks().find_map(|network| flaw_in(network, address))
     }
 }
 
-fn flaw(address: IpAddr) -> Option<AddressFlaw> {
+pub(super) fn flaw(address: IpAddr) -> Option<AddressFlaw> {
     match address {
         IpAddr::V4(address) => match address.octets() {
             [0, ..] => Some(AddressFlaw::ThisNetwork),
@@ -84,7 +128,7 @@ fn flaw(address: IpAddr) -> Option<AddressFlaw> {
 }
 
 /// Of IPv6; one of IPv4 is used as any other.
-fn is_link_local(address: IpAddr) -> bool {
+pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
@@ -107,13 +151,15 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Network {
         let problem = ValueProblem::TooMany { what, count: raw.ports.len(), max: PORTS_MAX };
         report.error(first_beyond.place, problem);
     }
-    let mut network = Network { ports: Vec::new(), neighbours: Vec::new(), is_whole: !raw.is_partial };
+    let (ports, routes, neighbours) = (Vec::new(), Vec::new(), Vec::new());
+    let mut network = Network { ports, routes, neighbours, is_whole: !raw.is_partial };
     for port in &raw.ports {
         let has_broken = port.gateway.is_broken() || port.gateway6.is_broken();
         network.is_whole &= port.addresses_are_whole && !has_broken;
         network.ports.extend(checker.port(port, report));
     }
     network.is_whole &= network.ports.len() == raw.ports.len();
+    routes::check(&raw.routes, &mut network, &checker.names, report);
     let mut seen = HashMap::new();
     for neighbour in &raw.neighbours {
         network.neighbours.extend(check_neighbour(neighbour, &network, &mut seen, report));
@@ -123,7 +169,7 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Network {
 
 struct Checker {
     names: Names,
-    devices: HashMap<String, Place>,
+    devices: HashMap<(String, Vec<u16>), Place>,
     addresses: HashMap<IpAddr, Place>,
 }
 
@@ -143,19 +189,23 @@ impl Checker {
         });
         let mtu = in_range(&subject, "mtu", &raw.mtu, MTU, report).unwrap_or(MTU_DEFAULT);
         let name = name?;
-        self.check_device(&name, raw, report);
+        let vlan = vlan(raw, &subject, report);
+        self.check_device(&name, raw, &vlan, report);
         let place = raw.name.place_or(raw.place);
         if raw.addresses.is_empty() && raw.addresses_are_whole {
             let (kind, name, remedy) = ("port", name.clone(), "give it addresses, or delete it");
             report.warn(place, NameProblem::Unused { kind, name, remedy });
         }
         let (device, mac) = (raw.device.value().cloned(), raw.mac.value().copied());
-        Some(At { value: Port { name, device, addresses, gateway, gateway6, mac, mtu }, place })
+        Some(At { value: Port { name, device, vlan, addresses, gateway, gateway6, mac, mtu }, place })
     }
 
-    fn check_device(&mut self, port: &str, raw: &RawPort, report: &mut Report) {
+    fn check_device(&mut self, port: &str, raw: &RawPort, vlan: &[u16], report: &mut Report) {
         let Some(At { value: device, place }) = raw.device.given() else { return };
-        if let Some(first) = self.devices.insert(device.clone(), *place) {
+        if raw.vlan.is_broken() {
+            return;
+        }
+        if let Some(first) = self.devices.insert((device.clone(), vlan.to_vec()), *place) {
             let (port, device) = (port.to_owned(), device.clone());
             report.error(*place, NetworkProblem::DuplicateDevice { port, device, first });
         }
@@ -178,6 +228,16 @@ impl Checker {
         }
         addresses
     }
+}
+
+/// VLAN tags, the outer first.
+fn vlan(raw: &RawPort, subject: &str, report: &mut Report) -> Vec<u16> {
+    let Some(At { value: tags, place }) = raw.vlan.given() else { return Vec::new() };
+    if tags.len() > VLAN_TAGS_MAX {
+        report.error(*place, NetworkProblem::VlanTags { subject: subject.to_owned(), count: tags.len() });
+    }
+    let tag = |tag: &i128| in_range(subject, "vlan", &Field::at(*tag, *place), VLAN, report);
+    tags.iter().filter_map(tag).collect()
 }
 
 /// With its flaw too it is taken: that there is a gateway is all that others ask.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::network::Network;
 use super::{Names, PlacedPool, in_range, required};
 use crate::config::error::{Place, Report};
-use crate::config::model::{AdminState, Backend, Pool};
+use crate::config::model::{AdminState, Backend, Cidr, Pool};
 use crate::config::problem::{NetworkProblem, PoolProblem, ValueProblem};
 use crate::config::raw::{At, Field, RawBackend, RawConfig, RawPool};
 use crate::config::subject_of;
@@ -33,9 +33,13 @@ impl Pools {
 
 /// Checks all pools.
 pub(super) fn check(raw: &RawConfig, network: &Network, report: &mut Report) -> Pools {
-    let mut frontends = HashMap::new();
-    for frontend in raw.rules.iter().filter_map(|rule| rule.frontend.given()) {
-        frontends.entry(frontend.value.address).or_insert(frontend.place);
+    let mut frontends = Frontends::default();
+    for At { value: frontend, place } in raw.rules.iter().filter_map(|rule| rule.frontend.given()) {
+        if frontend.is_one_address() {
+            frontends.addresses.entry(frontend.address).or_insert(*place);
+        } else {
+            frontends.networks.push((frontend.network(), *place));
+        }
     }
     let mut pools = Pools { list: Vec::new(), names: Names::new("pool", raw), by_name: HashMap::new() };
     for pool in &raw.pools {
@@ -53,6 +57,20 @@ pub(super) fn check(raw: &RawConfig, network: &Network, report: &mut Report) -> 
         pools.list.push(PlacedPool { place, pool: Arc::new(Pool { name, backends }), is_whole });
     }
     pools
+}
+
+/// Where each address is a frontend's.
+#[derive(Default)]
+struct Frontends {
+    addresses: HashMap<IpAddr, Place>,
+    networks: Vec<(Cidr, Place)>,
+}
+
+impl Frontends {
+    fn at(&self, address: IpAddr) -> Option<Place> {
+        let by_network = || self.networks.iter().find(|(network, _)| network.contains(address));
+        self.addresses.get(&address).copied().or_else(|| by_network().map(|(_, place)| *place))
+    }
 }
 
 /// The backends of a pool, before they are compared with anything.
@@ -147,7 +165,7 @@ fn range_members(raw: &RawPool, subject: &str, report: &mut Report) -> Members {
 struct Checker<'a> {
     pool: &'a str,
     network: &'a Network,
-    frontends: &'a HashMap<IpAddr, Place>,
+    frontends: &'a Frontends,
     seen: HashMap<IpAddr, Place>,
 }
 
@@ -171,7 +189,7 @@ impl Checker<'_> {
             report.error(place, NetworkProblem::Unusable { subject: subject(), address, flaw });
         } else if let Some(port) = self.network.owner(address) {
             report.error(place, NetworkProblem::Own { subject: subject(), address, port: port.name.clone() });
-        } else if let Some(frontend) = self.frontends.get(&address).copied() {
+        } else if let Some(frontend) = self.frontends.at(address) {
             report.error(place, PoolProblem::IsFrontend { pool: pool(), address, frontend });
         } else if self.is_unreachable(address) {
             report.error(place, PoolProblem::Unreachable { pool: pool(), address });
@@ -184,7 +202,6 @@ impl Checker<'_> {
     /// Without any port there is nothing to reach it by, and no harm: ports come with `run`.
     fn is_unreachable(&self, address: IpAddr) -> bool {
         let network = self.network;
-        let has_ports = !network.ports.is_empty();
-        has_ports && network.is_whole && !network.has_gateway(address) && !network.is_connected(address)
+        !network.ports.is_empty() && network.is_whole && !network.is_reachable(address)
     }
 }

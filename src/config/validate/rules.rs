@@ -1,20 +1,25 @@
-//! Rules: each by itself, then against each other.
+//! Rules: each by itself.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::network::Network;
+use super::forward::{self, Parts};
+use super::frontends::{compare_backends, compare_frontends, compare_with_probes};
+use super::network::{Network, flaw, is_link_local};
 use super::pools::Pools;
 use super::probes::{self, Probes};
 use super::{Names, duration_in_range, in_range, required};
 use crate::config::error::{Place, Report};
-use crate::config::model::{AdminState, Backend, Distribution, Endpoint, NoHealthyBackends, Rule};
-use crate::config::probe::{PROBE_PORT_FIRST, Probe, Via};
-use crate::config::problem::{NameProblem, NetworkProblem, RuleProblem, ValueProblem};
-use crate::config::raw::{At, RawConfig, RawRule, RuleProbe};
+use crate::config::model::{
+    AdminState, Backend, Distribution, ForwardMode, Frontend, NoHealthyBackends, Rule,
+};
+use crate::config::probe::Probe;
+use crate::config::problem::{
+    AddressFlaw, ForwardProblem, NameProblem, NetworkProblem, RuleProblem, ValueProblem,
+};
+use crate::config::raw::{At, Field, RawConfig, RawRule, RuleProbe};
 use crate::config::subject_of;
-use crate::wire::Protocol;
 
 /// The most rules. Each has a Maglev table of its own: this bounds memory, and the time a reload takes.
 pub const RULES_MAX: usize = 4096;
@@ -42,8 +47,10 @@ pub(super) fn check(
         let problem = ValueProblem::TooMany { what, count: raw.rules.len(), max: RULES_MAX };
         report.error(first_beyond.place, problem);
     }
-    let mut checker =
-        Checker { network, pools, probes, names: Names::new("rule", raw), used: HashSet::new() };
+    let frontends: Vec<At<Frontend>> =
+        raw.rules.iter().filter_map(|rule| rule.frontend.given().copied()).collect();
+    let (names, used) = (Names::new("rule", raw), HashSet::new());
+    let mut checker = Checker { network, pools, probes, frontends: &frontends, names, used };
     let rules: Vec<_> = raw.rules.iter().filter_map(|rule| checker.rule(rule, report)).collect();
     warn_of_unused(&checker.used, pools, probes, report);
     compare_frontends(&raw.rules, report);
@@ -56,6 +63,7 @@ struct Checker<'a> {
     network: &'a Network,
     pools: &'a Pools,
     probes: &'a Probes,
+    frontends: &'a [At<Frontend>],
     names: Names,
     /// Pools and probes by kind and name.
     used: HashSet<(&'static str, String)>,
@@ -72,12 +80,16 @@ impl Checker<'_> {
         let backend_port = in_range(&subject, "backend_port", &raw.backend_port, PORT, report);
         let idle_timeout =
             duration_in_range(&subject, "idle_timeout", &raw.idle_timeout, IDLE_TIMEOUT, report);
-        if let Some(At { value: Endpoint { address, .. }, place }) = frontend.copied()
-            && let Some(flaw) = self.network.flaw(address)
+        if let Some(At { value: frontend, place }) = frontend.copied()
+            && let Some(flaw) = self.flaw(frontend)
         {
-            let subject = format!("frontend of {subject}");
+            let (subject, address) = (format!("frontend of {subject}"), frontend.address);
             report.error(place, NetworkProblem::Unusable { subject, address, flaw });
         }
+        let (network, pools, frontends) = (self.network, self.pools, self.frontends);
+        let way = forward::Checker { raw, subject: &subject, network, pools, frontends };
+        let mode = way.mode();
+        way.check_keys(mode.unwrap_or(ForwardMode::Nat), frontend.map(|at| at.value), report);
         let pool = pool?;
         self.used.insert(("pool", pool.value.clone()));
         self.pools.names.require(
@@ -92,22 +104,49 @@ impl Checker<'_> {
             let problem = RuleProblem::NoneAvailable { rule: name.clone(), pool: pool.value.clone() };
             report.warn(pool.place, problem);
         }
-        let has_broken_port = backend_port.is_none() && !raw.backend_port.is_absent();
-        if has_broken_port {
+        let (mss_clamp, forward) = (way.mss_clamp(report), way.forward(mode?, report));
+        if backend_port.is_none() && !raw.backend_port.is_absent() {
             return None;
         }
+        let parts = Parts { frontend, backends: &found.pool.backends, place: pool.place };
+        if !way.compare(&forward, &parts, report) {
+            return None;
+        }
+        let backend_port = way.backend_port(backend_port, forward.mode(), frontend, report);
+        if backend_port == 0
+            && let Some(place) = raw.probe.given().map(|at| at.place)
+            && probe.as_ref().is_some_and(|probe| probe.port.is_none())
+        {
+            report.error(place, ForwardProblem::NoProbePort { subject, frontend });
+        }
+        let is_on = |field: &Field<bool>| field.value().copied().unwrap_or(false);
         let rule = Rule {
             name,
             frontend,
             pool: Arc::clone(&found.pool),
-            backend_port: backend_port.unwrap_or(frontend.port),
+            backend_port,
+            forward,
             distribution: raw.distribution.value().copied().unwrap_or(Distribution::FiveTuple),
             idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT),
+            tcp_reset: is_on(&raw.tcp_reset),
+            hairpin: is_on(&raw.hairpin),
+            icmp_echo: raw.icmp_echo.value().copied().unwrap_or(true),
+            mss_clamp,
             probe_name: probe.as_ref().and_then(|_| probe_name(raw)),
             probe,
             no_healthy_backends: raw.no_healthy_backends.value().copied().unwrap_or(NoHealthyBackends::Drop),
         };
         Some(At { value: rule, place: pool.place })
+    }
+
+    /// Why nobody can be a client of a frontend.
+    fn flaw(&self, frontend: Frontend) -> Option<AddressFlaw> {
+        let address = frontend.address;
+        if frontend.is_one_address() {
+            return self.network.flaw(address);
+        }
+        // The first address of a network of frontends is one like the others.
+        flaw(address).or(is_link_local(address).then_some(AddressFlaw::LinkLocal))
     }
 
     fn probe(&mut self, raw: &RawRule, subject: &str, report: &mut Report) -> Option<Arc<Probe>> {
@@ -149,82 +188,5 @@ fn warn_of_unused(
     for (name, place, _) in probes.list.iter().filter(|(name, ..)| unused("probe", name)) {
         let remedy = "name it in a rule, or delete it";
         report.warn(*place, NameProblem::Unused { kind: "probe", name: name.clone(), remedy });
-    }
-}
-
-/// A frontend has one rule. Asked of the rules as said, for a rule that is broken elsewhere has one too.
-fn compare_frontends(rules: &[RawRule], report: &mut Report) {
-    let mut seen: HashMap<Endpoint, (String, Place)> = HashMap::new();
-    for rule in rules {
-        let Some(At { value: frontend, place }) = rule.frontend.given() else { continue };
-        let name = rule.name.value().filter(|name| crate::config::is_name(name)).map_or("?", String::as_str);
-        if let Some((other, first)) = seen.get(frontend).cloned() {
-            let (rule, frontend) = (name.to_owned(), *frontend);
-            report.error(*place, RuleProblem::DuplicateFrontend { rule, frontend, other, first });
-        } else {
-            seen.insert(*frontend, (name.to_owned(), *place));
-        }
-    }
-}
-
-/// Answers to probes that go out of a port must not be taken for packets to a frontend. Asked of the rules as said.
-fn compare_with_probes(raw: &[RawRule], rules: &[At<Rule>], network: &Network, report: &mut Report) {
-    let probes_by_port = |rule: &&At<Rule>| rule.value.probe.as_ref().is_some_and(|p| p.via == Via::Port);
-    let Some(prober) = rules.iter().find(probes_by_port) else { return };
-    for At { value: frontend, place } in raw.iter().filter_map(|rule| rule.frontend.given()) {
-        let is_taken = frontend.protocol == Protocol::Tcp && frontend.port >= PROBE_PORT_FIRST;
-        if let Some(port) = network.owner(frontend.address).filter(|_| is_taken) {
-            let (port, rule) = (port.name.clone(), prober.value.name.clone());
-            report.error(*place, RuleProblem::ProbePort { frontend: *frontend, port, rule });
-        }
-    }
-}
-
-/// A response carries the backend's address, port and protocol, and nothing else to find its frontend by: of
-/// each such endpoint there may be one rule. One finding for each pair of rules.
-fn compare_backends(rules: &[At<Rule>], report: &mut Report) {
-    let pairs: usize = rules.iter().map(|rule| rule.value.pool.backends.len()).sum();
-    if pairs > RULE_BACKENDS_MAX {
-        let what = "backends, counted once for each rule that uses them".to_owned();
-        report.error(Place::Whole, ValueProblem::TooMany { what, count: pairs, max: RULE_BACKENDS_MAX });
-        return;
-    }
-    let endpoint = |rule: &Rule, backend: &Backend| Endpoint {
-        address: backend.address,
-        port: rule.backend_port,
-        protocol: rule.frontend.protocol,
-    };
-    // Nearly always there is nothing to report, and to see that takes little.
-    let all = rules.iter().flat_map(|At { value: rule, .. }| {
-        rule.pool.backends.iter().map(move |backend| endpoint(rule, backend))
-    });
-    let mut sorted: Vec<Endpoint> = all.collect();
-    sorted.sort_unstable();
-    if sorted.array_windows().all(|[one, next]| one != next) {
-        return;
-    }
-    let mut users: HashMap<Endpoint, usize> = HashMap::with_capacity(pairs);
-    let mut shared: BTreeMap<(usize, usize), (Endpoint, usize)> = BTreeMap::new();
-    for (index, rule) in rules.iter().enumerate() {
-        for backend in &rule.value.pool.backends {
-            let endpoint = endpoint(&rule.value, backend);
-            let first = *users.entry(endpoint).or_insert(index);
-            if first != index {
-                shared.entry((index, first)).or_insert((endpoint, 0)).1 += 1;
-            }
-        }
-    }
-    for ((later, earlier), (backend, count)) in shared {
-        let (Some(later), Some(earlier)) = (rules.get(later), rules.get(earlier)) else { continue };
-        // Two rules of one frontend have been reported for that; which is the less one, is not known.
-        if later.value.frontend == earlier.value.frontend {
-            continue;
-        }
-        let (rule, other) = (later.value.name.clone(), earlier.value.name.clone());
-        let more = count - 1;
-        report.error(
-            later.place,
-            RuleProblem::SharedBackend { rule, other, first: earlier.place, backend, more },
-        );
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::api::Refusal;
 use super::http::{Chunks, chunks};
-use crate::config::{Endpoint, Model};
+use crate::config::{Frontend, Model};
 use crate::watch::{Filter, WATCHES_MAX, Watch};
 use stream::{Encoder, Limits, pump};
 
@@ -29,7 +29,7 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Names {
     ports: Vec<String>,
-    rules: BTreeMap<Endpoint, String>,
+    rules: BTreeMap<Frontend, String>,
 }
 
 impl Names {

@@ -105,16 +105,17 @@ mod tests {
     use pcap_file::pcapng::{Block, PcapNgReader};
 
     use super::*;
-    use crate::config::Endpoint;
+    use crate::config::{Frontend, ProtocolSelector};
     use crate::drop_reason::DropReason;
     use crate::io::PortId;
     use crate::watch::{About, End, Filter, FlowStory, Watch};
-    use crate::wire::Protocol;
 
-    const FRONTEND: Endpoint = Endpoint {
+    const FRONTEND: Frontend = Frontend {
         address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 10)),
-        port: 443,
-        protocol: Protocol::Tcp,
+        prefix_len: 32,
+        first_port: 443,
+        last_port: 443,
+        protocol: ProtocolSelector::Tcp,
     };
 
     fn names() -> Names {

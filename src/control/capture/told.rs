@@ -5,7 +5,7 @@ use std::fmt::Write;
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
 use super::Names;
-use crate::config::Endpoint;
+use crate::config::Frontend;
 use crate::io::PortId;
 use crate::watch::{About, Direction, End, FlowStory};
 
@@ -54,7 +54,7 @@ fn whither(about: &About, flow: &FlowStory) -> String {
 }
 
 /// The name of a rule, or its frontend where a reload has taken the name.
-pub(super) fn rule(frontend: Endpoint, names: &Names) -> String {
+pub(super) fn rule(frontend: Frontend, names: &Names) -> String {
     names.rules.get(&frontend).cloned().unwrap_or_else(|| frontend.to_string())
 }
 

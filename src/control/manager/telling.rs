@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 
 use super::Manager;
-use crate::config::Endpoint;
+use crate::config::Frontend;
 use crate::control::tally::Tally;
 use crate::dataplane::{BackendTotals, ControlFrame, Events, Totals, WorkerTotals};
 use crate::io::PortId;
@@ -71,7 +71,7 @@ impl Manager {
 
     /// What went through each frontend, also to and from backends that are gone: while a frontend stays, its counters
     /// never fall.
-    pub fn frontends(&self) -> BTreeMap<Endpoint, BackendTotals> {
+    pub fn frontends(&self) -> BTreeMap<Frontend, BackendTotals> {
         let mut sums = self.retired.clone();
         for (identity, totals) in self.backends() {
             sums.entry(identity.frontend).or_default().add(&totals);

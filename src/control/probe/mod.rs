@@ -31,7 +31,7 @@ use self::port::PortWay;
 use self::rules::DeadRules;
 use self::tls::Trust;
 use super::manager::Manager;
-use crate::config::{Endpoint, Model, Probe};
+use crate::config::{Frontend, Model, Probe};
 
 /// The most questions that wait for an answer, if descriptors allow: this many silent endpoints with a timeout of 2 s and
 /// an interval of 5 s hold nobody up at 5,000 endpoints.
@@ -64,7 +64,7 @@ struct Question {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Use {
     rule: String,
-    frontend: Endpoint,
+    frontend: Frontend,
 }
 
 struct Entry {
@@ -94,7 +94,7 @@ pub struct ProbeReport {
     /// How.
     pub probe: Arc<Probe>,
     /// The frontends of the rules that ask.
-    pub frontends: Vec<Endpoint>,
+    pub frontends: Vec<Frontend>,
     /// What has been found.
     pub verdict: Verdict,
     /// Whether it gets flows: it is not known to be down.
@@ -312,7 +312,7 @@ impl Probes {
     }
 
     /// All that are down, for each rule that asks.
-    fn unhealthy(&self) -> BTreeSet<(Endpoint, std::net::IpAddr)> {
+    fn unhealthy(&self) -> BTreeSet<(Frontend, std::net::IpAddr)> {
         let down = self.entries.iter().filter(|(_, entry)| entry.health.verdict == Verdict::Down);
         down.flat_map(|(question, entry)| entry.uses.iter().map(|user| (user.frontend, question.target.ip())))
             .collect()

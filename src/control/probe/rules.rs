@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::news::News;
-use crate::config::{AdminState, Endpoint, Rule};
+use crate::config::{AdminState, Frontend, Rule};
 use crate::control::runtime::Runtime;
 
 /// The rules without a healthy backend, by frontend, and since when.
 #[derive(Default)]
-pub(super) struct DeadRules(BTreeMap<Endpoint, Instant>);
+pub(super) struct DeadRules(BTreeMap<Frontend, Instant>);
 
 impl DeadRules {
     /// Tells of rules that have lost their last healthy backend, and of those that have one again.

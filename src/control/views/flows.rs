@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Endpoint;
+use crate::config::Frontend;
 use crate::control::manager::Manager;
 use crate::dataplane::{FlowState, FoundFlow, Survey};
 use crate::snapshot::{BackendId, BackendIdentity};
@@ -33,7 +33,7 @@ pub struct Flow {
 
 /// What the workers have found, each its part; `None` of one that has not said in time.
 pub(in crate::control) fn flows(manager: &Manager, parts: &[Option<Box<Survey>>], limit: usize) -> Flows {
-    let names: BTreeMap<Endpoint, (&str, &str)> = manager
+    let names: BTreeMap<Frontend, (&str, &str)> = manager
         .model()
         .rules
         .iter()

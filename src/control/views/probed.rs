@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Backend, Endpoint, Rule};
+use crate::config::{Backend, Frontend, Rule};
 use crate::control::{ProbeReport, Verdict};
 
 /// What the probe of a rule knows of one backend.
@@ -24,7 +24,7 @@ pub struct Probed {
 }
 
 /// By rule and backend.
-pub(in crate::control) struct Probings(BTreeMap<(Endpoint, IpAddr), ProbeReport>);
+pub(in crate::control) struct Probings(BTreeMap<(Frontend, IpAddr), ProbeReport>);
 
 impl Probings {
     pub(in crate::control) fn new(reports: Vec<ProbeReport>) -> Self {

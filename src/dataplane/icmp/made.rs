@@ -1,12 +1,13 @@
 //! Errors that we make: to the senders of packets that do not fit, or have no hop left.
 
 use super::{Around, Limits};
+use crate::dataplane::encapsulate::added_by;
 use crate::dataplane::counters::{Counter, WorkerCounters};
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{IpPacket, Parsed, merits_error, parse};
-use crate::snapshot::{Forwarding, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::wire::ethernet::{self, Addresses};
 use crate::wire::icmp_error::{FRAME_MAX, IcmpError};
 use crate::wire::{ipv4, ipv6};
@@ -66,14 +67,6 @@ impl Lanes {
             (backend.next_hop.hop, added_by(&backend.forwarding))
         };
         Some(less(hop.mtu, added, ip.source.is_ipv6()))
-    }
-}
-
-/// Bytes that go in front of a packet.
-pub(super) fn added_by(forwarding: &Forwarding) -> usize {
-    match forwarding {
-        Forwarding::Tunnel(template) => template.len(),
-        Forwarding::Translate | Forwarding::Translate6 { .. } | Forwarding::Direct => 0,
     }
 }
 

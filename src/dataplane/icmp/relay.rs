@@ -13,7 +13,7 @@ use crate::dataplane::steer::Steering;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::Flow;
-use crate::snapshot::{Backend, BackendId, Forwarding, NextHop, Snapshot};
+use crate::snapshot::{Backend, BackendId, Forwarding, Snapshot};
 
 impl Lanes {
     /// Sends errors about our flows on.
@@ -73,7 +73,7 @@ impl Lanes {
             return Some(Outcome::Drop(DropReason::NoBackendAvailable));
         };
         let next_hop = &backend.next_hop;
-        match send(frame, notice, backend, id, hash, around.world) {
+        match send(frame, notice, backend, hash) {
             Ok(()) => {
                 around.counters.icmp.to_backend.add(1);
                 Some(Outcome::Forward(next_hop.hop.port))
@@ -96,21 +96,16 @@ impl Lanes {
         around: Around<'_>,
     ) -> Option<Outcome> {
         let world = around.world;
+        let backend = world.backend(id).filter(|backend| backend.forwarding.translates());
+        // Else it is not by us that the backend got the packet in this form.
+        let frontend = backend.and_then(|backend| world.frontend(backend.frontend));
+        let (Some(frontend), Some(ends)) = (frontend, notice.quote.ends) else {
+            return Some(Outcome::Drop(DropReason::NotOurs));
+        };
+        let port = frontend.endpoint.one_port().unwrap_or(ends.destination_port);
         let next_hop = world.routes.next_hop_to(notice.ip.destination);
-        let quoted = Side::Destination;
-        let taken =
-            match (world.backend(id).map(|backend| &backend.forwarding), world.to_client.get(id.index())) {
-                (Some(Forwarding::Translate), Some(back)) => {
-                    let turn = Turn { quoted, address: back.rewrite.address, port: back.rewrite.port };
-                    turn.take(frame.bytes_mut(), notice, &next_hop.hop)
-                }
-                (Some(Forwarding::Translate6 { back, .. }), _) => {
-                    let turn = Turn { quoted, address: back.address, port: back.port };
-                    turn.take(frame.bytes_mut(), notice, &next_hop.hop)
-                }
-                // It is not by us that clients' packets get there.
-                _ => return Some(Outcome::Drop(DropReason::NotOurs)),
-            };
+        let turn = Turn { quoted: Side::Destination, to: (frontend.endpoint.address, port).into() };
+        let taken = turn.take(frame.bytes_mut(), notice, &next_hop.hop);
         if let Err(refusal) = taken {
             refuse(&mut self.outcomes, lane, refusal, &next_hop);
             return None;
@@ -168,21 +163,17 @@ fn send<F: Frame>(
     frame: &mut F,
     notice: &Notice,
     backend: &Backend,
-    id: BackendId,
     hash: u64,
-    world: &Snapshot,
 ) -> Result<(), Refusal> {
-    let NextHop { hop, .. } = &backend.next_hop;
-    let quoted = Side::Source;
+    let hop = &backend.next_hop.hop;
     match &backend.forwarding {
-        Forwarding::Translate => {
-            let there = world.to_backend(id).ok_or(Refusal::Mtu)?.rewrite;
-            Turn { quoted, address: there.address, port: there.port }.take(frame.bytes_mut(), notice, hop)
-        }
-        Forwarding::Translate6 { there, .. } => {
-            Turn { quoted, address: there.address, port: there.port }.take(frame.bytes_mut(), notice, hop)
-        }
         Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop).map(|_| ()),
         Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash).map(|_| ()),
+        translates => {
+            let keeps_port = matches!(translates, Forwarding::TranslateAddress);
+            let port = notice.quote.ends.filter(|_| keeps_port).map_or(backend.port, |ends| ends.source_port);
+            let turn = Turn { quoted: Side::Source, to: (backend.address, port).into() };
+            turn.take(frame.bytes_mut(), notice, hop)
+        }
     }
 }

@@ -69,7 +69,8 @@ fn what_hides_headers_is_dropped_by_name() {
     let mut complete = udp[..24].to_vec();
     complete[5] = 24;
     // By protocol, offset, "more", and data.
-    let cases: [(&str, u8, u16, bool, &[u8], DropReason); 13] = [
+    type Case<'a> = (&'a str, u8, u16, bool, &'a [u8], DropReason);
+    let cases: [Case<'_>; 13] = [
         ("TCP header in two", 6, 0, true, &tcp[..16], FragmentTiny),
         ("TCP options in two", 6, 0, true, &long_header, FragmentTiny),
         ("ports alone", 6, 0, true, &tcp[..8], FragmentTiny),

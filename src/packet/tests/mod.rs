@@ -71,7 +71,7 @@ fn v4_part(protocol: u8, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
         .ipv4([192, 0, 2, 7], [203, 0, 113, 10], 64)
         .write(&mut frame, etherparse::IpNumber(protocol), payload)
         .unwrap();
-    let word = offset / 8 | u16::from(more) << 13;
+    let word = (offset / 8) | (u16::from(more) << 13);
     frame[18..20].copy_from_slice(&[9, 8]);
     frame[20..22].copy_from_slice(&word.to_be_bytes());
     ipv4::write_checksum(&mut frame[14..34]);
