@@ -87,7 +87,7 @@ impl Lanes {
         world: &Snapshot,
     ) -> Result<Outcome, DropReason> {
         let arp::Packet { sender: address, sender_mac: mac, .. } = *packet;
-        if mac.is_group() || world.routes.known_mac(port, address).is_none_or(|known| known == mac) {
+        if mac.is_group() || world.routes.known_mac(port, address.into()).is_none_or(|known| known == mac) {
             return Err(DropReason::ArpNotOurs);
         }
         // As an answer it only counts where somebody is known, or asked for.
