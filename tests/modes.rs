@@ -18,10 +18,6 @@ const OWN: [&str; 2] = ["10.0.0.1", "2001:db8:10::1"];
 /// As addresses of neighbours are made up.
 const BACKEND_MACS: [[u8; 6]; 2] = [[2, 0, 10, 0, 0, 4], [2, 0, 0, 0, 0, 4]];
 
-fn is_v6(address: &str) -> usize {
-    usize::from(address.contains(':'))
-}
-
 fn config(frontend: &str, backend: &str, rule: &str) -> String {
     format!(
         r#"

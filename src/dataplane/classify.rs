@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use super::icmp::{self, Notice};
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use super::{ControlFrame, FlowTable};
 use crate::drop_reason::DropReason;
@@ -17,7 +18,7 @@ use crate::wire::l4::TcpFlags;
 use crate::wire::plain::Pattern;
 
 /// What a frame is to us.
-enum Class {
+pub(super) enum Class {
     Client(Client),
     /// The same, with a wide key.
     WideClient(WideClient),
@@ -29,21 +30,23 @@ enum Class {
     CutOff(BackendId),
     /// For us to answer.
     Ours(Ours),
+    /// An ICMP error about a flow of ours.
+    Notice(Notice),
     /// Nothing.
     Drop(DropReason),
 }
 
 /// A client's packet to a frontend.
-struct Client {
-    key: FlowKey,
-    to_hash: u64,
+pub(super) struct Client {
+    pub(super) key: FlowKey,
+    pub(super) to_hash: u64,
     tcp_flags: TcpFlags,
 }
 
 /// A client's packet whose flow has a wide key.
-struct WideClient {
-    key: WideKey,
-    hash: u64,
+pub(super) struct WideClient {
+    pub(super) key: WideKey,
+    pub(super) hash: u64,
     tcp_flags: TcpFlags,
 }
 
@@ -178,6 +181,7 @@ impl Lanes {
                     self.resets.insert(lane);
                 }
                 Class::Ours(what) => self.ours.push((lane, what)),
+                Class::Notice(notice) => self.notices.push((lane, notice)),
                 Class::Drop(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
@@ -185,7 +189,7 @@ impl Lanes {
 }
 
 /// A client's packet, if it is to a frontend.
-fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
+pub(super) fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let Some((source, destination)) = packet.ip.v4() else { return to_wide_frontend(packet, world) };
     let to = EndpointKey::new(destination, packet.destination_port, packet.protocol);
     let Some(id) = world.frontend_at(to) else { return to_wide_frontend(packet, world) };
@@ -229,7 +233,7 @@ fn wide_client(key: WideKey, id: FrontendId, tcp_flags: TcpFlags, world: &Snapsh
 #[cold]
 fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot) -> Class {
     let parsed = parse(bytes).and_then(|parsed| {
-        check_mac(bytes, link, matches!(parsed, Parsed::Arp))?;
+        check_mac(bytes, link, may_be_to_many(&parsed))?;
         Ok(parsed)
     });
     match parsed {
@@ -238,15 +242,22 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
             None if answers_probe(&packet, source, world) => Class::Ours(Ours::ProbeAnswer),
             None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
-        Ok(Parsed::Icmp(ip)) => {
-            classify_other(&ip, world).map_or_else(Class::Drop, |()| Class::Ours(Ours::Icmp(ip)))
-        }
+        Ok(Parsed::Icmp(ip)) => icmp::classify(bytes, &ip, source, world).unwrap_or_else(Class::Drop),
         Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world).unwrap_or_else(|| {
             Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))
         }),
         Ok(Parsed::Fragment(_)) => Class::Drop(DropReason::Fragment),
         Ok(Parsed::Arp) => Class::Ours(Ours::Arp),
         Err(reason) => Class::Drop(reason),
+    }
+}
+
+/// Whether neighbours ask for each other by it.
+fn may_be_to_many(parsed: &Parsed) -> bool {
+    match parsed {
+        Parsed::Arp => true,
+        Parsed::Icmp(ip) => ip.source.is_ipv6() && ip.destination.is_multicast(),
+        _ => false,
     }
 }
 
@@ -309,7 +320,7 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Cla
 
 /// Whether packets from the backend can come in where these do.
 #[inline(always)]
-fn is_behind(backend: &ToClient, source: Source) -> bool {
+pub(super) fn is_behind(backend: &ToClient, source: Source) -> bool {
     backend.from.is_none_or(|port| port == source.port())
 }
 
@@ -328,7 +339,7 @@ fn stranger(source: IpAddr, port: u16, destination: IpAddr, world: &Snapshot) ->
 }
 
 /// Whether a packet that is neither TCP nor UDP is for us.
-fn classify_other(ip: &IpPacket, world: &Snapshot) -> Result<(), DropReason> {
+pub(super) fn classify_other(ip: &IpPacket, world: &Snapshot) -> Result<(), DropReason> {
     // Without ports there is none that could be wrong.
     match stranger(ip.source, 1, ip.destination, world) {
         DropReason::NoRule => Ok(()),

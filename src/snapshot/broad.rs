@@ -65,9 +65,9 @@ impl BroadFrontends {
         all.find(|broad| broad.frontend.takes(address, port, protocol))
     }
 
-    /// Whether some frontend has the address, among others.
-    pub(crate) fn has(&self, address: IpAddr) -> bool {
-        self.of_network.iter().any(|broad| broad.frontend.network().contains(address))
+    /// The first whose network the address lies in.
+    pub(crate) fn of_network(&self, address: IpAddr) -> Option<&Broad> {
+        self.of_network.iter().find(|broad| broad.frontend.network().contains(address))
     }
 }
 

@@ -10,8 +10,8 @@ use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
 use super::{
-    ANY_PORT, BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes,
-    Selector, Snapshot, WideMap, WordMap, address_key,
+    BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes, Selector,
+    Snapshot, WideMap, WordMap, local,
 };
 use crate::config::{
     self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends, ProtocolSelector,
@@ -111,6 +111,7 @@ impl Compiler {
         let routes = routes(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
+        let locals = local::all(model, &selectors);
         let frontends = self.frontend_records(model, selectors);
         let Records { backends, to_backend, to_client } = self.backend_records(model, &routes);
         let words = |is_wanted: fn(&config::Rule) -> bool| {
@@ -144,8 +145,9 @@ impl Compiler {
             by_reset_wide: WideMap::of(resets.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
             resets_flows: !self.resetting.is_empty(),
             probed: probed(model, &routes),
-            locals: locals(model),
-            locals_wide: locals_wide(model),
+            locals: local::narrow(&locals),
+            locals_wide: local::wide(&locals),
+            own: model.ports.iter().map(local::own).collect(),
             idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
             backends: backends.into(),
@@ -519,28 +521,4 @@ fn probed(model: &Model, routes: &Routes) -> WordMap {
         })
     });
     WordMap::new(endpoints)
-}
-
-/// Our own addresses on their ports, and the frontends' on all.
-fn locals(model: &Model) -> WordMap {
-    WordMap::new(all_locals(model).filter_map(|(address, value)| match address {
-        IpAddr::V4(address) => Some((address_key(address), value)),
-        IpAddr::V6(_) => None,
-    }))
-}
-
-/// The same of IPv6.
-fn locals_wide(model: &Model) -> WideMap {
-    let all = all_locals(model).filter(|(address, _)| address.is_ipv6());
-    WideMap::of(all.map(|(address, value)| (wide_endpoint(address, 0, 0), value)))
-}
-
-fn all_locals(model: &Model) -> impl Iterator<Item = (IpAddr, u64)> {
-    let frontends = model.rules.iter().map(|rule| (rule.frontend.address, ANY_PORT));
-    let own = model
-        .ports
-        .iter()
-        .zip(0u64..)
-        .flat_map(|(port, index)| port.addresses.iter().map(move |cidr| (cidr.address, index)));
-    frontends.chain(own)
 }

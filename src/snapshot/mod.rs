@@ -9,6 +9,7 @@ mod broad;
 mod compile;
 mod forwarding;
 mod ids;
+mod local;
 mod publish;
 mod routes;
 mod select;
@@ -28,7 +29,7 @@ pub use spread::Spread;
 pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{self, ProtocolSelector, PROBE_PORT_FIRST};
@@ -93,7 +94,7 @@ pub struct Snapshot {
     pub(crate) by_reset_wide: WideMap,
     /// Whether any backend's flows are to be reset.
     pub(crate) resets_flows: bool,
-    /// Address → port index, or [`ANY_PORT`] for an address that is ours on all ports.
+    /// Address → [`Local`], as a word.
     pub(crate) locals: WordMap,
     /// The same of IPv6.
     pub(crate) locals_wide: WideMap,
@@ -111,6 +112,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// By `PortId`.
     pub(crate) ports: Box<[PortLink]>,
+    /// By `PortId`: its first address of each family.
+    pub(crate) own: Box<[OwnAddresses]>,
     /// By `PortId`: how plain packets to a port begin.
     pub(crate) patterns: Box<[Pattern]>,
     /// The same of IPv6.
@@ -118,9 +121,6 @@ pub struct Snapshot {
     /// What operators watch just now. Set when it is published.
     pub(crate) watches: Box<[Arc<Watch>]>,
 }
-
-/// The value in [`Snapshot::locals`] of an address that is ours on all ports: a frontend's.
-pub(crate) const ANY_PORT: u64 = u64::MAX;
 
 /// A frontend, as the path sees it.
 pub struct Frontend {
@@ -161,8 +161,48 @@ impl Frontend {
 pub(crate) enum Local {
     /// The own address of a port.
     Port(PortId),
-    /// A frontend's.
-    Frontend,
+    /// A frontend's, on all ports.
+    Frontend(Echo),
+}
+
+/// What becomes of echo requests to a frontend's address. Of several rules there, the greatest counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Echo {
+    /// No rule wants them answered.
+    Off,
+    /// No rule that does has a backend for new flows.
+    Unreachable,
+    /// Some have.
+    Reply,
+}
+
+impl Local {
+    /// Ports come first.
+    const FRONTEND: u64 = 256;
+
+    pub(crate) fn to_word(self) -> u64 {
+        match self {
+            Self::Port(port) => port.0.into(),
+            Self::Frontend(echo) => Self::FRONTEND + echo as u64,
+        }
+    }
+
+    #[inline(always)]
+    fn of_word(word: u64) -> Self {
+        match word {
+            0..Self::FRONTEND => Self::Port(PortId(word as u8)),
+            Self::FRONTEND => Self::Frontend(Echo::Off),
+            257 => Self::Frontend(Echo::Unreachable),
+            _ => Self::Frontend(Echo::Reply),
+        }
+    }
+}
+
+/// A port's own address of each family, if it has one: in whose name it sends.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct OwnAddresses {
+    pub(crate) v4: Option<Ipv4Addr>,
+    pub(crate) v6: Option<Ipv6Addr>,
 }
 
 impl Snapshot {
@@ -185,11 +225,15 @@ impl Snapshot {
 
     /// The frontend of a rule.
     pub fn frontend_of_rule(&self, frontend: config::Frontend) -> Option<FrontendId> {
-        let config::Endpoint { address, port, protocol } = frontend.exact()?;
-        match address {
+        let Some(config::Endpoint { address, port, protocol }) = frontend.exact() else {
+            let is_it = |record: &Frontend| record.endpoint == frontend;
+            return self.frontends.iter().position(is_it).map(|index| FrontendId(index as u16));
+        };
+        let narrow = match address {
             IpAddr::V4(address) => self.frontend_at(EndpointKey::new(address, port, protocol)),
-            address => self.wide_frontend_at(address, port, protocol),
-        }
+            IpAddr::V6(_) => None,
+        };
+        narrow.or_else(|| self.wide_frontend_at(address, port, protocol))
     }
 
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.
@@ -264,21 +308,39 @@ impl Snapshot {
     /// Whether, and how, `address` is ours.
     #[inline]
     pub(crate) fn local(&self, address: Ipv4Addr) -> Option<Local> {
-        let value = self.locals.get(address_key(address))?;
-        Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
+        self.locals.get(address_key(address)).map(Local::of_word)
     }
 
     /// The same of an address of either family.
     pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
-        let value = match address {
-            IpAddr::V4(address) => self.locals.get(address_key(address)),
-            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0)),
+        let known = match address {
+            IpAddr::V4(address) => self.local(address),
+            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0)).map(Local::of_word),
         };
-        match value {
-            Some(ANY_PORT) => Some(Local::Frontend),
-            Some(port) => Some(Local::Port(PortId(port as u8))),
-            None => (!self.broad.is_empty() && self.broad.has(address)).then_some(Local::Frontend),
+        if known.is_some() || self.broad.is_empty() { known } else { self.broad_local(address) }
+    }
+
+    /// An address of a frontend's network.
+    #[cold]
+    fn broad_local(&self, address: IpAddr) -> Option<Local> {
+        let frontend = self.frontend(self.broad.of_network(address)?.id())?;
+        let has_backends = !frontend.selector.backends().is_empty();
+        Some(Local::Frontend(if has_backends { Echo::Reply } else { Echo::Unreachable }))
+    }
+
+    /// Whether neighbours at `port` find `address` with us: a port's own at that port, a frontend's at every port.
+    pub(crate) fn is_ours_at(&self, address: IpAddr, port: PortId) -> bool {
+        match self.local_at(address) {
+            Some(Local::Port(own)) => own == port,
+            Some(Local::Frontend(_)) => true,
+            None => false,
         }
+    }
+
+    /// The port's own address of the family of `like`.
+    pub(crate) fn own_address(&self, port: PortId, like: IpAddr) -> Option<IpAddr> {
+        let own = self.own.get(port.index())?;
+        if like.is_ipv4() { own.v4.map(IpAddr::V4) } else { own.v6.map(IpAddr::V6) }
     }
 
     /// Whether a segment that came in by `port`, for TCP port `to_port` of `to`, can be an endpoint's answer to a probe.
