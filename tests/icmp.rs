@@ -237,7 +237,7 @@ fn once(balancer: &mut Replay, at: f64, port: PortId, frame: &[u8]) -> (Vec<(Por
 
 /// Both families, TCP and UDP, one worker and several.
 fn everybody() -> impl Iterator<Item = (Cast, usize)> {
-    let families = [false];
+    let families = [false, true];
     let pairs = families.into_iter().flat_map(|is_v6| [true, false].map(|is_tcp| cast(is_v6, is_tcp)));
     pairs.flat_map(|cast| [1, 3].map(|workers| (cast, workers)))
 }

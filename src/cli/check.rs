@@ -54,11 +54,11 @@ fn describe(model: &Model, world: &Snapshot) -> String {
     }
     for rule in &model.rules {
         text += &format!(
-            "rule {}: {} to pool {} port {}, {}, idle timeout {}\n",
+            "rule {}: {} to pool {} {}, {}, idle timeout {}\n",
             rule.name,
             rule.frontend,
             rule.pool.name,
-            rule.backend_port,
+            destination(rule),
             rule.distribution,
             humantime::format_duration(rule.idle_timeout)
         );
@@ -73,4 +73,16 @@ fn describe(model: &Model, world: &Snapshot) -> String {
         }
     }
     text
+}
+
+/// The port on the backends, and how packets get there where that is not by NAT.
+fn destination(rule: &config::Rule) -> String {
+    let port = match rule.backend_port {
+        0 => "on the same port".to_owned(),
+        port => format!("port {port}"),
+    };
+    match &rule.forward {
+        config::Forward::Nat => port,
+        forward => format!("{port}, {forward}"),
+    }
 }

@@ -40,6 +40,18 @@ pub struct Model {
     pub rules: Vec<Rule>,
 }
 
+impl Model {
+    /// Every router that some port leads to, and whether it is one for all that no network has.
+    pub fn routers(&self) -> impl Iterator<Item = (PortId, IpAddr, bool)> {
+        let of_port = |(port, id): (&Port, u8)| {
+            let gateways = [port.gateway.map(IpAddr::V4), port.gateway6.map(IpAddr::V6)];
+            gateways.into_iter().flatten().map(move |gateway| (PortId(id), gateway, true))
+        };
+        let of_route = |route: &StaticRoute| (route.port, route.via, route.destination.prefix_len == 0);
+        self.ports.iter().zip(0..).flat_map(of_port).chain(self.routes.iter().map(of_route))
+    }
+}
+
 /// `[dataplane]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DataplaneSettings {

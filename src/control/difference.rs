@@ -201,6 +201,19 @@ fn changes(before: &Rule, after: &Rule) -> Vec<String> {
         .then(|| format!("backend port {} instead of {}", after.backend_port, before.backend_port));
     let timeout = (before.idle_timeout != after.idle_timeout)
         .then(|| format!("idle timeout {}", humantime::format_duration(after.idle_timeout)));
+    let forward = (before.forward != after.forward)
+        .then(|| format!("forward {} instead of {}", after.forward, before.forward));
+    let switch = |name: &str, before: bool, after: bool| {
+        (before != after).then(|| format!("{name} {}", if after { "on" } else { "off" }))
+    };
+    let reset = switch("tcp reset", before.tcp_reset, after.tcp_reset);
+    let hairpin = switch("hairpin", before.hairpin, after.hairpin);
+    let echo = switch("icmp echo", before.icmp_echo, after.icmp_echo);
+    let clamp = (before.mss_clamp != after.mss_clamp).then(|| match after.mss_clamp {
+        None => "no mss clamp".to_owned(),
+        Some(config::MssClamp::FromMtu) => "mss clamp from the MTUs".to_owned(),
+        Some(config::MssClamp::To(bytes)) => format!("mss clamp {bytes}"),
+    });
     let probe = (before.probe != after.probe).then(|| match &after.probe {
         Some(probe) => format!("probe {probe}"),
         None => "no probe".to_owned(),
@@ -210,7 +223,8 @@ fn changes(before: &Rule, after: &Rule) -> Vec<String> {
     let unavailable = (before.no_healthy_backends != after.no_healthy_backends)
         .then(|| format!("without healthy backends: {}", after.no_healthy_backends));
     let backends = gone.chain(come).chain(changed);
-    let settings = [name, pool, port, timeout, distribution, unavailable, probe];
+    let settings =
+        [name, pool, port, forward, timeout, reset, hairpin, echo, clamp, distribution, unavailable, probe];
     backends.chain(settings.into_iter().flatten()).collect()
 }
 

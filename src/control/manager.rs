@@ -106,9 +106,10 @@ pub(super) fn refusal_of_ports(old: &[Port], new: &[Port]) -> Result<(), ReloadE
         return Err(ReloadError::Ports("the number of ports".into()));
     }
     for (old, new) in old.iter().zip(new) {
-        let fixed = |port: &Port| (port.name.clone(), port.device.clone(), port.mac, port.mtu);
+        let fixed =
+            |port: &Port| (port.name.clone(), port.device.clone(), port.vlan.clone(), port.mac, port.mtu);
         if fixed(old) != fixed(new) {
-            return Err(ReloadError::Ports(format!("port {}: name, device, mac and mtu", old.name)));
+            return Err(ReloadError::Ports(format!("port {}: name, device, vlan, mac and mtu", old.name)));
         }
     }
     Ok(())

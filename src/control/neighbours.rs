@@ -1,5 +1,5 @@
-//! Which Ethernet address belongs to which neighbour: asked for, refreshed, and given up (RFC 826; the
-//! timers follow RFC 1122 section 2.3.2 and Linux's habits). Pure: time is an argument, and what is to be
+//! Which Ethernet address belongs to which neighbour: asked for, refreshed, and given up (RFC 826, RFC 4861; the
+//! timers follow RFC 1122 section 2.3.2, RFC 4861 section 10 and Linux's habits). Pure: time is an argument, and what is to be
 //! sent is returned.
 
 use std::collections::{BTreeSet, HashMap};
@@ -9,13 +9,14 @@ use std::time::Duration;
 use crate::io::PortId;
 use crate::wire::MacAddr;
 
-/// Between two requests for one address: no more than one a second (RFC 1122 section 2.3.2.1).
+/// Between two requests for one address: no more than one a second (RFC 1122 section 2.3.2.1; RETRANS_TIMER of RFC
+/// 4861).
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What is known for so long is asked for again, at the address that is known.
+/// What is known for so long is asked for again, at the address that is known (REACHABLE_TIME of RFC 4861).
 const REFRESH_AFTER: Duration = Duration::from_secs(30);
 
-/// Unanswered requests after which a neighbour counts as gone: Linux's `ucast_solicit`.
+/// Unanswered requests after which a neighbour counts as gone: Linux's `ucast_solicit`, MAX_UNICAST_SOLICIT of RFC 4861.
 const UNANSWERED_MAX: u32 = 3;
 
 /// Neighbours that nobody configured, at most; more would be an attack or a far too large network.

@@ -388,9 +388,11 @@ fn routes(model: &Model, conditions: &Conditions) -> Routes {
     let ways = Routes::new(model, &conditions.links, &Neighbours::default());
     let mut neighbours = conditions.neighbours.clone();
     for fixed in &model.neighbours {
-        if let Some((port, _)) = ways.neighbour_for(fixed.address) {
-            neighbours.known.insert((port, fixed.address), fixed.mac);
-        }
+        let on_link = ways.neighbour_for(fixed.address).filter(|(_, neighbour)| *neighbour == fixed.address);
+        // A link-local router is where it is said to be, on several ports maybe.
+        let routers = model.routers().filter(|(_, router, _)| *router == fixed.address);
+        let ports = on_link.into_iter().map(|(port, _)| port).chain(routers.map(|(port, ..)| port));
+        neighbours.known.extend(ports.map(|port| ((port, fixed.address), fixed.mac)));
     }
     Routes::new(model, &conditions.links, &neighbours)
 }

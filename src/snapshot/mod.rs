@@ -201,11 +201,15 @@ impl Snapshot {
 
     /// The frontend of a rule.
     pub fn frontend_of_rule(&self, frontend: config::Frontend) -> Option<FrontendId> {
-        let config::Endpoint { address, port, protocol } = frontend.exact()?;
-        match address {
+        let Some(config::Endpoint { address, port, protocol }) = frontend.exact() else {
+            let is_it = |record: &Frontend| record.endpoint == frontend;
+            return self.frontends.iter().position(is_it).map(|index| FrontendId(index as u16));
+        };
+        let narrow = match address {
             IpAddr::V4(address) => self.frontend_at(EndpointKey::new(address, port, protocol)),
-            address => self.wide_frontend_at(address, port, protocol),
-        }
+            IpAddr::V6(_) => None,
+        };
+        narrow.or_else(|| self.wide_frontend_at(address, port, protocol))
     }
 
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.

@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::Manager;
+use crate::config::{Forward, Rule};
 use crate::control::neighbours::Ask;
 use crate::dataplane::ControlFrame;
 use crate::io::PortId;
-use crate::wire::{MacAddr, arp};
+use crate::wire::{MacAddr, arp, nd};
 
 /// Announcements of our addresses at start and when they change: two, two seconds apart (RFC 5227
-/// section 2.3, ANNOUNCE_NUM and ANNOUNCE_INTERVAL).
+/// section 2.3, ANNOUNCE_NUM and ANNOUNCE_INTERVAL; within what RFC 4861 section 7.2.6 allows).
 const ANNOUNCEMENTS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
 
 impl Manager {
@@ -20,12 +21,11 @@ impl Manager {
     pub(super) fn require_neighbours(&mut self, now: Duration) {
         let snapshot = self.publisher.latest();
         let fixed: BTreeSet<IpAddr> = self.model.neighbours.iter().map(|n| n.address).collect();
-        let ports = self.model.ports.iter().zip(0..);
-        let gateways = ports.filter_map(|(p, id)| Some((PortId(id), IpAddr::V4(p.gateway?))));
+        let routers = self.model.routers().map(|(port, router, _)| (port, router));
         let backends: BTreeSet<IpAddr> =
             self.compiler.backends().map(|(identity, _)| identity.address).collect();
         let hops = backends.iter().filter_map(|address| snapshot.routes.neighbour_for(*address));
-        let required = gateways.chain(hops).filter(|(_, address)| !fixed.contains(address)).collect();
+        let required = routers.chain(hops).filter(|(_, address)| !fixed.contains(address)).collect();
         self.neighbours.require(&required, now);
     }
 
@@ -34,9 +34,9 @@ impl Manager {
         let mut addresses = BTreeSet::new();
         for (port, id) in self.model.ports.iter().zip(0..) {
             addresses.extend(port.addresses.iter().map(|own| (PortId(id), own.address)));
-            let frontends = self.model.rules.iter().map(|rule| rule.frontend.address);
-            let on_link = frontends.filter(|f| port.addresses.iter().any(|own| own.contains(*f)));
-            addresses.extend(on_link.map(|frontend| (PortId(id), frontend)));
+            let is_on_link = |address: &IpAddr| port.addresses.iter().any(|own| own.contains(*address));
+            let more = self.model.rules.iter().flat_map(announced);
+            addresses.extend(more.filter(is_on_link).map(|address| (PortId(id), address)));
         }
         addresses
     }
@@ -58,7 +58,7 @@ impl Manager {
         planned.retain(|(at, port, address)| {
             let is_due = *at <= now;
             // What finds no room is sent with the next tick.
-            ours.contains(&(*port, *address)) && !(is_due && self.send(*port, *address, *address, None))
+            ours.contains(&(*port, *address)) && !(is_due && self.send_announcement(*port, *address))
         });
         self.announcements = planned;
     }
@@ -67,25 +67,57 @@ impl Manager {
         let (port, address) = ask.neighbour;
         let Some(config) = self.model.ports.get(port.index()) else { return };
         let of_family = || config.addresses.iter().filter(|own| own.address.is_ipv4() == address.is_ipv4());
-        let own = of_family().find(|own| own.contains(address)).or(of_family().next());
-        // A port without an address asks as a probe does (RFC 5227 section 2.1).
-        let sender = own.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |own| own.address);
+        let own = of_family().find(|own| own.contains(address)).or(of_family().next()).map(|own| own.address);
         // What finds no room is asked again in a second.
-        self.send(port, sender, address, ask.to);
+        match (address, own) {
+            (IpAddr::V4(address), Some(IpAddr::V4(own))) => self.send_arp(port, own, address, ask.to),
+            // A port without an address asks as a probe does (RFC 5227 section 2.1).
+            (IpAddr::V4(address), _) => self.send_arp(port, Ipv4Addr::UNSPECIFIED, address, ask.to),
+            (IpAddr::V6(address), Some(IpAddr::V6(own))) => {
+                self.originate(port, |mac| nd::solicit(mac, own, address, ask.to))
+            }
+            // An answer would have nowhere to go (RFC 4861 section 7.2.2).
+            (IpAddr::V6(_), _) => true,
+        };
+    }
+
+    /// Tells all neighbours that `address` is ours. Whether there was room for it.
+    fn send_announcement(&self, port: PortId, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.send_arp(port, address, address, None),
+            IpAddr::V6(address) => self.originate(port, |mac| nd::announce(mac, address)),
+        }
     }
 
     /// Whether there was room for the request.
-    fn send(&self, port: PortId, sender: IpAddr, target: IpAddr, to: Option<MacAddr>) -> bool {
+    fn send_arp(&self, port: PortId, sender: Ipv4Addr, target: Ipv4Addr, to: Option<MacAddr>) -> bool {
+        self.originate(port, |mac| {
+            let request = arp::Packet {
+                operation: arp::Operation::Request,
+                sender_mac: mac,
+                sender,
+                target_mac: MacAddr::ZERO,
+                target,
+            };
+            request.to_frame(to.unwrap_or(MacAddr::BROADCAST))
+        })
+    }
+
+    /// Has a frame sent that `write` makes for the port's Ethernet address. Whether there was room for it.
+    fn originate<const N: usize>(&self, port: PortId, write: impl FnOnce(MacAddr) -> [u8; N]) -> bool {
         let Some(link) = self.conditions.links.get(port.index()) else { return true };
-        let (IpAddr::V4(sender), IpAddr::V4(target)) = (sender, target) else { return true };
-        let request = arp::Packet {
-            operation: arp::Operation::Request,
-            sender_mac: link.mac,
-            sender,
-            target_mac: MacAddr::ZERO,
-            target,
-        };
-        let frame = ControlFrame::new(port, &request.to_frame(to.unwrap_or(MacAddr::BROADCAST)));
+        let frame = ControlFrame::new(port, &write(link.mac));
         frame.is_none_or(|frame| self.originated.push(frame).is_ok())
     }
+}
+
+/// The addresses of a rule that are ours: its frontend's, and those that full NAT translates sources to. Those of a whole
+/// network are not told one by one.
+fn announced(rule: &Rule) -> impl Iterator<Item = IpAddr> {
+    let frontend = rule.frontend.is_one_address().then_some(rule.frontend.address);
+    let sources = match &rule.forward {
+        Forward::FullNat(full_nat) => full_nat.source_addresses.as_slice(),
+        _ => &[],
+    };
+    frontend.into_iter().chain(sources.iter().flat_map(|range| range.addresses()))
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::manager::Manager;
+use crate::io::PortId;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Neighbours {
@@ -28,6 +29,8 @@ pub struct Port {
     pub device: Option<String>,
     pub addresses: Vec<String>,
     pub gateway: Option<String>,
+    pub gateway6: Option<String>,
+    pub vlan: Vec<u16>,
     pub mtu: u16,
     #[serde(flatten)]
     pub link: Link,
@@ -63,18 +66,21 @@ pub struct Offload {
 
 pub(in crate::control) fn neighbours(manager: &Manager) -> Neighbours {
     let model = manager.model();
+    let snapshot = manager.snapshot();
+    let port_of = |address| {
+        let on_link = snapshot.routes.neighbour_for(address).filter(|(_, neighbour)| *neighbour == address);
+        let router = || model.routers().find(|(_, router, _)| *router == address);
+        on_link.map(|(port, _)| port).or_else(|| router().map(|(port, ..)| port))
+    };
+    let name_of = |port: PortId| model.ports.get(port.index()).map(|port| port.name.clone());
     let fixed = model.neighbours.iter().map(|neighbour| Neighbour {
-        port: model
-            .ports
-            .iter()
-            .find(|port| port.addresses.iter().any(|own| own.contains(neighbour.address)))
-            .map(|port| port.name.clone()),
+        port: port_of(neighbour.address).and_then(name_of),
         address: neighbour.address.to_string(),
         mac: Some(neighbour.mac.to_string()),
         kind: "static".into(),
     });
     let others = manager.neighbours().into_iter().map(|((port, address), mac, is_required)| Neighbour {
-        port: model.ports.get(port.index()).map(|port| port.name.clone()),
+        port: name_of(port),
         address: address.to_string(),
         mac: mac.map(|mac| mac.to_string()),
         kind: if is_required { "required".into() } else { "learnt".into() },
@@ -88,6 +94,8 @@ pub(in crate::control) fn ports(manager: &Manager, links: Vec<Link>) -> Ports {
         device: port.device.clone(),
         addresses: port.addresses.iter().map(ToString::to_string).collect(),
         gateway: port.gateway.map(|gateway| gateway.to_string()),
+        gateway6: port.gateway6.map(|gateway| gateway.to_string()),
+        vlan: port.vlan.clone(),
         mtu: port.mtu,
         link,
     });
