@@ -18,7 +18,7 @@ impl Sample {
         count("guideway_worker_bursts", "Bursts of frames worked on.", |w| w.bursts)?;
         count("guideway_worker_received_frames", "Frames taken from ports.", |w| w.received)?;
         count("guideway_worker_transmitted_frames", "Frames forwarded out of ports.", |w| w.transmitted)?;
-        count("guideway_worker_answered_frames", "Frames turned into ARP and echo replies.", |w| w.answered)?;
+        count("guideway_worker_answered_frames", "Frames turned into answers.", |w| w.answered)?;
         count("guideway_worker_controlled_frames", "ARP frames for the management thread.", |w| {
             w.controlled
         })?;
@@ -52,6 +52,18 @@ impl Sample {
                 .map(|(to, count)| ([("worker", name.as_str()), ("to", to)], count))
         });
         page.counter("guideway_worker_resets", "TCP resets for flows past a drain's deadline.", resets)?;
+        let messages = names.iter().zip(&self.workers).flat_map(|(name, w)| {
+            [
+                ("echo-reply", w.echo_replies),
+                ("unreachable", w.unreachable_sent),
+                ("too-big", w.too_big_sent),
+                ("time-exceeded", w.time_exceeded_sent),
+                ("error-to-client", w.errors_to_client),
+                ("error-to-backend", w.errors_to_backend),
+            ]
+            .map(|(kind, count)| ([("worker", name.as_str()), ("kind", kind)], count))
+        });
+        page.counter("guideway_worker_icmp_messages", "ICMP messages sent, made or passed on.", messages)?;
         let flows = names.iter().zip(&self.flows_by_worker);
         page.gauge(
             "guideway_flow_table_flows",

@@ -1,8 +1,8 @@
 //! Errors that we make: to the senders of packets that do not fit, or have no hop left.
 
 use super::{Around, Limits};
-use crate::dataplane::encapsulate::added_by;
 use crate::dataplane::counters::{Counter, WorkerCounters};
+use crate::dataplane::encapsulate::added_by;
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
@@ -89,7 +89,9 @@ pub(super) fn send_back<F: Frame>(
     let link = around.world.port(port)?;
     let station = ethernet::addresses(frame.bytes().first_chunk()?).source();
     let is_too_big = matches!(error, IcmpError::TooBig { .. });
-    if station.is_group() || !merits_error(frame.bytes(), ip, is_too_big) {
+    // Nor to whom no way leads: a network's broadcast address is nobody's.
+    let has_way = around.world.routes.next_hop_to(ip.source).leads_out_of().is_some();
+    if station.is_group() || !has_way || !merits_error(frame.bytes(), ip, is_too_big) {
         return None;
     }
     if !limits.errors.take(around.now) {
