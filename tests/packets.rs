@@ -130,13 +130,13 @@ fn what_cannot_go_on_is_dropped_by_name() {
     let to = |address, port| Spec { to: (address, port), ..Spec::tcp("S") }.frame();
     let from = |address, port| Spec { from: (address, port), ..Spec::tcp("S") }.frame();
     let to_edge = |address| Spec { to: (address, 9), ..from_backend.clone() }.frame();
-    let ttl = |ttl| Spec { ttl, ..Spec::tcp("S") }.frame();
-    let long = Spec { payload: vec![0; 1461], ..Spec::tcp("A") }.frame();
+    let mut long = Spec { payload: vec![0; 1461], ..Spec::tcp("A") }.frame();
+    // Who lets it be cut up is not told.
+    long[20] = 0;
+    fix_ip_checksum(&mut long);
     run(
         &with_backends(&numbered([4], ""), ""),
         vec![
-            drops("last hop", OUTSIDE, ttl(1), "ttl-exceeded"),
-            drops("no hop", OUTSIDE, ttl(0), "ttl-exceeded"),
             drops("too long", OUTSIDE, long, "exceeds-mtu"),
             drops("another port of a frontend", OUTSIDE, to(FRONTEND, 444), "no-rule"),
             drops("TCP to a UDP frontend", OUTSIDE, to(FRONTEND, 53), "no-rule"),
@@ -263,7 +263,9 @@ fn pings_are_answered_right_whatever_their_checksum() {
     let mut balancer = balancer(&with_backends(&numbered([4], ""), ""), 1);
     for word in 0..=u16::MAX {
         let payload = word.to_be_bytes();
-        let sent = balancer.frame(seconds(0.0), OUTSIDE, echo_request(CLIENT, FRONTEND, &payload));
+        // No faster than they are answered.
+        let at = seconds(f64::from(word) / 900.0);
+        let sent = balancer.frame(at, OUTSIDE, echo_request(CLIENT, FRONTEND, &payload));
         assert_eq!(sent, [(OUTSIDE, echo_reply(FRONTEND, CLIENT, &payload))], "{word:04x}");
     }
 }

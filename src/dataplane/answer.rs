@@ -1,39 +1,42 @@
-//! Frames that are for us: ARP, and echo requests. They are rare; the stage returns at once without them.
+//! Frames that are for us: ARP, echo requests, and neighbour discovery. They are rare; the stage returns at once without them.
 
-use super::lanes::{Event, Lanes, Ours, Outcome, Source};
+use super::icmp::{Around, Limits, answer_echo, answer_neighbour};
+use super::lanes::{Event, Lanes, Ours, Outcome};
 use crate::drop_reason::DropReason;
 use crate::io::{Frame, PortId};
-use crate::packet::IpPacket;
-use crate::snapshot::{Local, PortLink, Snapshot};
-use crate::wire::ethernet::{self, Addresses};
-use crate::wire::{MacAddr, arp, checksum, icmp, ipv4};
+use crate::snapshot::{PortLink, Snapshot};
+use crate::wire::{MacAddr, arp, ethernet};
 
 impl Lanes {
     /// Answers what is asked of us.
     #[inline(always)]
-    pub(super) fn answer<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
+    pub(super) fn answer<F: Frame>(&mut self, burst: &mut [F], around: Around<'_>, limits: &mut Limits) {
         // In their order: of two that a neighbour says of itself the later one holds.
         for i in 0..self.ours.len() {
             let (lane, ours) = self.ours[i];
-            if let (Some(frame), Some(link)) = (burst.get_mut(lane.index()), world.port(source.port())) {
-                let outcome = self.answer_one(frame.bytes_mut(), ours, source.port(), link, world);
+            if let Some(frame) = burst.get_mut(lane.index()) {
+                let outcome = self.answer_one(frame, ours, around, limits);
                 self.outcomes.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
             }
         }
     }
 
     #[cold]
-    fn answer_one(
+    fn answer_one<F: Frame>(
         &mut self,
-        frame: &mut [u8],
+        frame: &mut F,
         ours: Ours,
-        port: PortId,
-        link: &PortLink,
-        world: &Snapshot,
+        around: Around<'_>,
+        limits: &mut Limits,
     ) -> Result<Outcome, DropReason> {
+        let (world, port) = (around.world, around.source.port());
+        let link = world.port(port).ok_or(DropReason::NotOurs)?;
         match ours {
-            Ours::Arp => self.answer_arp(frame, port, link, world),
-            Ours::Icmp(ip) => answer_echo(frame, &ip, link).map(|()| Outcome::Answer(port)),
+            Ours::Arp => self.answer_arp(frame.bytes_mut(), port, link, world),
+            Ours::Echo(ip) => answer_echo(frame, &ip, around, limits),
+            Ours::Neighbour(message) => {
+                answer_neighbour(frame, &message, port, link, world, &mut self.outcomes)
+            }
             Ours::ProbeAnswer => Ok(Outcome::HandUp),
         }
     }
@@ -51,10 +54,10 @@ impl Lanes {
         if packet.sender_mac == MacAddr::BROADCAST || packet.sender_mac == MacAddr::ZERO {
             return Err(DropReason::ArpMalformed);
         }
-        if is_ours_at(packet.sender, port, world) {
+        if world.is_ours_at(packet.sender.into(), port) {
             return Err(DropReason::ArpConflict);
         }
-        if !is_ours_at(packet.target, port, world) {
+        if !world.is_ours_at(packet.target.into(), port) {
             return self.overhear(&packet, port, world);
         }
         let is_reply = packet.operation == arp::Operation::Reply;
@@ -94,52 +97,4 @@ impl Lanes {
         self.outcomes.tell(Event::Neighbour { port, address: address.into(), mac, is_reply: true });
         Ok(Outcome::Control)
     }
-}
-
-/// A port's own address is ours at that port; a frontend's is at every port.
-fn is_ours_at(address: std::net::Ipv4Addr, port: PortId, world: &Snapshot) -> bool {
-    match world.local(address) {
-        Some(Local::Port(own)) => own == port,
-        Some(Local::Frontend) => true,
-        None => false,
-    }
-}
-
-/// RFC 792: the same data back, to the station it came from.
-fn answer_echo(frame: &mut [u8], ip: &IpPacket, link: &PortLink) -> Result<(), DropReason> {
-    let packet = frame.get_mut(..ip.end()).ok_or(DropReason::IcmpMalformed)?;
-    let (headers, message) =
-        packet.split_at_mut_checked(ip.payload_offset.into()).ok_or(DropReason::IcmpMalformed)?;
-    if checksum::sum(message) != 0xffff {
-        return Err(DropReason::IcmpMalformed);
-    }
-    let header = message.first_chunk_mut::<{ icmp::HEADER_LEN }>().ok_or(DropReason::IcmpMalformed)?;
-    if header[..2] != [icmp::TYPE_ECHO, 0] {
-        return Err(DropReason::IcmpUnhandled);
-    }
-    header[0] = icmp::TYPE_ECHO_REPLY;
-    header[icmp::CHECKSUM_OFFSET..icmp::CHECKSUM_OFFSET + 2].fill(0);
-    let field = checksum::field(checksum::sum(message));
-    if let Some(place) = message.get_mut(icmp::CHECKSUM_OFFSET..icmp::CHECKSUM_OFFSET + 2) {
-        place.copy_from_slice(&field);
-    }
-    turn_round(headers, ip, link)
-}
-
-/// Sends the packet back to where it came from, on both layers.
-fn turn_round(headers: &mut [u8], ip: &IpPacket, link: &PortLink) -> Result<(), DropReason> {
-    let (ethernet, header) =
-        headers.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::EthernetTruncated)?;
-    let station = ethernet::addresses(ethernet).source();
-    if station == MacAddr::BROADCAST {
-        return Err(DropReason::BroadcastSource);
-    }
-    ethernet[..12].copy_from_slice(&Addresses::new(station, link.mac).0);
-    let fixed = header.first_chunk_mut::<{ ipv4::HEADER_LEN }>().ok_or(DropReason::Ipv4Truncated)?;
-    let (source, destination) = ip.v4().ok_or(DropReason::IcmpUnhandled)?;
-    fixed[ipv4::SOURCE_OFFSET..ipv4::SOURCE_OFFSET + 4].copy_from_slice(&destination.octets());
-    fixed[ipv4::DESTINATION_OFFSET..ipv4::DESTINATION_OFFSET + 4].copy_from_slice(&source.octets());
-    fixed[ipv4::TTL_OFFSET] = ipv4::TTL_DEFAULT;
-    ipv4::write_checksum(header);
-    Ok(())
 }

@@ -1,8 +1,9 @@
 //! The first stages: what a frame is, and whose.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use super::icmp::{self, Notice};
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use super::{ControlFrame, FlowTable};
 use crate::drop_reason::DropReason;
@@ -11,13 +12,13 @@ use crate::packet::{
     EndpointKey, FlowKey, FrontendWord, IpPacket, Packet, Parsed, PlainEnds, PlainPacket, WideKey,
     flaw_of_source, is_martian, parse,
 };
-use crate::snapshot::{BackendId, PortLink, Snapshot, ToClient, WordMap};
+use crate::snapshot::{BackendId, FrontendId, PortLink, Snapshot, ToClient, WordMap};
 use crate::wire::ethernet;
 use crate::wire::l4::TcpFlags;
 use crate::wire::plain::Pattern;
 
 /// What a frame is to us.
-enum Class {
+pub(super) enum Class {
     Client(Client),
     /// The same, with a wide key.
     WideClient(WideClient),
@@ -29,21 +30,23 @@ enum Class {
     CutOff(BackendId),
     /// For us to answer.
     Ours(Ours),
+    /// An ICMP error about a flow of ours.
+    Notice(Notice),
     /// Nothing.
     Drop(DropReason),
 }
 
 /// A client's packet to a frontend.
-struct Client {
-    key: FlowKey,
-    to_hash: u64,
+pub(super) struct Client {
+    pub(super) key: FlowKey,
+    pub(super) to_hash: u64,
     tcp_flags: TcpFlags,
 }
 
 /// A client's packet whose flow has a wide key.
-struct WideClient {
-    key: WideKey,
-    hash: u64,
+pub(super) struct WideClient {
+    pub(super) key: WideKey,
+    pub(super) hash: u64,
     tcp_flags: TcpFlags,
 }
 
@@ -178,6 +181,7 @@ impl Lanes {
                     self.resets.insert(lane);
                 }
                 Class::Ours(what) => self.ours.push((lane, what)),
+                Class::Notice(notice) => self.notices.push((lane, notice)),
                 Class::Drop(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
@@ -185,10 +189,10 @@ impl Lanes {
 }
 
 /// A client's packet, if it is to a frontend.
-fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
+pub(super) fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let Some((source, destination)) = packet.ip.v4() else { return to_wide_frontend(packet, world) };
     let to = EndpointKey::new(destination, packet.destination_port, packet.protocol);
-    let id = world.frontend_at(to)?;
+    let Some(id) = world.frontend_at(to) else { return to_wide_frontend(packet, world) };
     let key = FlowKey::new(source, packet.source_port, id.0);
     let to_hash = key.client_part() ^ world.frontend(id)?.flow_seed;
     Some(Class::Client(Client { key, to_hash, tcp_flags: packet.tcp_flags }))
@@ -197,8 +201,30 @@ fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
 /// The same where flows have wide keys.
 fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let Packet { ip, source_port, destination_port, protocol, tcp_flags } = *packet;
-    let id = world.wide_frontend_at(ip.destination, destination_port, protocol)?;
-    let key = WideKey::new(ip.source, source_port, id.0);
+    if let Some(id) = world.wide_frontend_at(ip.destination, destination_port, protocol) {
+        return wide_client(WideKey::new(ip.source, source_port, id.0), id, tcp_flags, world);
+    }
+    if world.broad.is_empty() || source_port == 0 || destination_port == 0 {
+        return None;
+    }
+    let id = world.broad.find(ip.destination, Some(destination_port), protocol.number())?.id();
+    let to = SocketAddr::new(ip.destination, destination_port);
+    let key = world.broad_key(WideKey::new(ip.source, source_port, id.0), id, to, protocol.number());
+    wide_client(key, id, tcp_flags, world)
+}
+
+/// A client's packet of a protocol that we know nothing of but its number.
+fn of_other_protocol(ip: &IpPacket, world: &Snapshot) -> Option<Class> {
+    if world.broad.is_empty() {
+        return None;
+    }
+    let id = world.broad.find(ip.destination, None, ip.protocol)?.id();
+    let key = WideKey::new(ip.source, 0, id.0);
+    let key = world.broad_key(key, id, SocketAddr::new(ip.destination, 0), ip.protocol);
+    wide_client(key, id, TcpFlags::default(), world)
+}
+
+fn wide_client(key: WideKey, id: FrontendId, tcp_flags: TcpFlags, world: &Snapshot) -> Option<Class> {
     let hash = world.frontend(id)?.flow_hash(&world.hash, key);
     Some(Class::WideClient(WideClient { key, hash, tcp_flags }))
 }
@@ -207,7 +233,7 @@ fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
 #[cold]
 fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot) -> Class {
     let parsed = parse(bytes).and_then(|parsed| {
-        check_mac(bytes, link, matches!(parsed, Parsed::Arp))?;
+        check_mac(bytes, link, may_be_to_many(&parsed))?;
         Ok(parsed)
     });
     match parsed {
@@ -216,13 +242,22 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
             None if answers_probe(&packet, source, world) => Class::Ours(Ours::ProbeAnswer),
             None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
-        Ok(Parsed::Icmp(ip)) => {
-            classify_other(&ip, world).map_or_else(Class::Drop, |()| Class::Ours(Ours::Icmp(ip)))
-        }
-        Ok(Parsed::Other(ip)) => Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule)),
+        Ok(Parsed::Icmp(ip)) => icmp::classify(bytes, &ip, source, world).unwrap_or_else(Class::Drop),
+        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world).unwrap_or_else(|| {
+            Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))
+        }),
         Ok(Parsed::Fragment(_)) => Class::Drop(DropReason::Fragment),
         Ok(Parsed::Arp) => Class::Ours(Ours::Arp),
         Err(reason) => Class::Drop(reason),
+    }
+}
+
+/// Whether neighbours ask for each other by it.
+fn may_be_to_many(parsed: &Parsed) -> bool {
+    match parsed {
+        Parsed::Arp => true,
+        Parsed::Icmp(ip) => ip.source.is_ipv6() && ip.destination.is_multicast(),
+        _ => false,
     }
 }
 
@@ -257,6 +292,10 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Cla
         }
         None => world.wide_responder_at(ip.source, source_port, protocol),
     };
+    let several = || world.broad_responder_at(ip.source, source_port, protocol.number()).map(|id| (id, false));
+    let broad = if responder.is_none() { several() } else { None };
+    let is_broad = broad.is_some();
+    let responder = responder.or(broad);
     let Some((id, is_cut_off)) = responder else {
         // Either port will do to name the flaw that a port can have.
         let port = if destination_port == 0 { 0 } else { source_port };
@@ -274,14 +313,14 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Cla
     }
     Ok(match (is_cut_off, ip.source) {
         (true, _) => Class::CutOff(id),
-        (false, IpAddr::V4(_)) => Class::Response(id),
-        (false, IpAddr::V6(_)) => Class::WideResponse(id),
+        (false, IpAddr::V4(_)) if !is_broad => Class::Response(id),
+        (false, _) => Class::WideResponse(id),
     })
 }
 
 /// Whether packets from the backend can come in where these do.
 #[inline(always)]
-fn is_behind(backend: &ToClient, source: Source) -> bool {
+pub(super) fn is_behind(backend: &ToClient, source: Source) -> bool {
     backend.from.is_none_or(|port| port == source.port())
 }
 
@@ -300,7 +339,7 @@ fn stranger(source: IpAddr, port: u16, destination: IpAddr, world: &Snapshot) ->
 }
 
 /// Whether a packet that is neither TCP nor UDP is for us.
-fn classify_other(ip: &IpPacket, world: &Snapshot) -> Result<(), DropReason> {
+pub(super) fn classify_other(ip: &IpPacket, world: &Snapshot) -> Result<(), DropReason> {
     // Without ports there is none that could be wrong.
     match stranger(ip.source, 1, ip.destination, world) {
         DropReason::NoRule => Ok(()),

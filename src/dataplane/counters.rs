@@ -42,6 +42,7 @@ pub struct WorkerCounters {
     pub(super) drops: CachePadded<[Counter; DropReason::COUNT]>,
     pub(super) flow: CachePadded<FlowCounters>,
     pub(super) reset: CachePadded<ResetCounters>,
+    pub(super) icmp: CachePadded<IcmpCounters>,
     pub(super) other: CachePadded<OtherCounters>,
     /// By `BackendId`: what the backends got.
     to_backend: Box<[Traffic]>,
@@ -96,6 +97,22 @@ pub(super) struct ResetCounters {
     pub(super) asked: Counter,
 }
 
+/// What was sent of ICMP.
+#[derive(Default)]
+pub(super) struct IcmpCounters {
+    pub(super) echo_replies: Counter,
+    /// Errors of our own: nobody serves the address.
+    pub(super) unreachable: Counter,
+    /// Errors of our own: the packet does not fit.
+    pub(super) too_big: Counter,
+    /// Errors of our own: the packet has no hop left.
+    pub(super) time_exceeded: Counter,
+    /// Errors of others about responses.
+    pub(super) to_backend: Counter,
+    /// Errors of others about packets to backends.
+    pub(super) to_client: Counter,
+}
+
 /// Packets one way. A quarter of a cache line, for there is one for each backend and all are written to.
 #[derive(Default)]
 #[repr(align(16))]
@@ -128,6 +145,7 @@ impl Default for WorkerCounters {
             drops: CachePadded::new(std::array::from_fn(|_| Counter::default())),
             flow: CachePadded::default(),
             reset: CachePadded::default(),
+            icmp: CachePadded::default(),
             other: CachePadded::default(),
             to_backend: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
             to_client: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
@@ -210,6 +228,12 @@ impl WorkerCounters {
             resets_to_client: self.reset.to_client.get(),
             resets_to_backend: self.reset.to_backend.get(),
             reset_asks: self.reset.asked.get(),
+            echo_replies: self.icmp.echo_replies.get(),
+            unreachable_sent: self.icmp.unreachable.get(),
+            too_big_sent: self.icmp.too_big.get(),
+            time_exceeded_sent: self.icmp.time_exceeded.get(),
+            errors_to_backend: self.icmp.to_backend.get(),
+            errors_to_client: self.icmp.to_client.get(),
             bursts: self.other.bursts.get(),
             polls: self.other.polls.get(),
             busy_polls: self.other.busy_polls.get(),
@@ -238,6 +262,12 @@ pub struct WorkerTotals {
     pub resets_to_client: u64,
     pub resets_to_backend: u64,
     pub reset_asks: u64,
+    pub echo_replies: u64,
+    pub unreachable_sent: u64,
+    pub too_big_sent: u64,
+    pub time_exceeded_sent: u64,
+    pub errors_to_backend: u64,
+    pub errors_to_client: u64,
     pub bursts: u64,
     pub polls: u64,
     pub busy_polls: u64,
@@ -278,6 +308,12 @@ impl WorkerTotals {
         self.resets_to_client += other.resets_to_client;
         self.resets_to_backend += other.resets_to_backend;
         self.reset_asks += other.reset_asks;
+        self.echo_replies += other.echo_replies;
+        self.unreachable_sent += other.unreachable_sent;
+        self.too_big_sent += other.too_big_sent;
+        self.time_exceeded_sent += other.time_exceeded_sent;
+        self.errors_to_backend += other.errors_to_backend;
+        self.errors_to_client += other.errors_to_client;
         self.bursts += other.bursts;
         self.polls += other.polls;
         self.busy_polls += other.busy_polls;

@@ -36,19 +36,51 @@ pub(super) fn push<F: Frame>(
     if !frame.grow(template.len()) {
         return Err(Refusal::Headroom);
     }
-    let (head, packet) =
+    let (head, outer) =
         frame.bytes_mut().split_first_chunk_mut::<{ ethernet::HEADER_LEN }>().ok_or(Refusal::Headroom)?;
-    head[..12].copy_from_slice(&hop.addresses.0);
-    head[12..].copy_from_slice(&template.ether_type().to_be_bytes());
-    // The bits of the hash that choose neither lines of the table nor slots come last.
-    packet
+    write_front(head, hop, template);
+    outer
         .get_mut(..template.len())
-        .and_then(|outer| template.write(outer, inner, (hash >> 16) as u32, identification))
+        .and_then(|place| template.write(place, inner, entropy(hash), identification))
         .ok_or(Refusal::Mtu)?;
     if template.lacks_checksum() {
-        complete_udp6(packet).ok_or(Refusal::Mtu)?;
+        complete_udp6(outer).ok_or(Refusal::Mtu)?;
     }
     Ok(inner.len)
+}
+
+/// The same for a packet of our own, which is copied behind the headers. `None` if `outer` is not as long as both.
+pub(super) fn write_outer(
+    head: &mut [u8; ethernet::HEADER_LEN],
+    outer: &mut [u8],
+    hop: &Hop,
+    template: &Template,
+    packet: &[u8],
+    hash: u64,
+) -> Option<()> {
+    write_front(head, hop, template);
+    let (place, rest) = outer.split_at_mut_checked(template.len())?;
+    if rest.len() != packet.len() {
+        return None;
+    }
+    rest.copy_from_slice(packet);
+    template.write(place, Inner::of(packet)?, entropy(hash), identification(packet))?;
+    if template.lacks_checksum() {
+        complete_udp6(outer)?;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn write_front(head: &mut [u8; ethernet::HEADER_LEN], hop: &Hop, template: &Template) {
+    head[..12].copy_from_slice(&hop.addresses.0);
+    head[12..].copy_from_slice(&template.ether_type().to_be_bytes());
+}
+
+/// The bits of a flow's hash that spread it over the receiver's queues: not those that chose its worker here.
+#[inline(always)]
+fn entropy(hash: u64) -> u32 {
+    (hash >> 16) as u32
 }
 
 /// What an outer header takes that may be cut up on its way: two packets of one client never have the same at once.

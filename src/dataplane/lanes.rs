@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
+use super::icmp::Notice;
 use super::mesh::ControlFrame;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
 use crate::packet::{FlowKey, IpPacket, WideKey};
 use crate::snapshot::BackendId;
-use crate::wire::MacAddr;
 use crate::wire::l4::TcpFlags;
+use crate::wire::{MacAddr, nd};
 
 /// A worker: its position, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -25,8 +26,14 @@ pub enum Source {
         /// Whether the port's queues keep flows together (RSS, or a single queue and a single worker).
         keeps_flows: bool,
     },
-    /// From another worker that found them to be ours; they came in by this port.
-    Worker(PortId),
+    /// From another worker that found them to be ours, or to belong to no flow of its own.
+    Worker {
+        /// They came in by this port.
+        port: PortId,
+        /// How many workers have looked for the flow that an ICMP error is about; as many as there are where it is known
+        /// to be ours, if anybody's.
+        looked: u8,
+    },
 }
 
 impl Source {
@@ -34,7 +41,17 @@ impl Source {
     #[inline]
     pub fn port(self) -> PortId {
         match self {
-            Self::Port { port, .. } | Self::Worker(port) => port,
+            Self::Port { port, .. } | Self::Worker { port, .. } => port,
+        }
+    }
+}
+
+impl Source {
+    /// How many workers have looked for the flow that an ICMP error is about.
+    pub(super) fn looked(self) -> u8 {
+        match self {
+            Self::Port { .. } => 0,
+            Self::Worker { looked, .. } => looked,
         }
     }
 }
@@ -52,6 +69,8 @@ pub enum Outcome {
     HandUp,
     /// For another worker, which holds the flow.
     HandOver(WorkerId),
+    /// For the next worker, which may hold the flow that an ICMP error is about.
+    Ask(WorkerId),
     /// Not sent on.
     Drop(DropReason),
 }
@@ -200,6 +219,8 @@ pub(super) struct Lanes {
     pub(super) backends: [BackendId; BURST_MAX],
     /// Frames for us.
     pub(super) ours: Vec<(Lane, Ours)>,
+    /// ICMP errors about our flows.
+    pub(super) notices: Vec<(Lane, Notice)>,
     pub(super) outcomes: Outcomes,
 }
 
@@ -222,6 +243,7 @@ impl Default for Lanes {
             tcp_flags: [TcpFlags::default(); BURST_MAX],
             backends: [BackendId::NONE; BURST_MAX],
             ours: Vec::with_capacity(BURST_MAX),
+            notices: Vec::with_capacity(BURST_MAX),
             outcomes: Outcomes::default(),
         }
     }
@@ -235,6 +257,8 @@ pub struct Outcomes {
     ports: [PortId; BURST_MAX],
     /// Of all others.
     others: [Outcome; BURST_MAX],
+    /// Packets that were dropped for a reason that their senders may be told.
+    refused: LaneSet,
     events: Vec<Event>,
     wanted: usize,
     originated: Vec<ControlFrame>,
@@ -245,8 +269,10 @@ pub struct Outcomes {
 pub(super) enum Ours {
     /// ARP.
     Arp,
-    /// An ICMP message to an address of ours.
-    Icmp(IpPacket),
+    /// An echo request to an address of ours.
+    Echo(IpPacket),
+    /// Neighbour discovery.
+    Neighbour(nd::Message),
     /// What a probe of the management thread may wait for.
     ProbeAnswer,
 }
@@ -258,6 +284,7 @@ impl Default for Outcomes {
             forwarded: LaneSet::default(),
             ports: [PortId(0); BURST_MAX],
             others: [Outcome::Control; BURST_MAX],
+            refused: LaneSet::default(),
             events: Vec::with_capacity(EVENTS_MAX),
             wanted: 0,
             originated: Vec::with_capacity(ORIGINATED_MAX),
@@ -270,6 +297,7 @@ impl Lanes {
     pub(super) fn begin(&mut self, len: usize) {
         debug_assert!(len <= BURST_MAX, "a burst is never longer than its lanes");
         self.ours.clear();
+        self.notices.clear();
         self.resets = LaneSet::default();
         self.wide = LaneSet::default();
         self.wide_responses = LaneSet::default();
@@ -280,6 +308,7 @@ impl Lanes {
         self.outcomes.others.fill(Outcome::Drop(DropReason::NotOurs));
         self.outcomes.wanted = 0;
         self.outcomes.forwarded = LaneSet::default();
+        self.outcomes.refused = LaneSet::default();
         self.outcomes.events.clear();
     }
 }
@@ -349,6 +378,23 @@ impl Outcomes {
     #[inline(always)]
     pub(super) fn decide(&mut self, lane: Lane, outcome: Outcome) {
         self.others[lane.index()] = outcome;
+    }
+
+    /// Drops a packet whose sender may be told why.
+    pub(super) fn drop_aloud(&mut self, lane: Lane, reason: DropReason) {
+        self.refused.insert(lane);
+        self.decide(lane, Outcome::Drop(reason));
+    }
+
+    /// The packets that were dropped so.
+    #[inline(always)]
+    pub(super) fn refused(&self) -> LaneSet {
+        self.refused
+    }
+
+    /// What becomes of the frame, unless it is forwarded.
+    pub(super) fn decided(&self, lane: Lane) -> Outcome {
+        self.others[lane.index()]
     }
 
     /// Where the frame leaves if it is forwarded; [`Self::forward_all`] makes it so.

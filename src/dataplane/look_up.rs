@@ -7,7 +7,7 @@ use super::lanes::{Lane, LaneSet, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::snapshot::{BackendId, Frontend, Leaving, Snapshot};
 use crate::tick::Tick;
-use crate::wire::Protocol;
+use crate::wire::l4::TcpFlags;
 
 impl Lanes {
     /// Of the clients' packets in `wanted`: finds the flows that are in their first line. For the others, asks the memory for the slot of the
@@ -121,8 +121,10 @@ impl Lanes {
         now: Tick,
     ) -> Query<'a, K> {
         let (key, hash) = (K::in_lane(self, lane), self.hashes[lane.index()]);
-        let is_udp = frontend.endpoint.protocol == Protocol::Udp.into();
-        Query { key, hash, flags: self.tcp_flags[lane.index()], is_udp, frontend, world, now }
+        // A packet of TCP has flags.
+        let flags = self.tcp_flags[lane.index()];
+        let is_udp = flags == TcpFlags::default();
+        Query { key, hash, flags, is_udp, frontend, world, now }
     }
 }
 

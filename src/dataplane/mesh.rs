@@ -27,8 +27,9 @@ const ORIGINATED_LEN: usize = 1024;
 
 /// A frame from one worker to another.
 pub(super) enum Handed<F> {
-    /// The receiver owns the flow. The frame came in by this port.
-    Process(PortId, F),
+    /// The receiver owns the flow, or may. The frame came in by this port; so many have looked, as
+    /// [`Source`](super::Source) has it.
+    Process(PortId, u8, F),
     /// The receiver owns a transmit queue of this port.
     Transmit(PortId, FrameKind, F),
 }

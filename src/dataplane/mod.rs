@@ -12,7 +12,9 @@ mod classify;
 mod classify6;
 mod counters;
 mod encapsulate;
+mod ends;
 mod flow_table;
+mod icmp;
 mod lanes;
 mod look_up;
 mod mesh;
@@ -45,12 +47,19 @@ pub struct Path {
     counters: Arc<WorkerCounters>,
     lanes: Box<Lanes>,
     steering: steer::Steering,
+    limits: icmp::Limits,
 }
 
 impl Path {
     /// For the worker `id` of `workers`, with its flow table.
     pub fn new(id: WorkerId, workers: usize, flows: FlowTable, counters: Arc<WorkerCounters>) -> Self {
-        Self { flows, counters, lanes: Box::default(), steering: steer::Steering::new(id, workers) }
+        Self {
+            flows,
+            counters,
+            lanes: Box::default(),
+            steering: steer::Steering::new(id, workers),
+            limits: icmp::Limits::default(),
+        }
     }
 
     /// Takes every frame of `burst` from parsing to its outcome.
@@ -61,22 +70,25 @@ impl Path {
         world: &Snapshot,
         now: Tick,
     ) -> &Outcomes {
-        let Self { flows, counters, lanes, steering } = self;
+        let Self { flows, counters, lanes, steering, limits } = self;
+        let around = icmp::Around { source, world, now, counters };
         lanes.begin(burst.len());
         lanes.find_clients(burst, source, world, flows);
         lanes.find_responses(burst, source, world);
         lanes.find_wide_clients(burst, source, world, flows);
         lanes.sort_rest(burst, source, world);
-        lanes.answer(burst, source, world);
+        lanes.answer(burst, around, limits);
         lanes.steer(source, steering);
         lanes.look_up(lanes.clients, flows.narrow.open(), world, now, counters);
         lanes.select(flows.narrow.open(), world, now, counters);
         lanes.find_wide(flows, world, now, counters);
+        lanes.relay(burst, flows, steering, around, limits);
         lanes.reset(burst, flows, world, now, counters);
         lanes.rewrite_clients(burst, world, counters);
         lanes.send_others(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
         lanes.return_others(burst, world, counters);
+        lanes.complain(burst, around, limits);
         &lanes.outcomes
     }
 

@@ -208,18 +208,19 @@ fn update(field: &mut [u8; 2], rewrite: &Rewrite) {
 #[cold]
 pub(super) fn refuse(outcomes: &mut Outcomes, lane: Lane, refusal: Refusal, next_hop: &NextHop) {
     let reason = match refusal {
-        Refusal::Ttl => Some(DropReason::TtlExceeded),
-        Refusal::Headroom => Some(DropReason::NoHeadroom),
-        Refusal::Mtu => None,
+        Refusal::Ttl => DropReason::TtlExceeded,
+        Refusal::Headroom => DropReason::NoHeadroom,
+        Refusal::Mtu => next_hop.refusal(),
     };
-    if let Some(reason) = reason {
-        outcomes.decide(lane, Outcome::Drop(reason));
-        return;
+    match reason {
+        DropReason::TtlExceeded | DropReason::ExceedsMtu => outcomes.drop_aloud(lane, reason),
+        _ => outcomes.decide(lane, Outcome::Drop(reason)),
     }
-    if let Some((port, address)) = next_hop.wanted() {
+    if refusal == Refusal::Mtu
+        && let Some((port, address)) = next_hop.wanted()
+    {
         outcomes.want(port, address);
     }
-    outcomes.decide(lane, Outcome::Drop(next_hop.refusal()));
 }
 
 /// What a UDP datagram has whose sender made no checksum (RFC 768).

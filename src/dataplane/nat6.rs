@@ -96,8 +96,7 @@ fn write<const N: usize>(bytes: &mut [u8], at: usize, new: &[u8; N]) {
     }
 }
 
-/// Whom a parsed packet is for.
-#[inline(always)]
+/// Whom the packet in a frame is for, if it is of IPv6.
 pub(super) fn destination(frame: &[u8]) -> Option<Ipv6Addr> {
     Some(ipv6::Header(frame.get(AT..)?.first_chunk()?).destination())
 }

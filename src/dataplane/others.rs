@@ -1,12 +1,17 @@
 //! Packets that go to their backends, or come from them, otherwise than by plain translation of IPv4.
 
-use super::counters::{Traffic, WorkerCounters};
-use super::encapsulate;
+use std::net::IpAddr;
+
+use super::counters::WorkerCounters;
+use super::ends::{self, NewEnds};
 use super::lanes::{Lane, Lanes};
 use super::nat::{Refusal, refuse};
 use super::nat6::{self, Layout, Side};
+use super::encapsulate;
 use crate::io::Frame;
-use crate::snapshot::{Backend, Forwarding, Snapshot};
+use crate::packet::{Parsed, parse};
+use crate::snapshot::{Backend, Forwarding, Hop, Snapshot};
+use crate::wire::{ethernet, ipv4, ipv6};
 
 impl Lanes {
     /// Sends clients' packets on: all with wide keys, and those of narrow ones that plain translation has left.
@@ -29,9 +34,12 @@ impl Lanes {
                 && let Some(frame) = burst.get_mut(lane.index())
             {
                 self.outcomes.set_port(lane, backend.next_hop.hop.port);
-                if let Err(refusal) = send_one(frame, backend, self.hashes[lane.index()], counters) {
-                    forwarded.remove(lane);
-                    refuse(&mut self.outcomes, lane, refusal, &backend.next_hop);
+                match send_one(frame, backend, self.hashes[lane.index()]) {
+                    Ok(total_len) => counters.count(total_len),
+                    Err(refusal) => {
+                        forwarded.remove(lane);
+                        refuse(&mut self.outcomes, lane, refusal, &backend.next_hop);
+                    }
                 }
             } else {
                 // None was chosen, and the outcome stands.
@@ -41,7 +49,7 @@ impl Lanes {
         self.outcomes.forward_all(forwarded);
     }
 
-    /// Sends backends' packets in IPv6 back to their clients.
+    /// Sends backends' packets back to their clients: in IPv6, and of backends that answer from several ports.
     #[inline(always)]
     pub(super) fn return_others<F: Frame>(
         &mut self,
@@ -71,16 +79,12 @@ impl Lanes {
         else {
             return false;
         };
-        let Forwarding::Translate6 { back, .. } = &backend.forwarding else { return false };
-        let Some((layout, destination)) = Layout::of(frame.bytes()).zip(nat6::destination(frame.bytes()))
-        else {
-            return false;
-        };
-        let next_hop = world.routes.next_hop_to(destination.into());
+        let Some(destination) = destination(frame.bytes()) else { return false };
+        let next_hop = world.routes.next_hop_to(destination);
         self.outcomes.set_port(lane, next_hop.hop.port);
-        match nat6::translate(frame.bytes_mut(), layout, &next_hop.hop, back, Side::Source) {
-            Ok(()) => {
-                counters.count(layout.total_len);
+        match return_to(frame, backend, &next_hop.hop, world) {
+            Ok(total_len) => {
+                counters.count(total_len);
                 true
             }
             Err(refusal) => {
@@ -91,30 +95,52 @@ impl Lanes {
     }
 }
 
-fn send_one<F: Frame>(
-    frame: &mut F,
-    backend: &Backend,
-    hash: u64,
-    counters: &Traffic,
-) -> Result<(), Refusal> {
+/// Sends a client's packet to its backend, and returns its length as it came in.
+fn send_one<F: Frame>(frame: &mut F, backend: &Backend, hash: u64) -> Result<u16, Refusal> {
     let hop = &backend.next_hop.hop;
     match &backend.forwarding {
+        // The other stage does.
         Forwarding::Translate => Err(Refusal::Mtu),
         Forwarding::Translate6 { there, .. } => {
             let layout = Layout::of(frame.bytes()).ok_or(Refusal::Mtu)?;
             nat6::translate(frame.bytes_mut(), layout, hop, there, Side::Destination)?;
-            counters.count(layout.total_len);
-            Ok(())
+            Ok(layout.total_len)
         }
-        Forwarding::Direct => {
-            let total_len = encapsulate::direct(frame.bytes_mut(), hop)?;
-            counters.count(total_len);
-            Ok(())
+        Forwarding::TranslateAddress => {
+            let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else { return Err(Refusal::Mtu) };
+            let source = (packet.ip.source, packet.source_port).into();
+            let destination = (backend.address, packet.destination_port).into();
+            ends::translate(frame, &packet, hop, &NewEnds { source, destination })
         }
-        Forwarding::Tunnel(template) => {
-            let total_len = encapsulate::push(frame, hop, template, hash)?;
-            counters.count(total_len);
-            Ok(())
-        }
+        Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop),
+        Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash),
+    }
+}
+
+/// Sends a backend's packet back to its client.
+fn return_to<F: Frame>(
+    frame: &mut F,
+    backend: &Backend,
+    hop: &Hop,
+    world: &Snapshot,
+) -> Result<u16, Refusal> {
+    if let Forwarding::Translate6 { back, .. } = &backend.forwarding {
+        let layout = Layout::of(frame.bytes()).ok_or(Refusal::Mtu)?;
+        nat6::translate(frame.bytes_mut(), layout, hop, back, Side::Source)?;
+        return Ok(layout.total_len);
+    }
+    let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else { return Err(Refusal::Mtu) };
+    let frontend = world.frontend(backend.frontend).ok_or(Refusal::Mtu)?.endpoint.address;
+    let source = (frontend, packet.source_port).into();
+    let destination = (packet.ip.destination, packet.destination_port).into();
+    ends::translate(frame, &packet, hop, &NewEnds { source, destination })
+}
+
+/// Whom a parsed packet is for.
+fn destination(frame: &[u8]) -> Option<IpAddr> {
+    let packet = frame.get(ethernet::HEADER_LEN..)?;
+    match packet.first()? >> 4 {
+        4 => Some(ipv4::Header(packet.first_chunk()?).destination().into()),
+        _ => Some(ipv6::Header(packet.first_chunk()?).destination().into()),
     }
 }

@@ -8,19 +8,20 @@
 //! end counts as told when it has been answered itself, or sends a reset of its own. Until then it is asked, by a
 //! segment that cannot belong to the flow, and answers where it is; see [`Bare::ask`].
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-use super::FlowTable;
 use super::counters::WorkerCounters;
 use super::flow_table::{End, Key, Silent};
 use super::lanes::{Lanes, Outcome, Outcomes};
+use super::{FlowTable, encapsulate};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::packet::{FlowKey, Parsed, parse};
-use crate::snapshot::{Backend, BackendId, FrontendId, NextHop, Snapshot};
+use crate::packet::{FlowKey, Packet, Parsed, WideKey, parse};
+use crate::snapshot::{Backend, BackendId, Forwarding, NextHop, Snapshot};
 use crate::tick::Tick;
-use crate::wire::bare::{ASK_LEN, Bare, Numbers};
-use crate::wire::ethernet;
+use crate::wire::bare::{Bare, BareFrame, LEN_MAX, Numbers};
+use crate::wire::encap::{self, Template};
+use crate::wire::{Protocol, ethernet};
 use crate::wire::l4::TcpFlags;
 
 impl Lanes {
@@ -49,17 +50,20 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         for lane in self.resets {
-            let is_clients = self.clients.has(lane);
+            let is_clients = self.clients.with(self.wide).has(lane);
             self.clients.remove(lane);
+            self.wide.remove(lane);
             let cut = burst
                 .get(lane.index())
                 .and_then(|frame| Cut::of(frame.bytes(), self.backends[lane.index()], is_clients, world));
             let (Some(cut), Some(frame)) = (cut, burst.get_mut(lane.index())) else { continue };
             let sender = if is_clients { End::Client } else { End::Backend };
-            flows.narrow.open().note_told(sender, cut.ends.key(), self.backends[lane.index()], world, now);
+            cut.ends.note_told(sender, flows, self.backends[lane.index()], world, now);
             if cut.numbers.flags.any(TcpFlags::RST) {
                 // A backend's own; those of clients do not come here.
-                self.responses.insert(lane);
+                let responses =
+                    if cut.ends.client.is_ipv4() { &mut self.responses } else { &mut self.wide_responses };
+                responses.insert(lane);
                 continue;
             }
             let outcome = cut.reset(frame, &mut self.outcomes, world, counters);
@@ -79,14 +83,15 @@ impl Cut {
     /// `None` only for what is no TCP segment, or of no backend.
     fn of(frame: &[u8], backend: BackendId, is_clients: bool, world: &Snapshot) -> Option<Self> {
         let Ok(Parsed::Transport(packet)) = parse(frame) else { return None };
-        let (source, destination) = packet.ip.v4()?;
-        let client = if is_clients {
-            SocketAddrV4::new(source, packet.source_port)
+        let Packet { ip, source_port, destination_port, .. } = packet;
+        let (client, port) = if is_clients {
+            ((ip.source, source_port), destination_port)
         } else {
-            SocketAddrV4::new(destination, packet.destination_port)
+            ((ip.destination, destination_port), source_port)
         };
-        let ends = Ends::of(client, backend, world)?;
-        Some(Self { numbers: Numbers::of(frame)?, ends, is_clients })
+        let ends = Ends::of(client.into(), Some(port), backend, world)?;
+        let numbers = Numbers::of(frame, ip.payload_offset.into(), ip.end())?;
+        Some(Self { numbers, ends, is_clients })
     }
 
     fn reset<F: Frame>(
@@ -103,9 +108,7 @@ impl Cut {
         } else {
             (&counters.reset.to_backend, &counters.reset.to_client)
         };
-        if other.is_reachable()
-            && outcomes.originate(other.hop.hop.port, &other.bare.reset_instead(self.numbers))
-        {
+        if other.send(outcomes, &other.bare.reset_instead(self.numbers)) {
             to_other.add(1);
         }
         if !sender.is_reachable() {
@@ -114,8 +117,8 @@ impl Cut {
             }
             return Err(sender.hop.refusal());
         }
-        if !frame.fill(&sender.bare.reset_in_answer(self.numbers)) {
-            return Err(DropReason::ExceedsMtu);
+        if !sender.fill(frame, &sender.bare.reset_in_answer(self.numbers)) {
+            return Err(DropReason::NoHeadroom);
         }
         to_sender.add(1);
         Ok(Outcome::Answer(sender.hop.hop.port))
@@ -129,16 +132,15 @@ pub(super) fn ask<K: Key>(
     world: &Snapshot,
     counters: &WorkerCounters,
 ) -> bool {
-    let SocketAddr::V4(client) = silent.key.client() else { return true };
-    let Some(ends) = Ends::of(client, silent.backend, world) else { return true };
+    let (client, port) = (silent.key.client(), silent.key.destination_port());
+    let Some(ends) = Ends::of(client, port, silent.backend, world) else { return true };
     if !outcomes.has_room(2) {
         return false;
     }
     let ways = [(silent.is_client_told, ends.to_client(world)), (silent.is_backend_told, ends.to_backend())];
     for (is_told, way) in ways {
         // Who is not reachable is not waited for.
-        if !is_told && way.is_reachable() && outcomes.originate(way.hop.hop.port, &way.bare.ask(silent.asked))
-        {
+        if !is_told && way.send(outcomes, &way.bare.ask(silent.asked)) {
             counters.reset.asked.add(1);
         }
     }
@@ -147,56 +149,94 @@ pub(super) fn ask<K: Key>(
 
 /// A flow, as it is to be written on segments of our own.
 struct Ends {
-    client: SocketAddrV4,
-    frontend: SocketAddrV4,
-    backend: SocketAddrV4,
-    frontend_id: FrontendId,
-    next_hop: NextHop,
+    client: SocketAddr,
+    frontend: SocketAddr,
+    backend: Backend,
 }
 
 /// The way of such a segment.
 struct Way {
     bare: Bare,
     hop: NextHop,
+    tunnel: Option<Template>,
 }
 
 impl Ends {
-    fn of(client: SocketAddrV4, id: BackendId, world: &Snapshot) -> Option<Self> {
-        let Backend { address: IpAddr::V4(address), port, frontend, next_hop, .. } = *world.backend(id)?
-        else {
-            return None;
-        };
-        let endpoint = world.frontend(frontend)?.endpoint;
-        let IpAddr::V4(front) = endpoint.address else { return None };
-        Some(Self {
-            client,
-            frontend: SocketAddrV4::new(front, endpoint.first_port),
-            backend: SocketAddrV4::new(address, port),
-            frontend_id: frontend,
-            next_hop,
-        })
+    /// `port` is the frontend's that the flow is to, where it has several.
+    fn of(client: SocketAddr, port: Option<u16>, id: BackendId, world: &Snapshot) -> Option<Self> {
+        let backend = world.backend(id)?.clone();
+        let endpoint = world.frontend(backend.frontend)?.endpoint;
+        let port = endpoint.one_port().or(port)?;
+        Some(Self { client, frontend: (endpoint.address, port).into(), backend })
     }
 
-    fn key(&self) -> FlowKey {
-        FlowKey::new(*self.client.ip(), self.client.port(), self.frontend_id.0)
+    /// Notes in the table of the flow's key that an end of it knows.
+    fn note_told(&self, end: End, flows: &mut FlowTable, backend: BackendId, world: &Snapshot, now: Tick) {
+        let id = self.backend.frontend;
+        let is_narrow = world.frontend(id).is_some_and(|frontend| frontend.is_narrow);
+        match self.client.ip() {
+            IpAddr::V4(address) if is_narrow => {
+                let key = FlowKey::new(address, self.client.port(), id.0);
+                flows.narrow.open().note_told(end, key, backend, world, now);
+            }
+            address => {
+                let key = WideKey::new(address, self.client.port(), id.0);
+                let key = world.broad_key(key, id, self.frontend, Protocol::Tcp.number());
+                flows.wide.open().note_told(end, key, backend, world, now);
+            }
+        }
     }
 
     fn to_client(&self, world: &Snapshot) -> Way {
-        Way::new(self.frontend, self.client, world.routes.next_hop(*self.client.ip()))
+        let hop = world.routes.next_hop_to(self.client.ip());
+        Way::new(self.frontend, self.client, hop, None)
     }
 
     fn to_backend(&self) -> Way {
-        Way::new(self.client, self.backend, self.next_hop)
+        let Backend { address, port, next_hop, forwarding, .. } = self.backend;
+        match forwarding {
+            Forwarding::Translate | Forwarding::Translate6 { .. } => {
+                Way::new(self.client, (address, port).into(), next_hop, None)
+            }
+            Forwarding::TranslateAddress => {
+                Way::new(self.client, (address, self.frontend.port()).into(), next_hop, None)
+            }
+            Forwarding::Direct => Way::new(self.client, self.frontend, next_hop, None),
+            Forwarding::Tunnel(template) => Way::new(self.client, self.frontend, next_hop, Some(template)),
+        }
     }
 }
 
 impl Way {
-    fn new(source: SocketAddrV4, destination: SocketAddrV4, hop: NextHop) -> Self {
-        Self { bare: Bare { addresses: hop.hop.addresses, source, destination }, hop }
+    fn new(source: SocketAddr, destination: SocketAddr, hop: NextHop, tunnel: Option<Template>) -> Self {
+        Self { bare: Bare { addresses: hop.hop.addresses, source, destination }, hop, tunnel }
     }
 
     /// Nothing fits where the neighbour is not known.
     fn is_reachable(&self) -> bool {
-        usize::from(self.hop.hop.mtu) + ethernet::HEADER_LEN >= ASK_LEN
+        usize::from(self.hop.hop.mtu) + ethernet::HEADER_LEN >= LEN_MAX
+    }
+
+    /// Has the segment sent besides. Whether it will be.
+    fn send(&self, outcomes: &mut Outcomes, segment: &BareFrame) -> bool {
+        let mut place = [0; LEN_MAX + encap::LEN_MAX];
+        self.is_reachable()
+            && self.wrap(segment, &mut place).is_some_and(|frame| outcomes.originate(self.hop.hop.port, frame))
+    }
+
+    /// Makes the segment of a frame. Whether there was room.
+    fn fill<F: Frame>(&self, frame: &mut F, segment: &BareFrame) -> bool {
+        let mut place = [0; LEN_MAX + encap::LEN_MAX];
+        self.wrap(segment, &mut place).is_some_and(|bytes| frame.fill(bytes))
+    }
+
+    /// The frame as it travels.
+    fn wrap<'a>(&self, segment: &'a BareFrame, place: &'a mut [u8; LEN_MAX + encap::LEN_MAX]) -> Option<&'a [u8]> {
+        let Some(template) = &self.tunnel else { return Some(segment.bytes()) };
+        let (_, packet) = segment.bytes().split_at_checked(ethernet::HEADER_LEN)?;
+        let frame = place.get_mut(..ethernet::HEADER_LEN + template.len() + packet.len())?;
+        let (head, outer) = frame.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>()?;
+        encapsulate::write_outer(head, outer, &self.hop.hop, template, packet, 0)?;
+        Some(frame)
     }
 }

@@ -17,9 +17,26 @@ impl Steering {
         Self { me, workers: workers.max(1) as u64 }
     }
 
-    fn owner(&self, hash: u64) -> WorkerId {
+    pub(super) fn owner(&self, hash: u64) -> WorkerId {
         let bits = hash & ((1 << OWNER_BITS) - 1);
         WorkerId(((bits * self.workers) >> OWNER_BITS) as u8)
+    }
+
+    /// Who else may hold the flow with this hash, of which `source` has a packet by a way of its own; `None` once it is
+    /// certain that nobody does, if we do not.
+    pub(super) fn elsewhere(&self, hash: u64, source: Source) -> Option<Outcome> {
+        let next = || WorkerId((u64::from(self.me.0 + 1) % self.workers) as u8);
+        match source {
+            _ if self.workers == 1 => None,
+            Source::Port { keeps_flows: true, .. } => Some(Outcome::Ask(next())),
+            Source::Port { .. } => {
+                let owner = self.owner(hash);
+                (owner != self.me).then_some(Outcome::HandOver(owner))
+            }
+            Source::Worker { looked, .. } => {
+                (u64::from(looked) + 1 < self.workers).then_some(Outcome::Ask(next()))
+            }
+        }
     }
 }
 
@@ -30,7 +47,7 @@ impl Lanes {
     pub(super) fn steer(&mut self, source: Source, steering: &Steering) {
         let keeps_flows = match source {
             Source::Port { keeps_flows, .. } => keeps_flows,
-            Source::Worker(_) => true,
+            Source::Worker { .. } => true,
         };
         if keeps_flows || steering.workers == 1 {
             return;

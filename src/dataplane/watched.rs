@@ -95,7 +95,7 @@ impl Recorder {
             port: scene.source.port(),
             direction: Direction::Received,
             worker: self.worker,
-            was_handed_over: matches!(scene.source, Source::Worker(_)),
+            was_handed_over: matches!(scene.source, Source::Worker { .. }),
             len: frame.bytes().len(),
             end: End::Controlled,
             flow,
@@ -132,7 +132,7 @@ impl Recorder {
                     Outcome::Forward(port) => End::Forwarded(port, transmitter(port)),
                     Outcome::Answer(port) => End::Answered(port, transmitter(port)),
                     Outcome::Control | Outcome::HandUp => End::Controlled,
-                    Outcome::HandOver(_) => End::HandedOver,
+                    Outcome::HandOver(_) | Outcome::Ask(_) => End::HandedOver,
                     Outcome::Drop(reason) => End::Dropped(reason),
                 };
                 note.leave(frame, watch, scene.world);

@@ -158,17 +158,18 @@ impl<Q: Queues> Worker<Q> {
             self.out.counters.other.taken_over.add(u64::from(!is_own));
             match handed {
                 Handed::Transmit(port, kind, frame) => self.out.send(port, kind, frame),
-                Handed::Process(port, frame) => {
+                Handed::Process(port, looked, frame) => {
+                    let source = Source::Worker { port, looked };
                     // A burst has one source.
-                    if let Some(other) = from.replace(port).filter(|other| *other != port) {
-                        self.process(Source::Worker(other), tick);
+                    if let Some(other) = from.replace(source).filter(|other| *other != source) {
+                        self.process(other, tick);
                     }
                     self.burst.push(frame);
                 }
             }
         }
-        if let Some(port) = from {
-            self.process(Source::Worker(port), tick);
+        if let Some(source) = from {
+            self.process(source, tick);
         }
         frames
     }
@@ -263,7 +264,13 @@ impl<F: crate::io::Frame> Outbox<F> {
                     self.counters.other.controlled.add(1);
                 }
                 Outcome::HandUp => self.drop_frame(&frame, DropReason::ControlFull),
-                Outcome::HandOver(worker) => self.hand_over(worker, Handed::Process(source.port(), frame)),
+                Outcome::HandOver(worker) => {
+                    self.hand_over(worker, Handed::Process(source.port(), u8::MAX, frame));
+                }
+                Outcome::Ask(worker) => {
+                    let looked = source.looked().saturating_add(1);
+                    self.hand_over(worker, Handed::Process(source.port(), looked, frame));
+                }
                 Outcome::Drop(reason) => self.counters.dropped(reason),
             }
         }
@@ -326,7 +333,7 @@ impl<F: crate::io::Frame> Outbox<F> {
     fn hand_over(&mut self, to: WorkerId, handed: Handed<F>) {
         match self.seat.hand_over(to, handed) {
             Ok(()) => self.counters.other.handed_over.add(1),
-            Err(Handed::Process(_, frame) | Handed::Transmit(_, _, frame)) => {
+            Err(Handed::Process(_, _, frame) | Handed::Transmit(_, _, frame)) => {
                 self.drop_frame(&frame, DropReason::HandoverFull);
             }
         }

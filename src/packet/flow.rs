@@ -72,10 +72,10 @@ impl Flow for FlowKey {
 ///
 /// ```text
 /// 0, 1: the client's address, IPv4 addresses mapped (RFC 4291 section 2.5.5.2)
-/// 2:    destination 16 | destination port 16 | client port 16 | frontend + 1: 16
+/// 2:    destination, protocol 16 | destination port 16 | client port 16 | frontend + 1: 16
 /// ```
 ///
-/// Destination and its port are zero where the frontend has only one. Of a destination in a frontend's network, the key
+/// Destination, its port and the protocol are zero where the frontend has only one. Of a destination in a frontend's network, the key
 /// has sixteen bits that its address is folded to: two that fold to the same, with the same client, client port and
 /// destination port, would be taken for one flow and have the same backend, and that is all they would have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -103,6 +103,13 @@ impl WideKey {
         let folded = folded ^ folded >> 32;
         let [low, high, rest] = self.0;
         Self([low, high, rest | ((folded ^ folded >> 16) & 0xffff) << 48])
+    }
+
+    /// The same, of a frontend with several protocols.
+    #[must_use]
+    pub fn of_protocol(self, number: u8) -> Self {
+        let [low, high, rest] = self.0;
+        Self([low, high, rest ^ u64::from(number) << 48])
     }
 
     /// What is hashed of it. It says nothing of the frontend's index, which differs from process to process.

@@ -97,10 +97,13 @@ impl PlainPacket6 {
         let tcp_flags = TcpFlags(headers.tcp_flags & sound.flags);
         let is_sound =
             claimed >= sound.claimed_min && slack <= sound.slack_max && !tcp_flags.are_in(sound.nonsense);
+        let ports = headers.ports.get();
+        // What has a port of zero is looked at closely.
+        let is_sound = is_sound && ports & 0xffff != 0 && ports >> 16 != 0;
         is_sound.then_some(Self {
             source: headers.source.map(U64::get),
             destination: headers.destination.map(U64::get),
-            ports: headers.ports.get(),
+            ports,
             protocol: headers.next_header,
             tcp_flags,
         })
@@ -167,7 +170,8 @@ mod tests {
             let is_ours = for_any || frame.get(..6) == Some(&STATION[..]);
             match parse(&frame) {
                 Ok(Parsed::Transport(long)) if is_ours => {
-                    let is_plain = long.ip.payload_offset == 54 && long.ip.source.is_ipv6() && frame.len() >= 68;
+                    let has_ports = long.source_port != 0 && long.destination_port != 0;
+                    let is_plain = long.ip.payload_offset == 54 && long.ip.source.is_ipv6() && frame.len() >= 68 && has_ports;
                     prop_assert_eq!(plain.is_some(), is_plain);
                     let Some(plain) = plain else { return Ok(()) };
                     let protocol = long.protocol.number();

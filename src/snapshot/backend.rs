@@ -7,6 +7,7 @@ use super::routes::Hop;
 use super::{BackendIdentity, FrontendId, NextHop};
 use crate::config::Endpoint;
 use crate::io::PortId;
+use crate::config::ProtocolSelector;
 use crate::wire::checksum::Delta;
 use crate::wire::encap::Template;
 use crate::wire::{Protocol, l4};
@@ -34,6 +35,8 @@ pub(crate) enum Forwarding {
     Translate,
     /// Translated in IPv6.
     Translate6 { there: Rewrite6, back: Rewrite6 },
+    /// Translated, the address alone: for frontends of several ports.
+    TranslateAddress,
     /// To the backend's station, the packet as it is.
     Direct,
     /// In a tunnel: its headers in front of the packet as it is.
@@ -93,7 +96,7 @@ pub(crate) struct Rewrite {
     pub(crate) zero_checksum: [u8; 2],
     /// Where the checksum lies in a segment of the rule's protocol.
     pub(crate) checksum_at: u8,
-    /// Whether the rule's protocol is UDP, else TCP.
+    /// Whether the rule's protocol is UDP or another without connections, else TCP.
     pub(crate) is_udp: bool,
 }
 
@@ -145,6 +148,7 @@ impl Records {
         }
     }
 
+    /// `as_it_is` says how packets get there that are not translated.
     pub(super) fn set(
         &mut self,
         index: usize,
@@ -152,36 +156,32 @@ impl Records {
         frontend: FrontendId,
         next_hop: NextHop,
         leaving: Leaving,
+        as_it_is: Option<Forwarding>,
     ) {
-        let BackendIdentity { address, port, .. } = identity;
+        let BackendIdentity { frontend: front, address, port } = identity;
         let from = next_hop.leads_out_of();
-        // What broader frontends need is not here yet.
-        let Some(endpoint) = identity.frontend.exact() else { return };
-        let forwarding = match (endpoint.address, address) {
-            (IpAddr::V4(front), IpAddr::V4(address)) => {
+        let is_udp = !matches!(front.protocol, ProtocolSelector::Tcp | ProtocolSelector::Any);
+        // Nothing fits there: plain translation leaves all packets to the other ways.
+        let hop = Hop { mtu: 0, ..next_hop.hop };
+        let mut to_backend = ToBackend { hop, rewrite: Rewrite { is_udp, ..Rewrite::default() }, leaving };
+        let mut to_client = ToClient { rewrite: Rewrite::default(), from };
+        let forwarding = match (as_it_is, front.exact(), front.address, address) {
+            (Some(forwarding), ..) => forwarding,
+            (None, Some(endpoint), IpAddr::V4(front), IpAddr::V4(address)) => {
                 let (there, back) = rewrites(endpoint, front, address, port);
-                self.to_backend[index] = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
-                self.to_client[index] = ToClient { rewrite: back, from };
+                to_backend = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
+                to_client = ToClient { rewrite: back, from };
                 Forwarding::Translate
             }
-            (IpAddr::V6(front), IpAddr::V6(address)) => {
+            (None, Some(endpoint), IpAddr::V6(front), IpAddr::V6(address)) => {
                 let (there, back) = rewrites6(endpoint, front, address, port);
-                let hop = Hop { mtu: 0, ..next_hop.hop };
-                self.to_backend[index] = ToBackend { hop, rewrite: Rewrite::of(endpoint), leaving };
-                self.to_client[index] = ToClient { rewrite: Rewrite::default(), from };
                 Forwarding::Translate6 { there, back }
             }
-            // The configuration allows neither.
-            _ => return,
+            (None, ..) => Forwarding::TranslateAddress,
         };
+        self.to_backend[index] = to_backend;
+        self.to_client[index] = to_client;
         self.backends[index] = Backend { address, port, frontend, next_hop, forwarding };
-    }
-}
-
-impl Rewrite {
-    /// Of a backend that packets are not translated for: what its flows are asked.
-    fn of(frontend: Endpoint) -> Self {
-        Self { is_udp: frontend.protocol == Protocol::Udp, ..Self::default() }
     }
 }
 

@@ -1,15 +1,17 @@
 //! Model + what is known of ports and neighbours → snapshot.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::backend::Records;
+use super::broad::{Broad, BroadFrontends};
+use super::forwarding;
 use super::ids::Ids;
 use super::{
-    ANY_PORT, BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes,
-    Selector, Snapshot, WideMap, WordMap, address_key,
+    BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes, Selector,
+    Snapshot, WideMap, WordMap, local,
 };
 use crate::config::{
     self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends, ProtocolSelector,
@@ -65,6 +67,8 @@ pub struct Compiler {
     down: BTreeSet<BackendIdentity>,
     /// Backends whose flows are to be reset.
     resetting: BTreeSet<BackendIdentity>,
+    /// How packets of each frontend get to its backends, those included that linger.
+    forwards: BTreeMap<config::Frontend, config::Forward>,
     generation: u64,
 }
 
@@ -80,6 +84,7 @@ impl Compiler {
             tables: HashMap::new(),
             down: BTreeSet::new(),
             resetting: BTreeSet::new(),
+            forwards: BTreeMap::new(),
             generation: 0,
         }
     }
@@ -99,32 +104,35 @@ impl Compiler {
         let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
         self.ids.assign(&endpoints, &ascending(backends))?;
         self.generation += 1;
+        let ids = &self.ids;
+        self.forwards.retain(|frontend, _| ids.frontend(*frontend).is_some());
+        self.forwards.extend(model.rules.iter().map(|rule| (rule.frontend, rule.forward.clone())));
 
         let routes = routes(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
+        let locals = local::all(model, &selectors);
         let frontends = self.frontend_records(model, selectors);
-        let Records { backends, to_backend, to_client } = self.backend_records(&routes);
-        // Of other ways to forward, and of broader frontends, the path knows nothing yet.
-        let known = || model.rules.iter().filter(|rule| rule.forward == config::Forward::Nat);
-        let by_nat: BTreeSet<config::Frontend> = known().map(|rule| rule.frontend).collect();
-        let words: Vec<(Endpoint, u64)> = known()
-            .filter_map(|rule| {
+        let Records { backends, to_backend, to_client } = self.backend_records(model, &routes);
+        let words = |is_wanted: fn(&config::Rule) -> bool| {
+            model.rules.iter().filter(move |rule| is_wanted(rule)).filter_map(|rule| {
                 let id = self.ids.frontend(rule.frontend)?;
-                let word = FrontendWord::new(id.0, self.flow_seed(rule.frontend));
-                Some((rule.frontend.exact()?, word.0))
+                Some((rule.frontend, FrontendWord::new(id.0, self.flow_seed(rule.frontend))))
             })
-            .collect();
-        let responses = self.responses(|one| by_nat.contains(&one.frontend) && !self.is_cut_off(one));
-        let resets = self.responses(|one| by_nat.contains(&one.frontend) && self.is_cut_off(one));
+        };
+        let responses = self.responses(|one| !self.is_cut_off(one));
+        let resets = self.responses(|one| self.is_cut_off(one));
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
             by_frontend: WordMap::new(
-                words.iter().filter_map(|(at, word)| Some((endpoint_key(*at)?, *word))),
+                words(is_narrow).filter_map(|(at, word)| Some((endpoint_key(at.exact()?)?, word.0))),
             ),
             by_frontend_wide: WideMap::of(
-                words.iter().filter_map(|(at, word)| Some((wide_key(*at)?, *word))),
+                words(is_wide).filter_map(|(at, word)| Some((any_key(at.exact()?), word.0))),
+            ),
+            broad: BroadFrontends::new(
+                words(is_broad).map(|(frontend, word)| Broad { frontend, word }),
             ),
             by_response: WordMap::new(
                 responses.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))),
@@ -132,12 +140,14 @@ impl Compiler {
             by_response_wide: WideMap::of(
                 responses.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id))),
             ),
+            by_response_broad: WideMap::of(self.broad_responses()),
             by_reset: WordMap::new(resets.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id)))),
             by_reset_wide: WideMap::of(resets.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
             resets_flows: !self.resetting.is_empty(),
             probed: probed(model, &routes),
-            locals: locals(model),
-            locals_wide: locals_wide(model),
+            locals: local::narrow(&locals),
+            locals_wide: local::wide(&locals),
+            own: model.ports.iter().map(local::own).collect(),
             idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
             backends: backends.into(),
@@ -197,13 +207,22 @@ impl Compiler {
 
     /// The destination's part of the hash of a flow: address, port and protocol.
     fn flow_seed(&self, frontend: config::Frontend) -> u64 {
-        let endpoint = frontend.exact();
-        let hash = match (endpoint.and_then(endpoint_key), endpoint.and_then(wide_key)) {
-            (Some(key), _) => self.hash.word(key | 0x0500),
-            (None, Some([low, high, rest])) => self.hash.three([low, high, rest | 0x0500]),
-            (None, None) => 0,
+        let hash = match frontend.exact() {
+            Some(endpoint) => match endpoint_key(endpoint) {
+                Some(key) => self.hash.word(key | 0x0500),
+                None => self.seed_of(any_key(endpoint)),
+            },
+            None => {
+                let config::Frontend { address, prefix_len, first_port, last_port, protocol } = frontend;
+                let [low, high, rest] = wide_endpoint(address, first_port, protocol_number(protocol) as u8);
+                self.seed_of([low, high, rest | u64::from(last_port) << 48 | u64::from(prefix_len) << 34])
+            }
         };
         FrontendWord::seed(hash)
+    }
+
+    fn seed_of(&self, [low, high, rest]: [u64; 3]) -> u64 {
+        self.hash.three([low, high, rest | 0x0500])
     }
 
     fn frontend_records(&self, model: &Model, selectors: Vec<Selector>) -> Box<[Frontend]> {
@@ -213,7 +232,8 @@ impl Compiler {
         for (endpoint, id) in self.ids.frontends() {
             let selector = Selector { seed: None, table: Arc::from([]), backends: Box::default() };
             let flow_seed = self.flow_seed(endpoint);
-            let record = Frontend { endpoint, flow_seed, idle_ticks: 0, selector };
+            let is_narrow = endpoint_is_narrow(endpoint, self.forwards.get(&endpoint));
+            let record = Frontend { endpoint, is_narrow, flow_seed, idle_ticks: 0, selector };
             records[usize::from(id.0)] = Some(record);
         }
         for (rule, selector) in model.rules.iter().zip(selectors) {
@@ -226,6 +246,7 @@ impl Compiler {
         let hole = || Frontend {
             endpoint: Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp }
                 .into(),
+            is_narrow: true,
             flow_seed: 0,
             idle_ticks: 0,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
@@ -257,7 +278,7 @@ impl Compiler {
         }
     }
 
-    fn backend_records(&self, routes: &Routes) -> Records {
+    fn backend_records(&self, model: &Model, routes: &Routes) -> Records {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let current = self.current(&lingering);
         let is_taken = |identity: &BackendIdentity| {
@@ -280,9 +301,30 @@ impl Compiler {
             } else {
                 Leaving::None
             };
-            records.set(id.index(), identity, frontend, routes.next_hop_to(identity.address), leaving);
+            let next_hop = routes.next_hop_to(identity.address);
+            let forward = self.forwards.get(&identity.frontend);
+            let as_it_is = forward.and_then(|forward| {
+                forwarding::as_they_are(forward, identity.frontend, identity.address, &next_hop, model)
+            });
+            records.set(id.index(), identity, frontend, next_hop, leaving, as_it_is);
         }
         records
+    }
+
+    /// The same where backends answer from several ports: by address and protocol.
+    fn broad_responses(&self) -> Vec<([u64; 3], u64)> {
+        let all = self.ids.backends().filter(|(one, _)| self.is_translated(one) && one.frontend.exact().is_none());
+        let of_one = |(identity, id): (BackendIdentity, BackendId)| {
+            let takes = move |protocol: &Protocol| identity.frontend.protocol.takes(protocol.number());
+            let protocols = [Protocol::Tcp, Protocol::Udp].into_iter().filter(takes);
+            protocols.map(move |protocol| (wide_endpoint(identity.address, 0, protocol.number()), id.0.into()))
+        };
+        all.flat_map(of_one).collect()
+    }
+
+    /// Whether its responses come back by us, and are told by where they come from.
+    fn is_translated(&self, identity: &BackendIdentity) -> bool {
+        self.forwards.get(&identity.frontend) == Some(&config::Forward::Nat)
     }
 
     /// Whether its responses end here: those of UDP may be answers to what was asked before.
@@ -295,6 +337,7 @@ impl Compiler {
         let mut current: Vec<Endpoint> = Vec::new();
         if !lingering.is_empty() {
             let all = self.ids.backends().filter(|(_, id)| !lingering.contains(id));
+            let all = all.filter(|(identity, _)| self.is_translated(identity));
             current.extend(all.filter_map(|(identity, _)| response_endpoint(&identity)));
             current.sort_unstable();
         }
@@ -307,7 +350,10 @@ impl Compiler {
     fn responses(&self, wanted: impl Fn(&BackendIdentity) -> bool) -> Vec<(Endpoint, u64)> {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let gone: BTreeSet<config::Frontend> = self.ids.lingering_frontends().collect();
-        let served = || self.ids.backends().filter(|(identity, _)| !gone.contains(&identity.frontend));
+        let served = || {
+            let all = self.ids.backends().filter(|(identity, _)| self.is_translated(identity));
+            all.filter(|(identity, _)| !gone.contains(&identity.frontend))
+        };
         let current = self.current(&lingering);
         let is_free = |identity: &BackendIdentity| {
             response_endpoint(identity).is_some_and(|at| current.binary_search(&at).is_err())
@@ -364,6 +410,29 @@ fn endpoint_key(endpoint: Endpoint) -> Option<u64> {
 fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
     let Endpoint { address, port, protocol } = endpoint;
     address.is_ipv6().then(|| wide_endpoint(address, port, protocol.number()))
+}
+
+fn any_key(Endpoint { address, port, protocol }: Endpoint) -> [u64; 3] {
+    wide_endpoint(address, port, protocol.number())
+}
+
+/// Whether flows to the rule's frontend have narrow keys.
+fn is_narrow(rule: &config::Rule) -> bool {
+    endpoint_is_narrow(rule.frontend, Some(&rule.forward))
+}
+
+fn endpoint_is_narrow(frontend: config::Frontend, forward: Option<&config::Forward>) -> bool {
+    let is_full_nat = matches!(forward, Some(config::Forward::FullNat(_)));
+    frontend.exact().is_some_and(|at| at.address.is_ipv4()) && !is_full_nat
+}
+
+/// Whether the rule's frontend is an endpoint, and flows to it have wide keys.
+fn is_wide(rule: &config::Rule) -> bool {
+    !is_narrow(rule) && !is_broad(rule)
+}
+
+fn is_broad(rule: &config::Rule) -> bool {
+    rule.frontend.exact().is_none()
 }
 
 /// The backends that new flows of `rule` go to, by address.
@@ -452,28 +521,4 @@ fn probed(model: &Model, routes: &Routes) -> WordMap {
         })
     });
     WordMap::new(endpoints)
-}
-
-/// Our own addresses on their ports, and the frontends' on all.
-fn locals(model: &Model) -> WordMap {
-    WordMap::new(all_locals(model).filter_map(|(address, value)| match address {
-        IpAddr::V4(address) => Some((address_key(address), value)),
-        IpAddr::V6(_) => None,
-    }))
-}
-
-/// The same of IPv6.
-fn locals_wide(model: &Model) -> WideMap {
-    let all = all_locals(model).filter(|(address, _)| address.is_ipv6());
-    WideMap::of(all.map(|(address, value)| (wide_endpoint(address, 0, 0), value)))
-}
-
-fn all_locals(model: &Model) -> impl Iterator<Item = (IpAddr, u64)> {
-    let frontends = model.rules.iter().map(|rule| (rule.frontend.address, ANY_PORT));
-    let own = model
-        .ports
-        .iter()
-        .zip(0u64..)
-        .flat_map(|(port, index)| port.addresses.iter().map(move |cidr| (cidr.address, index)));
-    frontends.chain(own)
 }

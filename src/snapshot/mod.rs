@@ -5,8 +5,11 @@
 //! as bytes to be written, checksum differences worked out beforehand, the next hop resolved.
 
 mod backend;
+mod broad;
 mod compile;
+mod forwarding;
 mod ids;
+mod local;
 mod publish;
 mod routes;
 mod select;
@@ -16,6 +19,7 @@ mod word_map;
 pub use backend::Backend;
 pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
 pub use compile::{Compiler, Conditions, PortLink, TooMany, selector_for};
+pub(crate) use broad::BroadFrontends;
 pub use ids::BackendIdentity;
 pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
@@ -25,12 +29,12 @@ pub use spread::Spread;
 pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{self, PROBE_PORT_FIRST};
+use crate::config::{self, ProtocolSelector, PROBE_PORT_FIRST};
 use crate::io::PortId;
-use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, wide_endpoint};
+use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, WideKey, wide_endpoint};
 use crate::watch::Watch;
 use crate::wire::Protocol;
 use crate::wire::plain::Pattern;
@@ -73,10 +77,14 @@ pub struct Snapshot {
     pub(crate) by_frontend: WordMap,
     /// The same where keys of flows are wide.
     pub(crate) by_frontend_wide: WideMap,
+    /// Frontends that are no endpoints.
+    pub(crate) broad: BroadFrontends,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
     /// The same of IPv6.
     pub(crate) by_response_wide: WideMap,
+    /// The same for backends that answer from several ports: address and protocol → backend.
+    pub(crate) by_response_broad: WideMap,
     /// Endpoint that a probe asks out of a port → index of that port.
     pub(crate) probed: WordMap,
     /// The same, of backends whose TCP flows are reset: they lie apart, so that no other response meets a test for
@@ -86,7 +94,7 @@ pub struct Snapshot {
     pub(crate) by_reset_wide: WideMap,
     /// Whether any backend's flows are to be reset.
     pub(crate) resets_flows: bool,
-    /// Address → port index, or [`ANY_PORT`] for an address that is ours on all ports.
+    /// Address → [`Local`], as a word.
     pub(crate) locals: WordMap,
     /// The same of IPv6.
     pub(crate) locals_wide: WideMap,
@@ -104,6 +112,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// By `PortId`.
     pub(crate) ports: Box<[PortLink]>,
+    /// By `PortId`: its first address of each family.
+    pub(crate) own: Box<[OwnAddresses]>,
     /// By `PortId`: how plain packets to a port begin.
     pub(crate) patterns: Box<[Pattern]>,
     /// The same of IPv6.
@@ -112,13 +122,12 @@ pub struct Snapshot {
     pub(crate) watches: Box<[Arc<Watch>]>,
 }
 
-/// The value in [`Snapshot::locals`] of an address that is ours on all ports: a frontend's.
-pub(crate) const ANY_PORT: u64 = u64::MAX;
-
 /// A frontend, as the path sees it.
 pub struct Frontend {
     /// What clients use.
     pub endpoint: config::Frontend,
+    /// Whether its flows have narrow keys.
+    pub(crate) is_narrow: bool,
     /// Mixed into the client's address and port before hashing.
     pub(crate) flow_seed: u64,
     /// Established flows without packets for more ticks than this are forgotten.
@@ -152,8 +161,48 @@ impl Frontend {
 pub(crate) enum Local {
     /// The own address of a port.
     Port(PortId),
-    /// A frontend's.
-    Frontend,
+    /// A frontend's, on all ports.
+    Frontend(Echo),
+}
+
+/// What becomes of echo requests to a frontend's address. Of several rules there, the greatest counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Echo {
+    /// No rule wants them answered.
+    Off,
+    /// No rule that does has a backend for new flows.
+    Unreachable,
+    /// Some have.
+    Reply,
+}
+
+impl Local {
+    /// Ports come first.
+    const FRONTEND: u64 = 256;
+
+    pub(crate) fn to_word(self) -> u64 {
+        match self {
+            Self::Port(port) => port.0.into(),
+            Self::Frontend(echo) => Self::FRONTEND + echo as u64,
+        }
+    }
+
+    #[inline(always)]
+    fn of_word(word: u64) -> Self {
+        match word {
+            0..Self::FRONTEND => Self::Port(PortId(word as u8)),
+            Self::FRONTEND => Self::Frontend(Echo::Off),
+            257 => Self::Frontend(Echo::Unreachable),
+            _ => Self::Frontend(Echo::Reply),
+        }
+    }
+}
+
+/// A port's own address of each family, if it has one: in whose name it sends.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct OwnAddresses {
+    pub(crate) v4: Option<Ipv4Addr>,
+    pub(crate) v6: Option<Ipv6Addr>,
 }
 
 impl Snapshot {
@@ -176,11 +225,15 @@ impl Snapshot {
 
     /// The frontend of a rule.
     pub fn frontend_of_rule(&self, frontend: config::Frontend) -> Option<FrontendId> {
-        let config::Endpoint { address, port, protocol } = frontend.exact()?;
-        match address {
+        let Some(config::Endpoint { address, port, protocol }) = frontend.exact() else {
+            let is_it = |record: &Frontend| record.endpoint == frontend;
+            return self.frontends.iter().position(is_it).map(|index| FrontendId(index as u16));
+        };
+        let narrow = match address {
             IpAddr::V4(address) => self.frontend_at(EndpointKey::new(address, port, protocol)),
-            address => self.wide_frontend_at(address, port, protocol),
-        }
+            IpAddr::V6(_) => None,
+        };
+        narrow.or_else(|| self.wide_frontend_at(address, port, protocol))
     }
 
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.
@@ -194,6 +247,21 @@ impl Snapshot {
     #[inline]
     pub(crate) fn responder_at(&self, key: EndpointKey) -> Option<BackendId> {
         self.by_response.get(key.0).map(|id| BackendId(id as u32))
+    }
+
+    /// The key of a flow whose frontend may have several addresses, ports or protocols.
+    pub(crate) fn broad_key(&self, key: WideKey, id: FrontendId, to: SocketAddr, protocol: u8) -> WideKey {
+        let Some(endpoint) = self.frontend(id).map(|frontend| frontend.endpoint) else { return key };
+        let key = if endpoint.one_port().is_some() { key } else { key.to_port(to.port()) };
+        let key = if endpoint.is_one_address() { key } else { key.to_address(to.ip()) };
+        if endpoint.protocol == ProtocolSelector::Any { key.of_protocol(protocol) } else { key }
+    }
+
+    /// The backend that answers from several ports there.
+    pub(crate) fn broad_responder_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<BackendId> {
+        let id = BackendId(self.by_response_broad.get(wide_endpoint(address, 0, protocol))? as u32);
+        let endpoint = self.frontend(self.backend(id)?.frontend)?.endpoint;
+        endpoint.takes(endpoint.address, Some(port), protocol).then_some(id)
     }
 
     /// The backend in IPv6 whose responses come from there, and whether its TCP flows are reset.
@@ -240,17 +308,39 @@ impl Snapshot {
     /// Whether, and how, `address` is ours.
     #[inline]
     pub(crate) fn local(&self, address: Ipv4Addr) -> Option<Local> {
-        let value = self.locals.get(address_key(address))?;
-        Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
+        self.locals.get(address_key(address)).map(Local::of_word)
     }
 
     /// The same of an address of either family.
     pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
-        let value = match address {
-            IpAddr::V4(address) => return self.local(address),
-            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0))?,
+        let known = match address {
+            IpAddr::V4(address) => self.local(address),
+            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0)).map(Local::of_word),
         };
-        Some(if value == ANY_PORT { Local::Frontend } else { Local::Port(PortId(value as u8)) })
+        if known.is_some() || self.broad.is_empty() { known } else { self.broad_local(address) }
+    }
+
+    /// An address of a frontend's network.
+    #[cold]
+    fn broad_local(&self, address: IpAddr) -> Option<Local> {
+        let frontend = self.frontend(self.broad.of_network(address)?.id())?;
+        let has_backends = !frontend.selector.backends().is_empty();
+        Some(Local::Frontend(if has_backends { Echo::Reply } else { Echo::Unreachable }))
+    }
+
+    /// Whether neighbours at `port` find `address` with us: a port's own at that port, a frontend's at every port.
+    pub(crate) fn is_ours_at(&self, address: IpAddr, port: PortId) -> bool {
+        match self.local_at(address) {
+            Some(Local::Port(own)) => own == port,
+            Some(Local::Frontend(_)) => true,
+            None => false,
+        }
+    }
+
+    /// The port's own address of the family of `like`.
+    pub(crate) fn own_address(&self, port: PortId, like: IpAddr) -> Option<IpAddr> {
+        let own = self.own.get(port.index())?;
+        if like.is_ipv4() { own.v4.map(IpAddr::V4) } else { own.v6.map(IpAddr::V6) }
     }
 
     /// Whether a segment that came in by `port`, for TCP port `to_port` of `to`, can be an endpoint's answer to a probe.

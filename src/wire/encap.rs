@@ -43,6 +43,8 @@ const PROTOCOL_GRE: u8 = 47;
 /// "The VNI is valid" (RFC 7348 section 5).
 const VXLAN_FLAGS: u8 = 0x08;
 const VXLAN_LEN: usize = 8;
+const GRE_LEN: usize = 4;
+const GUE_LEN: usize = 4;
 /// The first of the ports that nobody is assigned (RFC 6335 section 6), and how many there are, less one.
 const PORT_FIRST: u16 = 49_152;
 const PORT_MASK: u16 = 0x3fff;
@@ -336,6 +338,32 @@ fn between(tunnel: Tunnel, inner: Family) -> Vec<u8> {
             let header = [VXLAN_FLAGS, 0, 0, 0, a, b, c, 0];
             [&udp(port)[..], &header, &inner.0, &[type_high, type_low]].concat()
         }
+    }
+}
+
+/// Whether a packet of this protocol that carries `payload` can be one that [`Template::write`] has made the headers of.
+pub fn is_tunnel(protocol: u8, payload: &[u8]) -> bool {
+    match protocol {
+        PROTOCOL_IPV4 | PROTOCOL_IPV6 | PROTOCOL_GRE => true,
+        ipv4::PROTOCOL_UDP => {
+            payload.first_chunk().is_some_and(|port| u16::from_be_bytes(*port) >= PORT_FIRST)
+        }
+        _ => false,
+    }
+}
+
+/// Where the inner packet begins in what the outer one carries, of a packet as [`Template::write`] makes it. What stands
+/// behind UDP says what it is by its first byte: a version of IP, GUE's of all zeros, or VXLAN's flags.
+pub fn inner_offset(protocol: u8, payload: &[u8]) -> Option<usize> {
+    match protocol {
+        PROTOCOL_IPV4 | PROTOCOL_IPV6 => Some(0),
+        PROTOCOL_GRE => payload.starts_with(&[0, 0]).then_some(GRE_LEN),
+        ipv4::PROTOCOL_UDP => match *payload.get(UDP_HEADER_LEN)? {
+            0 => Some(UDP_HEADER_LEN + GUE_LEN),
+            VXLAN_FLAGS => Some(UDP_HEADER_LEN + VXLAN_LEN + ethernet::HEADER_LEN),
+            first => matches!(first >> 4, 4 | 6).then_some(UDP_HEADER_LEN),
+        },
+        _ => None,
     }
 }
 

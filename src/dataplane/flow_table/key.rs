@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::line::WAYS;
 use crate::dataplane::lanes::{Lane, Lanes};
 use crate::drop_reason::DropReason;
-use crate::packet::{Flow, FlowKey, WideKey, flaw_of_source, position, position_of};
+use crate::packet::{Flow, FlowKey, WideKey, flaw_of_source, is_martian, position, position_of};
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 
 /// A row of a line: a word of each of its flows.
@@ -179,8 +179,8 @@ impl Key for WideKey {
     }
 
     fn flaw(self) -> Option<DropReason> {
-        let client = self.client();
-        flaw_of_source(client.ip(), client.port())
+        // That of ports was found before: not all protocols have them.
+        is_martian(self.client().ip()).then_some(DropReason::MartianSource)
     }
 
     fn is_ours(self, world: &Snapshot) -> bool {

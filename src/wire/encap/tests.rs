@@ -123,6 +123,20 @@ fn flows_are_spread_over_ports_labels_and_sources() {
     assert_eq!(spread(false, 16, 0).0, IpAddr::from([198, 51, 0, 0]));
 }
 
+#[test]
+fn a_checksum_of_zero_is_sent_as_ones() {
+    let template = Template::new(TUNNELS[3], &outer(true), Family::V4).unwrap();
+    let mut bytes = push(&template, &inner_packet(Family::V4, 0, &[0; 2]), 7, 0);
+    let checksum_at = 46..48;
+    complete_udp6(&mut bytes).unwrap();
+    // What was missing to all ones is put where there was zero.
+    let missing = [bytes[46], bytes[47]];
+    let end = bytes.len();
+    bytes[end - 2..].copy_from_slice(&missing);
+    complete_udp6(&mut bytes).unwrap();
+    assert_eq!(bytes[checksum_at], [0xff; 2]);
+}
+
 proptest! {
     #[test]
     fn every_tunnel_is_read_by_etherparse_and_carries_the_packet_as_it_was(

@@ -1,0 +1,67 @@
+//! ICMP of both families: what is asked of us is answered, errors of others about our flows go to whom they concern,
+//! and senders of packets that cannot go on are told why. `docs/ICMP.md` is the long form. All of it is rare: the
+//! stages here return at once where a burst has none of it.
+
+mod echo;
+mod limit;
+mod made;
+mod neighbour;
+mod notice;
+mod relay;
+mod tunnel;
+mod turn;
+
+use limit::Bucket;
+
+use super::classify::{Class, classify_other};
+use super::counters::WorkerCounters;
+use super::lanes::{Ours, Source};
+use crate::drop_reason::DropReason;
+use crate::packet::{IpPacket, icmp_message, neighbour_message};
+use crate::snapshot::Snapshot;
+use crate::tick::Tick;
+
+pub(super) use notice::Notice;
+pub(super) use {echo::answer_echo, neighbour::answer_neighbour};
+
+/// How much more a worker may send of its own accord.
+#[derive(Default)]
+pub(super) struct Limits {
+    echoes: Bucket,
+    errors: Bucket,
+}
+
+/// What the stages look at besides the burst.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) source: Source,
+    pub(super) world: &'a Snapshot,
+    pub(super) now: Tick,
+    pub(super) counters: &'a WorkerCounters,
+}
+
+/// What an ICMP message is to us.
+#[cold]
+pub(super) fn classify(
+    frame: &[u8],
+    ip: &IpPacket,
+    source: Source,
+    world: &Snapshot,
+) -> Result<Class, DropReason> {
+    if let Some(message) = neighbour_message(frame, ip)? {
+        return Ok(Class::Ours(Ours::Neighbour(message)));
+    }
+    if ip.source.is_ipv6() && ip.destination.is_multicast() {
+        return Err(DropReason::WrongMac);
+    }
+    let message = icmp_message(frame, ip)?;
+    if let Some(notice) = Notice::of(frame, ip, message, source, world)? {
+        return Ok(Class::Notice(notice));
+    }
+    classify_other(ip, world)?;
+    if echo::is_request(message, ip) {
+        Ok(Class::Ours(Ours::Echo(*ip)))
+    } else {
+        Err(DropReason::IcmpUnhandled)
+    }
+}

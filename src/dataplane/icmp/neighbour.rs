@@ -1,0 +1,85 @@
+//! Neighbour discovery (RFC 4861): who has our addresses, and where others are.
+
+use std::net::Ipv6Addr;
+
+use crate::dataplane::lanes::{Event, Outcome, Outcomes};
+use crate::dataplane::nat6;
+use crate::drop_reason::DropReason;
+use crate::io::{Frame, PortId};
+use crate::snapshot::{PortLink, Snapshot};
+use crate::wire::ethernet;
+use crate::wire::nd::{self, Advertisement, Message, Solicitation};
+
+/// Answers who asks for us, and has the management thread know what others say of themselves. That somebody else
+/// claims an address of ours is counted; we neither give way nor defend it.
+pub(in crate::dataplane) fn answer_neighbour<F: Frame>(
+    frame: &mut F,
+    message: &Message,
+    port: PortId,
+    link: &PortLink,
+    world: &Snapshot,
+    outcomes: &mut Outcomes,
+) -> Result<Outcome, DropReason> {
+    match message {
+        Message::Solicitation(asked) => {
+            let answer = answer(frame.bytes(), asked, port, link, world)?;
+            // Who asks whether an address is free is nobody's neighbour yet.
+            if let (Some(mac), false) = (asked.source_mac, asked.source.is_unspecified()) {
+                let address = asked.source.into();
+                outcomes.tell(Event::Neighbour { port, address, mac, is_reply: false });
+            }
+            if !frame.fill(&answer) {
+                return Err(DropReason::ExceedsMtu);
+            }
+            Ok(Outcome::Answer(port))
+        }
+        Message::Advertisement(told) => learn(frame.bytes(), told, port, world, outcomes),
+    }
+}
+
+fn answer(
+    frame: &[u8],
+    asked: &Solicitation,
+    port: PortId,
+    link: &PortLink,
+    world: &Snapshot,
+) -> Result<[u8; nd::FRAME_LEN], DropReason> {
+    if world.is_ours_at(asked.source.into(), port) {
+        return Err(DropReason::NdConflict);
+    }
+    if !world.is_ours_at(asked.target.into(), port) {
+        return Err(DropReason::NdNotOurs);
+    }
+    let station = ethernet::addresses(frame.first_chunk().ok_or(DropReason::EthernetTruncated)?).source();
+    // A host behind a group address would have us send to all of the group.
+    if station.is_group() {
+        return Err(DropReason::NdMalformed);
+    }
+    Ok(nd::answer(link.mac, asked, station))
+}
+
+/// RFC 4861 section 7.2.5. As an answer it only counts where somebody is known, or asked for.
+fn learn(
+    frame: &[u8],
+    told: &Advertisement,
+    port: PortId,
+    world: &Snapshot,
+    outcomes: &mut Outcomes,
+) -> Result<Outcome, DropReason> {
+    if world.is_ours_at(told.target.into(), port) {
+        return Err(DropReason::NdConflict);
+    }
+    let known = world.routes.known_mac(port, told.target.into());
+    // Who says the address of a station that was asked by itself need not say where that is.
+    let mac = told.target_mac.or(known);
+    let is_for_us = nat6::destination(frame).is_some_and(|to: Ipv6Addr| world.is_ours_at(to.into(), port));
+    let is_news = known.is_some() && mac != known;
+    if !is_for_us && !is_news {
+        return Err(DropReason::NdNotOurs);
+    }
+    // Who answers for another does not take its place.
+    if let Some(mac) = mac.filter(|_| told.overrides || !is_news) {
+        outcomes.tell(Event::Neighbour { port, address: told.target.into(), mac, is_reply: true });
+    }
+    Ok(Outcome::Control)
+}

@@ -1,0 +1,217 @@
+//! Errors of others go to whom they concern: those about responses to the backend, those about clients' packets to the
+//! client. Whoever has the flow knows the backend.
+
+use std::net::IpAddr;
+
+use super::notice::{About, Conversation, Notice};
+use super::turn::Turn;
+use super::{Around, Limits, tunnel};
+use crate::dataplane::FlowTable;
+use crate::dataplane::encapsulate;
+use crate::dataplane::lanes::{Lane, Lanes, Outcome};
+use crate::dataplane::nat::{Refusal, refuse};
+use crate::dataplane::nat6::Side;
+use crate::dataplane::steer::Steering;
+use crate::drop_reason::DropReason;
+use crate::io::Frame;
+use crate::packet::Flow;
+use crate::snapshot::{Backend, BackendId, Forwarding, Hop, NextHop, Snapshot};
+
+impl Lanes {
+    /// Sends errors about our flows on.
+    #[inline(always)]
+    pub(in crate::dataplane) fn relay<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        flows: &mut FlowTable,
+        steering: &Steering,
+        around: Around<'_>,
+        limits: &mut Limits,
+    ) {
+        if !self.notices.is_empty() {
+            self.relay_all(burst, flows, steering, around, limits);
+        }
+    }
+
+    #[cold]
+    fn relay_all<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        flows: &mut FlowTable,
+        steering: &Steering,
+        around: Around<'_>,
+        limits: &mut Limits,
+    ) {
+        for i in 0..self.notices.len() {
+            let (lane, notice) = self.notices[i];
+            let Some(frame) = burst.get_mut(lane.index()) else { continue };
+            let outcome = match notice.about {
+                About::Translated(id) => self.to_client(lane, frame, &notice, id, around),
+                About::Response(flow) => match backend_of(flow, flows, steering, around) {
+                    Ok(id) => self.to_backend(lane, frame, &notice, (id, flow.hash()), around),
+                    Err(outcome) => Some(outcome),
+                },
+                About::InTunnel(flow, inner) => match backend_of(flow, flows, steering, around) {
+                    Ok(id) => self.about_tunnel(frame, &notice, (id, &inner), around, limits),
+                    Err(outcome) => Some(outcome),
+                },
+            };
+            if let Some(outcome) = outcome {
+                self.outcomes.decide(lane, outcome);
+            }
+        }
+    }
+
+    /// What becomes of an error about a response; `None` where that has been decided.
+    fn to_backend<F: Frame>(
+        &mut self,
+        lane: Lane,
+        frame: &mut F,
+        notice: &Notice,
+        (id, hash): (BackendId, u64),
+        around: Around<'_>,
+    ) -> Option<Outcome> {
+        let Some(backend) = around.world.backend(id) else {
+            return Some(Outcome::Drop(DropReason::NoBackendAvailable));
+        };
+        let next_hop = &backend.next_hop;
+        match send(frame, notice, backend, id, hash, around.world) {
+            Ok(()) => {
+                around.counters.icmp.to_backend.add(1);
+                Some(Outcome::Forward(next_hop.hop.port))
+            }
+            Err(refusal) => {
+                refuse(&mut self.outcomes, lane, refusal, next_hop);
+                None
+            }
+        }
+    }
+
+    /// What becomes of an error about a client's packet; likewise. It bears the frontend's name (RFC 5508 section 4.2,
+    /// REQ-5), for the client knows no other.
+    fn to_client<F: Frame>(
+        &mut self,
+        lane: Lane,
+        frame: &mut F,
+        notice: &Notice,
+        id: BackendId,
+        around: Around<'_>,
+    ) -> Option<Outcome> {
+        let world = around.world;
+        let next_hop = world.routes.next_hop_to(notice.ip.destination);
+        let quoted = Side::Destination;
+        let taken =
+            match (world.backend(id).map(|backend| &backend.forwarding), world.to_client.get(id.index())) {
+                (Some(Forwarding::Translate), Some(back)) => {
+                    let turn = Turn { quoted, address: back.rewrite.address, port: back.rewrite.port };
+                    turn.take(frame.bytes_mut(), notice, &next_hop.hop)
+                }
+                (Some(Forwarding::Translate6 { back, .. }), _) => {
+                    let turn = Turn { quoted, address: back.address, port: back.port };
+                    turn.take(frame.bytes_mut(), notice, &next_hop.hop)
+                }
+                (Some(Forwarding::TranslateAddress), _) => {
+                    let port = notice.quote.ends.map_or(0, |ends| ends.destination_port).to_be_bytes();
+                    let frontend = world.backend(id).and_then(|backend| world.frontend(backend.frontend));
+                    match frontend.map(|frontend| frontend.endpoint.address) {
+                        Some(to) => translate_address(frame, notice, quoted, to, port, &next_hop.hop),
+                        None => Err(Refusal::Mtu),
+                    }
+                }
+                // It is not by us that clients' packets get there.
+                _ => return Some(Outcome::Drop(DropReason::NotOurs)),
+            };
+        if let Err(refusal) = taken {
+            refuse(&mut self.outcomes, lane, refusal, &next_hop);
+            return None;
+        }
+        around.counters.icmp.to_client.add(1);
+        Some(Outcome::Forward(next_hop.hop.port))
+    }
+
+    fn about_tunnel<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        notice: &Notice,
+        (id, inner): (BackendId, &crate::packet::IpPacket),
+        around: Around<'_>,
+        limits: &mut Limits,
+    ) -> Option<Outcome> {
+        let told = around.world.backend(id).ok_or(DropReason::IcmpUnknownTunnel).and_then(|backend| {
+            tunnel::tell_client(frame, notice, inner, backend, around, limits, &mut self.outcomes)
+        });
+        Some(told.unwrap_or_else(Outcome::Drop))
+    }
+}
+
+/// The backend of the flow that an error is about: whoever has it recorded knows; where nobody has, Maglev chooses as it
+/// would for a packet of the flow. Records nothing. An error is what becomes of the frame before that is known.
+fn backend_of(
+    flow: Conversation,
+    flows: &mut FlowTable,
+    steering: &Steering,
+    around: Around<'_>,
+) -> Result<BackendId, Outcome> {
+    let recorded = match flow {
+        Conversation::Narrow(key, hash) => flows.narrow.open().peek(key, hash),
+        Conversation::Wide(key, hash) => flows.wide.open().peek(key, hash),
+    };
+    if let Some(value) = recorded {
+        return Ok(value.backend());
+    }
+    if let Some(outcome) = steering.elsewhere(flow.hash(), around.source) {
+        return Err(outcome);
+    }
+    let chosen = match flow {
+        Conversation::Narrow(key, hash) => choose(key, hash, around.world),
+        Conversation::Wide(key, hash) => choose(key, hash, around.world),
+    };
+    chosen.ok_or(Outcome::Drop(DropReason::NoBackendAvailable))
+}
+
+fn choose(key: impl Flow, hash: u64, world: &Snapshot) -> Option<BackendId> {
+    Some(world.frontend_of(key)?.selector.choose(&world.hash, key, hash)?.backend)
+}
+
+/// One address in place of another, the port as it is.
+fn translate_address<F: Frame>(
+    frame: &mut F,
+    notice: &Notice,
+    quoted: Side,
+    to: IpAddr,
+    port: [u8; 2],
+    hop: &Hop,
+) -> Result<(), Refusal> {
+    match to {
+        IpAddr::V4(to) => Turn { quoted, address: to.octets(), port }.take(frame.bytes_mut(), notice, hop),
+        IpAddr::V6(to) => Turn { quoted, address: to.octets(), port }.take(frame.bytes_mut(), notice, hop),
+    }
+}
+
+/// Sends an error about a response to the backend, in the same way as the flow's packets.
+fn send<F: Frame>(
+    frame: &mut F,
+    notice: &Notice,
+    backend: &Backend,
+    id: BackendId,
+    hash: u64,
+    world: &Snapshot,
+) -> Result<(), Refusal> {
+    let NextHop { hop, .. } = &backend.next_hop;
+    let quoted = Side::Source;
+    match &backend.forwarding {
+        Forwarding::Translate => {
+            let there = world.to_backend(id).ok_or(Refusal::Mtu)?.rewrite;
+            Turn { quoted, address: there.address, port: there.port }.take(frame.bytes_mut(), notice, hop)
+        }
+        Forwarding::Translate6 { there, .. } => {
+            Turn { quoted, address: there.address, port: there.port }.take(frame.bytes_mut(), notice, hop)
+        }
+        Forwarding::TranslateAddress => {
+            let port = notice.quote.ends.map_or(0, |ends| ends.source_port).to_be_bytes();
+            translate_address(frame, notice, quoted, backend.address, port, hop)
+        }
+        Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop).map(|_| ()),
+        Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash).map(|_| ()),
+    }
+}

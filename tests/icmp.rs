@@ -1,0 +1,566 @@
+//! ICMP, as tables: frame in, whole frame out, in both families and all modes. Frames are made, and what leaves is
+//! checked, by another implementation than ours.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+mod common;
+
+use std::net::{IpAddr, SocketAddr};
+
+use common::*;
+use etherparse::icmpv4::{DestUnreachableHeader, TimeExceededCode};
+use etherparse::icmpv6::{DestUnreachableCode, TimeExceededCode as TimeExceededCode6};
+use etherparse::{
+    Icmpv4Type, Icmpv6Type, IpDscp, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, NetSlice, PacketBuilder,
+    SlicedPacket, TransportSlice,
+};
+use guideway::io::PortId;
+use guideway::replay::Replay;
+
+/// Who takes part, in one family.
+#[derive(Clone, Copy)]
+struct Cast {
+    client: SocketAddr,
+    frontend: SocketAddr,
+    backend: SocketAddr,
+    /// Between the client and us.
+    far_router: IpAddr,
+    /// Between us and the backend.
+    near_router: IpAddr,
+    /// Our own addresses.
+    outside: IpAddr,
+    inside: IpAddr,
+    /// Ethernet addresses: the client's router, the backend.
+    macs: ([u8; 6], [u8; 6]),
+    config: &'static str,
+}
+
+const RULES: &str = r#"
+[[pool]]
+name = "web"
+backends = [{ address = "BACKEND" }]
+[[rule]]
+name = "https"
+frontend = "FRONTEND:443/tcp"
+pool = "web"
+backend_port = 8443
+[[rule]]
+name = "dns"
+frontend = "FRONTEND:53/udp"
+pool = "web"
+backend_port = 5353
+"#;
+
+fn cast(is_v6: bool, is_tcp: bool) -> Cast {
+    let (port, backend_port) = if is_tcp { (443, 8443) } else { (53, 5353) };
+    let at = |address: &str, port| SocketAddr::new(address.parse().unwrap(), port);
+    let ip = |address: &str| address.parse().unwrap();
+    if is_v6 {
+        Cast {
+            client: at("2001:db8:9::7", 40_000),
+            frontend: at("2001:db8:f::10", port),
+            backend: at("2001:db8:2::4", backend_port),
+            far_router: ip("2001:db8:8::1"),
+            near_router: ip("2001:db8:7::1"),
+            outside: ip("2001:db8:1::2"),
+            inside: ip("2001:db8:2::1"),
+            macs: ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 4]),
+            config: r#"
+[dataplane]
+flows_per_worker = 1024
+[[port]]
+name = "outside"
+addresses = ["2001:db8:1::2/64"]
+gateway6 = "2001:db8:1::1"
+[[port]]
+name = "inside"
+addresses = ["2001:db8:2::1/64"]
+"#,
+        }
+    } else {
+        Cast {
+            client: at("192.0.2.7", 40_000),
+            frontend: at("203.0.113.10", port),
+            backend: at("10.0.0.4", backend_port),
+            far_router: ip("192.0.2.1"),
+            near_router: ip("10.9.9.9"),
+            outside: ip("198.51.100.2"),
+            inside: ip("10.0.0.1"),
+            macs: (ROUTER_MAC, [2, 0, 10, 0, 0, 4]),
+            config: TWO_ARMS,
+        }
+    }
+}
+
+impl Cast {
+    fn config(&self, more: &str) -> String {
+        let address = |of: SocketAddr| of.ip().to_string();
+        let bracketed =
+            |of: SocketAddr| SocketAddr::new(of.ip(), 0).to_string().trim_end_matches(":0").to_owned();
+        let rules =
+            RULES.replace("BACKEND", &address(self.backend)).replace("FRONTEND", &bracketed(self.frontend));
+        format!("{}{rules}{more}", self.config)
+    }
+
+    fn is_v6(&self) -> bool {
+        self.client.is_ipv6()
+    }
+
+    /// From the client to the frontend, as it comes in.
+    fn request(&self, ttl: u8, payload: usize) -> Vec<u8> {
+        frame((self.macs.0, OUTSIDE_MAC), self.client, self.frontend, ttl, payload)
+    }
+
+    /// The same at the backend.
+    fn request_at_backend(&self, ttl: u8, payload: usize) -> Vec<u8> {
+        frame((INSIDE_MAC, self.macs.1), self.client, self.backend, ttl, payload)
+    }
+
+    /// From the backend to the client, as it comes in.
+    fn response(&self, ttl: u8, payload: usize) -> Vec<u8> {
+        frame((self.macs.1, INSIDE_MAC), self.backend, self.client, ttl, payload)
+    }
+
+    /// The same at the client.
+    fn response_at_client(&self, ttl: u8, payload: usize) -> Vec<u8> {
+        frame((OUTSIDE_MAC, self.macs.0), self.frontend, self.client, ttl, payload)
+    }
+}
+
+fn headers(from: IpAddr, to: IpAddr, ttl: u8) -> IpHeaders {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let header = Ipv4Header::new(0, ttl, IpNumber::ICMP, from.octets(), to.octets()).unwrap();
+            IpHeaders::Ipv4(header, etherparse::Ipv4Extensions::default())
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => IpHeaders::Ipv6(
+            Ipv6Header {
+                hop_limit: ttl,
+                source: from.octets(),
+                destination: to.octets(),
+                ..Ipv6Header::default()
+            },
+            etherparse::Ipv6Extensions::default(),
+        ),
+        _ => panic!("two families"),
+    }
+}
+
+/// TCP to and from ports of TCP, else UDP.
+fn frame(macs: ([u8; 6], [u8; 6]), from: SocketAddr, to: SocketAddr, ttl: u8, payload: usize) -> Vec<u8> {
+    let is_tcp = [from.port(), to.port()].iter().any(|port| [443, 8443].contains(port));
+    let builder = PacketBuilder::ethernet2(macs.0, macs.1).ip(headers(from.ip(), to.ip(), ttl));
+    let (mut frame, payload) = (Vec::new(), vec![0xa5; payload]);
+    if is_tcp {
+        builder.tcp(from.port(), to.port(), 1_000_000, 8192).ack(7).write(&mut frame, &payload).unwrap();
+    } else {
+        builder.udp(from.port(), to.port()).write(&mut frame, &payload).unwrap();
+    }
+    frame
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    Host,
+    Port,
+    TooBig(u16),
+    TimeExceeded,
+    Parameter,
+    EchoRequest,
+    EchoReply,
+}
+
+/// An ICMP message with what comes behind its header.
+fn message(macs: ([u8; 6], [u8; 6]), ip: IpHeaders, kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let is_v6 = matches!(ip, IpHeaders::Ipv6(..));
+    let builder = PacketBuilder::ethernet2(macs.0, macs.1).ip(ip);
+    let mut frame = Vec::new();
+    let echo = etherparse::IcmpEchoHeader { id: 7, seq: 9 };
+    if is_v6 {
+        let kind = match kind {
+            Kind::Host => Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Address),
+            Kind::Port => Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Port),
+            Kind::TooBig(mtu) => Icmpv6Type::PacketTooBig { mtu: mtu.into() },
+            Kind::TimeExceeded => Icmpv6Type::TimeExceeded(TimeExceededCode6::HopLimitExceeded),
+            Kind::Parameter => Icmpv6Type::Unknown { type_u8: 4, code_u8: 1, bytes5to8: [0, 0, 0, 6] },
+            Kind::EchoRequest => Icmpv6Type::EchoRequest(echo),
+            Kind::EchoReply => Icmpv6Type::EchoReply(echo),
+        };
+        builder.icmpv6(kind).write(&mut frame, payload).unwrap();
+    } else {
+        let kind = match kind {
+            Kind::Host => Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Host),
+            Kind::Port => Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port),
+            Kind::TooBig(next_hop_mtu) => {
+                Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded {
+                    next_hop_mtu,
+                })
+            }
+            Kind::TimeExceeded => Icmpv4Type::TimeExceeded(TimeExceededCode::TtlExceededInTransit),
+            Kind::Parameter => Icmpv4Type::Unknown { type_u8: 12, code_u8: 0, bytes5to8: [20, 0, 0, 0] },
+            Kind::EchoRequest => Icmpv4Type::EchoRequest(echo),
+            Kind::EchoReply => Icmpv4Type::EchoReply(echo),
+        };
+        builder.icmpv4(kind).write(&mut frame, payload).unwrap();
+    }
+    frame
+}
+
+/// An error from somebody on the way.
+fn error(macs: ([u8; 6], [u8; 6]), from: IpAddr, to: IpAddr, ttl: u8, kind: Kind, quoted: &[u8]) -> Vec<u8> {
+    message(macs, headers(from, to, ttl), kind, quoted)
+}
+
+/// An error of ours about the packet in `frame`, back to where it came from.
+fn made(from: IpAddr, kind: Kind, frame: &[u8]) -> Vec<u8> {
+    let macs = (frame[..6].try_into().unwrap(), frame[6..12].try_into().unwrap());
+    let to: IpAddr = if from.is_ipv4() {
+        <[u8; 4]>::try_from(&frame[26..30]).unwrap().into()
+    } else {
+        <[u8; 16]>::try_from(&frame[22..38]).unwrap().into()
+    };
+    let mut ip = headers(from, to, 64);
+    if let IpHeaders::Ipv4(header, _) = &mut ip {
+        // Network control.
+        header.dscp = IpDscp::CS6;
+    }
+    let quoted_max = if from.is_ipv4() { 576 - 28 } else { 1280 - 48 };
+    message(macs, ip, kind, &frame[14..frame.len().min(14 + quoted_max)])
+}
+
+fn once(balancer: &mut Replay, at: f64, port: PortId, frame: &[u8]) -> (Vec<(PortId, Vec<u8>)>, Vec<String>) {
+    let before = counts(balancer);
+    let sent = balancer.frame(seconds(at), port, frame.to_vec());
+    assert_balanced(balancer);
+    let moved = moved(&before, &counts(balancer));
+    (sent, moved)
+}
+
+/// Both families, TCP and UDP, one worker and several.
+fn everybody() -> impl Iterator<Item = (Cast, usize)> {
+    let families = [false];
+    let pairs = families.into_iter().flat_map(|is_v6| [true, false].map(|is_tcp| cast(is_v6, is_tcp)));
+    pairs.flat_map(|cast| [1, 3].map(|workers| (cast, workers)))
+}
+
+const KINDS: [Kind; 5] = [Kind::Host, Kind::Port, Kind::TooBig(1400), Kind::TimeExceeded, Kind::Parameter];
+
+/// How much of a packet is quoted: its headers and eight bytes, and all of it.
+fn quotes(frame: &[u8], is_v6: bool) -> [&[u8]; 2] {
+    let least = if is_v6 { 48 } else { 28 };
+    [&frame[14..14 + least], &frame[14..]]
+}
+
+#[test]
+fn errors_about_responses_reach_the_backend_in_its_own_terms() {
+    for (cast, workers) in everybody() {
+        let mut balancer = balancer(&cast.config(""), workers);
+        // With a flow that is recorded, and without.
+        for is_known in [false, true] {
+            if is_known {
+                balancer.frame(seconds(1.0), OUTSIDE, cast.request(64, 9));
+            }
+            for kind in KINDS {
+                let (at_client, at_backend) = (cast.response_at_client(50, 99), cast.response(50, 99));
+                let is_v6 = cast.is_v6();
+                for (quoted, translated) in
+                    quotes(&at_client, is_v6).into_iter().zip(quotes(&at_backend, is_v6))
+                {
+                    let come = (cast.macs.0, OUTSIDE_MAC);
+                    let frame = error(come, cast.far_router, cast.frontend.ip(), 61, kind, quoted);
+                    let gone = (INSIDE_MAC, cast.macs.1);
+                    let wanted = error(gone, cast.far_router, cast.backend.ip(), 60, kind, translated);
+                    let (sent, moved) = once(&mut balancer, 1.0, OUTSIDE, &frame);
+                    assert_eq!(sent, [(INSIDE, wanted)], "{kind:?} {workers} {}", cast.client);
+                    assert_eq!(moved, ["transmitted+1"]);
+                }
+            }
+        }
+        let totals = balancer.totals();
+        assert_eq!((totals.errors_to_backend, totals.errors_to_client, totals.flows_created), (20, 0, 1));
+    }
+}
+
+#[test]
+fn errors_about_clients_packets_reach_the_client_in_the_frontends_name() {
+    for (cast, workers) in everybody() {
+        let mut balancer = balancer(&cast.config(""), workers);
+        for (router, kind) in
+            [cast.backend.ip(), cast.near_router].into_iter().flat_map(|r| KINDS.map(|k| (r, k)))
+        {
+            let (at_backend, at_frontend) = (cast.request_at_backend(63, 99), cast.request(63, 99));
+            let is_v6 = cast.is_v6();
+            for (quoted, translated) in
+                quotes(&at_backend, is_v6).into_iter().zip(quotes(&at_frontend, is_v6))
+            {
+                let come = (cast.macs.1, INSIDE_MAC);
+                let frame = error(come, router, cast.client.ip(), 64, kind, quoted);
+                let gone = (OUTSIDE_MAC, cast.macs.0);
+                let wanted = error(gone, cast.frontend.ip(), cast.client.ip(), 63, kind, translated);
+                let (sent, moved) = once(&mut balancer, 1.0, INSIDE, &frame);
+                assert_eq!(sent, [(OUTSIDE, wanted)], "{kind:?} {workers} {}", cast.client);
+                assert_eq!(moved, ["transmitted+1"]);
+            }
+        }
+        assert_eq!(balancer.totals().errors_to_client, 20);
+    }
+}
+
+#[test]
+fn a_quoted_datagram_without_a_checksum_has_none_afterwards() {
+    let cast = cast(false, false);
+    let without = |mut frame: Vec<u8>| {
+        frame[40..42].fill(0);
+        frame
+    };
+    let (at_client, at_backend) = (without(cast.response_at_client(50, 9)), without(cast.response(50, 9)));
+    let come = (cast.macs.0, OUTSIDE_MAC);
+    let frame = error(come, cast.far_router, cast.frontend.ip(), 61, Kind::Port, &at_client[14..]);
+    let gone = (INSIDE_MAC, cast.macs.1);
+    let wanted = error(gone, cast.far_router, cast.backend.ip(), 60, Kind::Port, &at_backend[14..]);
+    let mut balancer = balancer(&cast.config(""), 1);
+    assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &frame).0, [(INSIDE, wanted)]);
+}
+
+/// What says an error is about a packet of ours, and is not one to pass on.
+#[test]
+fn errors_that_are_not_to_be_trusted_go_nowhere() {
+    for (cast, workers) in everybody() {
+        let mut balancer = balancer(&cast.config(""), workers);
+        let (come_out, come_in) = ((cast.macs.0, OUTSIDE_MAC), (cast.macs.1, INSIDE_MAC));
+        let (response, request) = (cast.response_at_client(50, 9), cast.request_at_backend(63, 9));
+        let (router, frontend, client) = (cast.far_router, cast.frontend.ip(), cast.client.ip());
+        let about_response =
+            |from, to, ttl, quoted: &[u8]| error(come_out, from, to, ttl, Kind::Host, quoted);
+        let about_request = |from, to, quoted: &[u8]| error(come_in, from, to, 64, Kind::Host, quoted);
+        let mut wrong_sum = about_response(router, frontend, 61, &response[14..]);
+        *wrong_sum.last_mut().unwrap() ^= 1;
+        let loopback: IpAddr = if cast.is_v6() { "::1".parse().unwrap() } else { [127, 0, 0, 1].into() };
+        let mut stranger = cast;
+        stranger.backend.set_ip(cast.near_router);
+        stranger.frontend.set_port(99);
+        let cut = if cast.is_v6() { 47 } else { 27 };
+        let cases = [
+            ("a wrong checksum", OUTSIDE, wrong_sum, "icmp-malformed"),
+            ("the last hop", OUTSIDE, about_response(router, frontend, 1, &response[14..]), "ttl-exceeded"),
+            (
+                "to another than is quoted",
+                OUTSIDE,
+                about_response(router, cast.outside, 61, &response[14..]),
+                "icmp-unhandled",
+            ),
+            (
+                "cut off",
+                OUTSIDE,
+                about_response(router, frontend, 61, &response[14..14 + cut]),
+                "icmp-bad-quote",
+            ),
+            (
+                "of no rule",
+                OUTSIDE,
+                about_response(router, frontend, 61, &stranger.response_at_client(50, 9)[14..]),
+                "icmp-unhandled",
+            ),
+            (
+                "from nobody",
+                OUTSIDE,
+                about_response(loopback, frontend, 61, &response[14..]),
+                "martian-source",
+            ),
+            (
+                "from ourselves",
+                OUTSIDE,
+                about_response(cast.outside, frontend, 61, &response[14..]),
+                "martian-source",
+            ),
+            (
+                "the backend's in by the wrong port",
+                OUTSIDE,
+                about_request(cast.near_router, client, &request[14..]),
+                "wrong-port",
+            ),
+            (
+                "about no backend",
+                INSIDE,
+                about_request(cast.near_router, client, &stranger.request_at_backend(63, 9)[14..]),
+                "not-ours",
+            ),
+            (
+                "to another than the client",
+                INSIDE,
+                about_request(cast.near_router, router, &request[14..]),
+                "not-ours",
+            ),
+        ];
+        for (name, port, frame, reason) in cases {
+            let (sent, moved) = once(&mut balancer, 1.0, port, &frame);
+            assert_eq!((sent, moved), (vec![], vec![format!("{reason}+1")]), "{name}, {}", cast.client);
+        }
+    }
+}
+
+#[test]
+fn what_has_no_hop_left_is_answered_in_both_directions() {
+    for (cast, workers) in everybody() {
+        let mut balancer = balancer(&cast.config(""), workers);
+        for ttl in [0, 1] {
+            let request = cast.request(ttl, 32);
+            let told = made(cast.outside, Kind::TimeExceeded, &request);
+            let (sent, moved) = once(&mut balancer, 1.0, OUTSIDE, &request);
+            assert_eq!((sent, moved), (vec![(OUTSIDE, told)], vec!["answered+1".to_owned()]));
+            let response = cast.response(ttl, 32);
+            let told = made(cast.inside, Kind::TimeExceeded, &response);
+            let (sent, moved) = once(&mut balancer, 1.0, INSIDE, &response);
+            assert_eq!((sent, moved), (vec![(INSIDE, told)], vec!["answered+1".to_owned()]));
+        }
+        assert_eq!(balancer.totals().time_exceeded_sent, 4);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_answered_with_the_mtu() {
+    for (cast, workers) in everybody() {
+        let config = cast.config("").replace("name = \"inside\"", "name = \"inside\"\nmtu = 1400");
+        let mut balancer = balancer(&config, workers);
+        let request = cast.request(64, 1380);
+        let told = made(cast.outside, Kind::TooBig(1400), &request);
+        assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &request).0, [(OUTSIDE, told)]);
+        assert_eq!(balancer.totals().too_big_sent, 1);
+
+        let config = cast.config("").replace("name = \"outside\"", "name = \"outside\"\nmtu = 1300");
+        let mut balancer = common::balancer(&config, workers);
+        let response = cast.response(64, 1300);
+        let told = made(cast.inside, Kind::TooBig(1300), &response);
+        assert_eq!(once(&mut balancer, 1.0, INSIDE, &response).0, [(INSIDE, told)]);
+    }
+}
+
+#[test]
+fn no_error_is_sent_about_what_may_have_none() {
+    for (cast, workers) in everybody() {
+        let mut balancer = balancer(&cast.config(""), workers);
+        // From a group of stations, and to one: the answer would go to all of it.
+        let mut from_group = cast.request(1, 9);
+        from_group[6] |= 1;
+        let mut to_group = cast.request(1, 9);
+        to_group[0] |= 1;
+        for frame in [from_group, to_group] {
+            let (sent, moved) = once(&mut balancer, 1.0, OUTSIDE, &frame);
+            assert_eq!((sent, moved), (vec![], vec!["ttl-exceeded+1".to_owned()]));
+        }
+    }
+}
+
+#[test]
+fn a_flood_is_answered_by_no_more_than_a_thousand_a_second() {
+    let cast = cast(false, true);
+    let mut balancer = balancer(&cast.config(""), 1);
+    let mut flood = |at, frame: Vec<u8>| {
+        let sent: usize =
+            (0..40).map(|_| balancer.burst(seconds(at), OUTSIDE, vec![frame.clone(); 60]).len()).sum();
+        let totals = counts(&balancer);
+        (sent, totals["error-limited"], totals["echo-limited"])
+    };
+    let ping = message(
+        (cast.macs.0, OUTSIDE_MAC),
+        headers(cast.client.ip(), cast.outside, 9),
+        Kind::EchoRequest,
+        b"?",
+    );
+    assert_eq!(flood(1.0, cast.request(1, 9)), (1000, 1400, 0));
+    assert_eq!(flood(1.5, cast.request(1, 9)), (500, 3300, 0));
+    assert_eq!(flood(1.5, ping), (1000, 3300, 1400));
+}
+
+#[test]
+fn echo_requests_are_answered_whatever_their_size() {
+    for (cast, workers) in everybody() {
+        let mut balancer = balancer(&cast.config(""), workers);
+        for us in [cast.frontend.ip(), cast.outside, cast.inside] {
+            for len in [0, 1, 56, 1400, 1432, 8000] {
+                let (client, data) = (cast.client.ip(), vec![0x5a; len]);
+                let ask =
+                    message((cast.macs.0, OUTSIDE_MAC), headers(client, us, 9), Kind::EchoRequest, &data);
+                let reply =
+                    message((OUTSIDE_MAC, cast.macs.0), headers(us, client, 64), Kind::EchoReply, &data);
+                let (sent, moved) = once(&mut balancer, 1.0, OUTSIDE, &ask);
+                assert_eq!((sent, moved), (vec![(OUTSIDE, reply)], vec!["answered+1".to_owned()]), "{len}");
+            }
+        }
+        assert_eq!(balancer.totals().echo_replies, 18);
+    }
+}
+
+#[test]
+fn a_frontend_without_backends_is_said_to_be_unreachable_and_a_port_is_not() {
+    for (cast, workers) in everybody() {
+        let config =
+            cast.config("").replace("address = \"BACKEND\" }", "address = \"BACKEND\", state = \"down\" }");
+        let backend = format!("address = \"{}\"", cast.backend.ip());
+        let config = config.replace(&backend, &format!("{backend}, state = \"down\""));
+        let mut balancer = balancer(&config, workers);
+        let ask = |us| {
+            let ip = headers(cast.client.ip(), us, 9);
+            message((cast.macs.0, OUTSIDE_MAC), ip, Kind::EchoRequest, b"ping")
+        };
+        let told = made(cast.outside, Kind::Host, &ask(cast.frontend.ip()));
+        assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &ask(cast.frontend.ip())).0, [(OUTSIDE, told)]);
+        let ip = headers(cast.outside, cast.client.ip(), 64);
+        let reply = message((OUTSIDE_MAC, cast.macs.0), ip, Kind::EchoReply, b"ping");
+        assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &ask(cast.outside)).0, [(OUTSIDE, reply)]);
+        let totals = balancer.totals();
+        assert_eq!((totals.unreachable_sent, totals.echo_replies), (1, 1));
+    }
+}
+
+/// Whatever is quoted, nothing panics, and what leaves parses and has right checksums.
+mod any_bytes {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn assert_sound(frame: &[u8]) {
+        let sliced = SlicedPacket::from_ethernet(frame).unwrap();
+        match (sliced.net.unwrap(), sliced.transport.unwrap()) {
+            (NetSlice::Ipv4(ip), TransportSlice::Icmpv4(icmp)) => {
+                let header = ip.header().to_header();
+                assert_eq!(header.header_checksum, header.calc_header_checksum());
+                let bytes = icmp.slice();
+                let header = etherparse::Icmpv4Header::with_checksum(icmp.icmp_type(), icmp.payload());
+                assert_eq!(header.checksum.to_be_bytes(), bytes[2..4]);
+            }
+            (NetSlice::Ipv6(ip), TransportSlice::Icmpv6(icmp)) => {
+                assert!(icmp.is_checksum_valid(ip.header().source(), ip.header().destination()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn do_no_harm(
+            is_v6 in any::<bool>(), is_tcp in any::<bool>(), is_response in any::<bool>(),
+            flips in proptest::collection::vec((0usize..120, any::<u8>()), 0..4),
+            len in 0usize..120, kind in 0usize..5, garbage in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let cast = cast(is_v6, is_tcp);
+            let mut balancer = balancer(&cast.config(""), 2);
+            let quoted = if is_response { cast.response_at_client(50, 60) } else { cast.request_at_backend(50, 60) };
+            let mut flipped = quoted[14..].to_vec();
+            for (at, value) in &flips {
+                let at = at % flipped.len();
+                flipped[at] = *value;
+            }
+            flipped.truncate(len);
+            for quoted in [&flipped, &garbage] {
+                let (port, frame) = if is_response {
+                    let macs = (cast.macs.0, OUTSIDE_MAC);
+                    (OUTSIDE, error(macs, cast.far_router, cast.frontend.ip(), 9, KINDS[kind], quoted))
+                } else {
+                    let macs = (cast.macs.1, INSIDE_MAC);
+                    (INSIDE, error(macs, cast.near_router, cast.client.ip(), 9, KINDS[kind], quoted))
+                };
+                let (sent, _) = once(&mut balancer, 1.0, port, &frame);
+                sent.iter().for_each(|(_, frame)| assert_sound(frame));
+            }
+        }
+    }
+}
