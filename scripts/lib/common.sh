@@ -72,7 +72,8 @@ require_cargo() {
         die "cargo was not found. Install a Rust toolchain first: https://www.rust-lang.org/tools/install"
 }
 
+release=(cargo build --release --locked --manifest-path "$root/Cargo.toml")
 build_release() {
     require_cargo
-    run_in_group cargo build --release --locked --manifest-path "$root/Cargo.toml"
+    run_in_group "${release[@]}"
 }

@@ -136,7 +136,8 @@ check_all_dead() {
     began=$(now_ms)
     for i in 1 2 3; do kill_nginx "$i"; done
     told_within 1500 "all dead: noticed" 1 down 1 "$began"
-    sleep 0.5
+    check "and of all of them" within 5 grep -q 'rule web: no backend is healthy' "$run/guideway.log"
+    sleep 0.2
     client_curl --max-time 0.5 "http://$vip/who" >"$run/none" 2>&1 || true
     check "a new connection gets no answer" grep -q 'timed out' "$run/none"
     bed_nginx 1

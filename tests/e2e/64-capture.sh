@@ -52,8 +52,7 @@ check_hostile() {
     capture hostile --dropped
     drops >"$run/drops-before"
     net client "$python" "$here/hostile.py" c0 "$station" "$vip" 7 >"$run/reasons"
-    sleep 0.3
-    drops >"$run/drops-after"
+    settled drops >"$run/drops-after"
     captured hostile
     fields "$run/hostile.pcapng" frame.comment frame.interface_name frame.packet_flags_direction >"$run/hostile"
     while read -r reason; do
@@ -77,8 +76,7 @@ check_flood() {
     capture flood --dropped --snaplen 96
     before=$(all_drops)
     net client "$python" "$here/hostile.py" c0 "$(station)" "$vip" 3000 >/dev/null
-    sleep 0.5
-    dropped=$(($(all_drops) - before))
+    dropped=$(($(settled all_drops) - before))
     captured flood '[0-9]+'
     told=$(fields "$run/flood.pcapng" frame.comment | grep -c '^dropped: [a-z0-9-]*, ' || true)
     lost=$(sed -n 's/.* frames written, \([0-9]*\) lost.*/\1/p' "$run/flood.err")
@@ -102,8 +100,12 @@ check_client() {
     equal "timestamps are of today, and not in the future" 1 "$(fields "$run/client.pcapng" frame.time_epoch |
         awk -v now="$EPOCHSECONDS" 'int($1) > now || $1 < now - 60 { bad = 1 } END { print !bad }')"
     # Written by us and read by us: what was received is what a replay takes.
-    equal "a pipe to tshark" 4 "$( (sleep 1 && requests 3 >/dev/null) &
-        gw capture --rule web --count 4 -w - 2>/dev/null | tshark -r - 2>/dev/null | wc -l)"
+    # Nobody tells this shell when the capture is on, so there is something to capture until it has ended.
+    rm -f "$run/stop"
+    until [[ -e $run/stop ]]; do requests 1; done >/dev/null &
+    equal "a pipe to tshark" 4 "$(gw capture --rule web --count 4 -w - 2>/dev/null | tshark -r - 2>/dev/null | wc -l)"
+    touch "$run/stop"
+    wait "$!"
 }
 not_running() { ! kill -0 "$1" 2>/dev/null; }
 

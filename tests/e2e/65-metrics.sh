@@ -52,12 +52,12 @@ capture_start() {
     sleep 0.5
 }
 
-# What tshark saw until the moment of the scrape, a line for each frame:
+# What tshark saw between the moments `opened` and `scraped`, a line for each frame:
 # TIME ETH.SRC IP.SRC IP.DST TCP.SRCPORT TCP.DSTPORT UDP.DSTPORT IP.LEN
 capture_read() {
     local side
     for side in outside inside; do
-        tshark -n -r "$run/$side.pcapng" -Y "frame.time_epoch <= $scraped" -T fields -E occurrence=f -e frame.time_epoch \
+        tshark -n -r "$run/$side.pcapng" -Y "frame.time_epoch > $opened && frame.time_epoch <= $scraped" -T fields -E occurrence=f -e frame.time_epoch \
             -e eth.src -e ip.src -e ip.dst -e tcp.srcport -e tcp.dstport -e udp.dstport -e ip.len >"$run/$side" 2>/dev/null
     done
 }
@@ -66,20 +66,45 @@ capture_read() {
 count() { awk -F '\t' "$2 { frames += 1; bytes += \$8 } END { print frames + 0, bytes + 0 }" "$run/$1"; }
 frames() { count "$@" | cut -d ' ' -f 1; }
 
-# Sets `scraped`, a moment at which metrics and `show` said the same frames had come in.
-scrape_when_quiet() {
+# Sets `quiet_at` to the middle of a time in which nothing moved, and runs COMMAND then: `when_quiet COMMAND...`.
+# tshark and guideway look at a frame one after the other, so a moment of quiet would not do.
+when_quiet() {
     local before after i
     for ((i = 0; i < 50; i++)); do
         before=$(gw show counters --json)
-        metrics >"$run/metrics"
-        scraped=$EPOCHREALTIME
+        sleep 0.3
+        "$@"
+        quiet_at=$EPOCHREALTIME
+        sleep 0.3
         after=$(gw show counters --json)
         [[ $before != "$after" ]] || break
-        sleep 0.1
     done
-    equal "nothing moves while metrics are read" "$before" "$after"
-    printf '%s' "$after" >"$run/counters.json"
-    gw show rules --json >"$run/rules.json"
+    equal "nothing moves while counters are read" "$before" "$after"
+    counted=$after
+}
+
+# What came before guideway's ports were open nobody has counted: frames are compared from this moment on.
+open_when_quiet() {
+    when_quiet true
+    opened=$quiet_at counted_first=$counted
+}
+
+scrape() { metrics >"$run/metrics" && gw show rules --json >"$run/rules.json"; }
+
+scrape_when_quiet() {
+    when_quiet scrape
+    scraped=$quiet_at
+    printf '%s' "$counted" >"$run/counters.json"
+}
+
+# `first_and_last`: of the frames compared, for who looks for one too many.
+first_and_last() {
+    local side
+    for side in outside inside; do
+        note "$side, from $opened to $scraped, the first and last of $(wc -l <"$run/$side") frames:"
+        sed -n '1,5p' "$run/$side"
+        tail -n 5 "$run/$side"
+    done
 }
 
 query() { lb_curl --get --data-urlencode "query=$1" http://127.0.0.1:9090/api/v1/query; }
@@ -151,10 +176,15 @@ check_counts() {
     mac_out=$(gw show ports --json | jq -r '.ports[0].mac') mac_in=$(gw show ports --json | jq -r '.ports[1].mac')
     received=$(($(frames outside "\$2 != \"$mac_out\"") + $(frames inside "\$2 != \"$mac_in\"")))
     sent=$(($(frames outside "\$2 == \"$mac_out\"") + $(frames inside "\$2 == \"$mac_in\"")))
+    # What was counted by the moment from which tshark's frames are.
+    received=$((received + $(jq .frames.received <<<"$counted_first")))
+    sent=$((sent + $(jq '.frames | .transmitted + .answered + .originated' <<<"$counted_first")))
+    local failed_before=$failed
     equal "tshark, show and metrics: frames received" "$received $received $received" \
         "$(sum guideway_worker_received_frames_total) $(jq .frames.received "$run/counters.json") $(sum guideway_port_received_frames_total)"
     equal "tshark, show and metrics: frames sent" "$sent $sent" \
         "$(($(sum guideway_worker_transmitted_frames_total) + $(sum guideway_worker_answered_frames_total) + $(sum guideway_worker_originated_frames_total))) $(jq '.frames | .transmitted + .answered + .originated' "$run/counters.json")"
+    ((failed == failed_before)) || first_and_last
     equal "drops by reason: show and metrics" \
         "$(jq -r '.drops[] | "\(.reason) \(.frames)"' "$run/counters.json" | sort)" \
         "$(sed -nE 's/^guideway_dropped_frames_total\{reason="(.*)"\} /\1 /p' "$run/metrics" | sort)"
@@ -212,6 +242,7 @@ give_host_a_way
 metrics_config >"$config"
 capture_start
 gw_start
+open_when_quiet
 cat >"$run/prometheus.yml" <<'YAML'
 global: { scrape_interval: 1s }
 scrape_configs:
@@ -231,7 +262,6 @@ check_refused
 unwanted() { for ((i = 0; i < $1; i++)); do net client bash -c "echo x >/dev/udp/$vip/9999"; done; }
 unwanted 7
 requests 500 >"$run/requests"
-sleep 1
 scrape_when_quiet
 check_start
 # What is counted is done; what follows is for the dashboard's rates, and for what Prometheus stores.

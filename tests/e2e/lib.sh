@@ -183,6 +183,19 @@ within() {
     done
 }
 
+# `settled COMMAND...`: prints what it prints, once that has stayed the same for 0.3 s; after 10 s in any case.
+settled() {
+    local before after i
+    after=$("$@")
+    for ((i = 0; i < 33; i++)); do
+        before=$after
+        sleep 0.3
+        after=$("$@")
+        [[ $before != "$after" ]] || break
+    done
+    printf '%s\n' "$after"
+}
+
 now_ms() { printf '%s' "$((${EPOCHREALTIME/[.,]/} / 1000))"; }
 
 # ---- guideway -------------------------------------------------------------------------------------------------------
@@ -354,7 +367,8 @@ sniff() {
     within 5 grep -q ready "$run/sniffed-$3" || fail "the capture on $2 starts" "not ready"
 }
 sniffed_all() {
-    sleep 0.2
+    # A busy machine is late to read what came.
+    settled wc -c "$run"/sniffed-* >/dev/null
     kill "${sniffers[@]}"
     wait "${sniffers[@]}" 2>/dev/null || true
     sniffers=()

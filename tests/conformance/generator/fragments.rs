@@ -1,0 +1,134 @@
+//! Datagrams in pieces.
+
+use super::Case;
+use super::packets::{Body, Packet, ip_frame};
+use super::site::{CLIENT_PORT, FRONTEND_PORT, Family, INSIDE, Mode, OUTSIDE, Sent, Site, backend, mac_of};
+use super::tunnels;
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let nat = [Family::V4, Family::V6].map(Site::nat);
+    for site in nat.iter().chain(&tunnels::sites()) {
+        cases.extend(orders(site));
+    }
+    for site in &nat {
+        cases.push(tcp(site));
+        cases.extend(hostile(site));
+    }
+    cases
+}
+
+const CUTS: [usize; 2] = [512, 1024];
+
+fn case(site: &Site, event: &str, why: &str) -> Case {
+    Case::new(format!("fragments-{}-{event}", site.name()), why, site.config())
+}
+
+fn datagram(site: &Site) -> Packet {
+    Packet { df: false, ..site.udp(&(0..1400u16).map(|n| n as u8).collect::<Vec<_>>()) }
+}
+
+/// What comes in and what leaves of it, piece by piece.
+fn pieces(site: &Site, packet: &Packet, cuts: &[usize]) -> Vec<(Vec<u8>, Sent)> {
+    let came = packet.fragments(cuts);
+    let to = mac_of(backend(site.outer));
+    let left: Vec<_> = match site.mode {
+        Mode::Nat => {
+            site.translated(packet).fragments(cuts).into_iter().map(|bytes| (bytes, Vec::new())).collect()
+        }
+        Mode::Dsr => came.iter().map(|bytes| (bytes.clone(), Vec::new())).collect(),
+        _ => came.iter().map(|bytes| site.tunnelled(bytes, packet)).collect(),
+    };
+    let sent = left.into_iter().map(|(bytes, masks)| Sent {
+        port: INSIDE.name,
+        frame: ip_frame(to, INSIDE.mac, &[], &bytes),
+        masks,
+    });
+    came.iter().map(|bytes| site.from_client(bytes)).zip(sent).collect()
+}
+
+fn orders(site: &Site) -> Vec<Case> {
+    let why = match site.inner {
+        Family::V4 => "RFC 791 section 3.2",
+        Family::V6 => "RFC 8200 section 4.5",
+    };
+    let pieces = pieces(site, &datagram(site), &CUTS);
+    let in_order = pieces.iter().cloned().fold(
+        case(site, "in-order", &format!("{why}: all pieces of a datagram reach the backend of the first")),
+        |case, (came, left)| case.sends(OUTSIDE, came, left),
+    );
+    // What comes before the first piece waits for it.
+    let mut reversed =
+        case(site, "reversed", &format!("{why}: pieces may arrive in any order, and none is lost for it"));
+    for (came, _) in pieces.iter().skip(1).rev() {
+        reversed = reversed.comes(OUTSIDE, came.clone());
+    }
+    let (first, sent) = pieces[0].clone();
+    reversed = reversed.sends(OUTSIDE, first, sent);
+    for (_, left) in pieces.iter().skip(1).rev() {
+        reversed.expected.transmitted += 1;
+        reversed = reversed.leaves(left.clone());
+    }
+    vec![in_order, reversed]
+}
+
+fn tcp(site: &Site) -> Case {
+    let packet = Packet { df: false, ..site.tcp("PA", &[0x5a; 900]) };
+    pieces(site, &packet, &[400]).into_iter().fold(
+        case(site, "tcp", "RFC 791 section 3.2: a segment in pieces goes the way of its flow"),
+        |case, (came, left)| case.sends(OUTSIDE, came, left),
+    )
+}
+
+fn hostile(site: &Site) -> Vec<Case> {
+    let packet = Packet { df: false, ..site.tcp("S", &[0x5a; 64]) };
+    let ip = if site.inner == Family::V4 { 20 } else { 40 };
+    let tiny = packet.fragments(&[8]).into_iter().next().unwrap();
+    let in_header = packet.fragments(&[8]).into_iter().nth(1).unwrap();
+    let body = packet.bytes()[ip..].to_vec();
+    // As `Other`, cut where no fragment ends: what follows is not the last, and no multiple of eight long.
+    let odd = Packet { body: Body::Other(17, body[..43].to_vec()), ..packet.clone() };
+    let mut odd = odd.fragments(&[24]).into_iter().nth(1).unwrap();
+    match site.inner {
+        Family::V4 => {
+            odd[6] |= 0x20;
+            odd[10..12].fill(0);
+            let sum = etherparse::checksum::Sum16BitWords::new().add_slice(&odd[..20]).ones_complement();
+            odd[10..12].copy_from_slice(&sum.to_ne_bytes());
+        }
+        Family::V6 => odd[43] |= 1,
+    }
+    let drop = |event: &str, why: &str, packet: &[u8], reason: &str| {
+        case(site, event, why).drops(OUTSIDE, site.from_client(packet), reason)
+    };
+    let all = pieces(site, &datagram(site), &CUTS);
+    let overlap = Packet { body: Body::udp((CLIENT_PORT, FRONTEND_PORT), &[0xee; 1400]), ..datagram(site) };
+    let overlap = site.from_client(&overlap.fragments(&[504, 1016])[1]);
+    vec![
+        drop(
+            "tiny",
+            "RFC 1858 section 3: a first piece that does not hold the whole header hides what it is",
+            &tiny,
+            "fragment-tiny",
+        ),
+        drop(
+            "in-header",
+            "RFC 3128 section 3: a piece that begins within the header could overwrite it",
+            &in_header,
+            "fragment-in-header",
+        ),
+        drop(
+            "odd-length",
+            "RFC 791 section 3.2: all pieces but the last are a multiple of eight bytes long",
+            &odd,
+            "fragment-bad-length",
+        ),
+        case(
+            site,
+            "overlap",
+            "RFC 5722 section 4: pieces that overlap are not forwarded, nor what is left of their datagram",
+        )
+        .sends(OUTSIDE, all[0].0.clone(), all[0].1.clone())
+        .drops(OUTSIDE, overlap, "fragment-overlap"),
+    ]
+}

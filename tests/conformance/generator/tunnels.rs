@@ -1,0 +1,176 @@
+//! Direct routing, tunnels, and full NAT.
+
+use super::Case;
+use super::packets::{Body, Packet};
+use super::site::{CLIENT_PORT, FRONTEND_PORT, Family, Mode, OUTSIDE, Site, mask};
+
+use Family::{V4, V6};
+
+/// All sites whose backends answer clients themselves.
+pub fn sites() -> Vec<Site> {
+    let direct = [V4, V6].map(|family| Site::new(Mode::Dsr, family, family));
+    let pairs = [(V4, V4), (V4, V6), (V6, V4), (V6, V6)];
+    let modes = [Mode::Ipip, Mode::Gre, Mode::Gue0, Mode::Gue1, Mode::Vxlan];
+    let tunnels =
+        modes.into_iter().flat_map(|mode| pairs.map(|(inner, outer)| Site::new(mode, inner, outer)));
+    direct.into_iter().chain(tunnels).collect()
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = sites().iter().flat_map(of_site).collect();
+    cases.extend(settings());
+    for (inner, outer) in [(V4, V4), (V6, V6), (V6, V4), (V4, V6)] {
+        cases.extend(full_nat(&Site::new(Mode::FullNat, inner, outer)));
+    }
+    cases
+}
+
+/// What says how a packet of the mode looks.
+fn source_of(site: &Site) -> &'static str {
+    match site.mode {
+        Mode::Ipip if site.outer == V6 => "RFC 2473 section 3",
+        Mode::Ipip if site.inner == V6 => "RFC 4213 section 3.5",
+        Mode::Ipip => "RFC 2003 section 3",
+        Mode::Gre => "RFC 2784 section 2",
+        Mode::Gue0 => "draft-ietf-intarea-gue-09 section 3",
+        Mode::Gue1 => "draft-ietf-intarea-gue-09 section 4",
+        Mode::Vxlan => "RFC 7348 section 5",
+        Mode::Nat | Mode::FullNat | Mode::Dsr => "RFC 894",
+    }
+}
+
+fn of_site(site: &Site) -> Vec<Case> {
+    let source = source_of(site);
+    let case = |event: &str, why: &str| Case::at(site, event, &format!("{source}: {why}"));
+    let ip = if site.inner == V4 { 20 } else { 40 };
+    let tcp = ["S", "A", "PA", "FA"]
+        .into_iter()
+        .fold(case("tcp", "a client's segments reach the backend as they are"), |case, flags| {
+            case.to_backend(site, &site.tcp(flags, if flags == "PA" { b"data" } else { b"" }))
+        });
+    let udp = [0, 1, 100]
+        .into_iter()
+        .fold(case("udp", "a client's datagrams reach the backend as they are"), |case, length| {
+            case.to_backend(site, &site.udp(&vec![0x5a; length]))
+        });
+    let hops = [1, 2, 255].into_iter().fold(
+        case(
+            "hops",
+            "the packet that a client sent is not forwarded but carried, so its hops are not counted",
+        ),
+        |case, hops| case.to_backend(site, &Packet { hops, ..site.tcp("A", b"data") }),
+    );
+    let tos = [0x00, 0x01, 0x02, 0x03, 0xb8, 0xff].into_iter().fold(
+        case("traffic-class", "DSCP and ECN are copied outwards (RFC 2983 section 3, RFC 6040 section 4.1)"),
+        |case, tos| case.to_backend(site, &Packet { tos, ..site.tcp("A", b"data") }),
+    );
+    let largest = case("largest", "what just fits the network behind goes there whole")
+        .to_backend(site, &site.tcp("A", &vec![0xa5; 1500 - site.overhead() - ip - 20]));
+    let mut padded = site.from_client(&site.tcp("A", b"").bytes());
+    let mut there = site.at_backend(&site.tcp("A", b""));
+    if site.mode == Mode::Dsr {
+        there.frame.resize(there.frame.len() + 6, 0);
+    }
+    padded.resize(padded.len() + 6, 0);
+    let padding = case("padding", "Ethernet's padding is no part of the packet that is carried")
+        .sends(OUTSIDE, padded, there);
+    let mut cases = vec![tcp, udp, hops, tos, largest, padding];
+    if site.inner == V4 {
+        let none = Body::Udp { ports: (CLIENT_PORT, FRONTEND_PORT), data: b"no sum".to_vec(), sum: false };
+        let marks = [(0, true), (0xffff, true), (7, false), (0xfffe, false)];
+        cases.push(marks.into_iter().fold(
+            case(
+                "fragmentation-bits",
+                "outside, don't-fragment is what it is inside, with identification 0 (RFC 6864 section 4.1)",
+            ),
+            |case, (id, df)| case.to_backend(site, &Packet { id, df, ..site.tcp("A", b"data") }),
+        ));
+        cases.push(
+            case("options", "options and a missing checksum inside are the client's, and stay")
+                .to_backend(site, &Packet { options: vec![148, 4, 0, 0, 1, 1, 1, 1], ..site.tcp("S", b"") })
+                .to_backend(site, &site.request(none)),
+        );
+    } else {
+        let pad = || vec![0, 1, 4, 0, 0, 0, 0];
+        let extensions = vec![(0, pad()), (60, pad())];
+        cases.push(
+            case("extension-headers", "extension headers and flow label inside are the client's, and stay")
+                .to_backend(site, &Packet { extensions, label: 0xabcde, ..site.tcp("S", b"") }),
+        );
+    }
+    cases
+}
+
+/// Keys of a rule that change what is written.
+fn settings() -> Vec<Case> {
+    let with = |mode, key: &str| {
+        let mut site = Site::new(mode, V4, V4);
+        site.rule = format!("{key}\n");
+        site
+    };
+    // `change` is made to the one frame that leaves.
+    let case = |site: Site, event: &str, why: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let packet = site.tcp("S", b"");
+        let mut there = site.at_backend(&packet);
+        change(&mut there.frame);
+        Case::at(&site, event, why).sends(OUTSIDE, site.from_client(&packet.bytes()), there)
+    };
+    let put = |at: usize, bytes: &'static [u8]| {
+        move |frame: &mut Vec<u8>| frame[at..at + bytes.len()].copy_from_slice(bytes)
+    };
+    vec![
+        case(
+            with(Mode::Gue0, "tunnel_port = 5555"),
+            "port",
+            "docs/CONFIG.md, tunnel_port: where the receiver listens",
+            &put(36, &[0x15, 0xb3]),
+        ),
+        case(
+            with(Mode::Vxlan, "tunnel_port = 8472"),
+            "port",
+            "docs/CONFIG.md, tunnel_port: where the receiver listens",
+            &put(36, &[0x21, 0x18]),
+        ),
+        case(
+            with(Mode::Vxlan, "vni = 16777215"),
+            "vni",
+            "RFC 7348 section 5: the VNI has 24 bits",
+            &put(46, &[0xff; 3]),
+        ),
+        case(
+            with(Mode::Vxlan, "inner_mac = \"02:00:5e:00:53:77\""),
+            "inner-mac",
+            "docs/CONFIG.md, inner_mac: whom the inner frame is for",
+            &put(50, &[2, 0, 0x5e, 0, 0x53, 0x77]),
+        ),
+        case(
+            with(Mode::Ipip, "tunnel_source = \"10.0.0.1\""),
+            "source",
+            "docs/CONFIG.md, tunnel_source: whom the outer header is from",
+            &|_| {},
+        ),
+    ]
+}
+
+fn full_nat(site: &Site) -> Vec<Case> {
+    let case = |event: &str, why: &str| Case::at(site, event, why);
+    let between = site.inner != site.outer;
+    let why = match between {
+        true => "RFC 6146 section 3.5 and RFC 7915: the other family's header, our source, and the segment",
+        false => "RFC 3022 section 2.2: both addresses and both ports are translated",
+    };
+    let sent = |packet: &Packet| {
+        let mut there = site.at_backend(packet);
+        // Which packets may be cut up on their way is left to the translator where the family changes.
+        if site.outer == V4 && between {
+            there.masks.push(mask(18, &[0, 0, 0x40], "RFC 7915 section 5.1"));
+        }
+        there
+    };
+    let one =
+        |case: Case, packet: &Packet| case.sends(OUTSIDE, site.from_client(&packet.bytes()), sent(packet));
+    vec![
+        one(one(case("tcp", why), &site.tcp("S", b"")), &site.tcp("PA", b"data")),
+        one(one(case("udp", why), &site.udp(b"ask")), &site.udp(b"again")),
+    ]
+}
