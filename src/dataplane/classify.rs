@@ -243,9 +243,8 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
             None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
         Ok(Parsed::Icmp(ip)) => icmp::classify(bytes, &ip, source, world).unwrap_or_else(Class::Drop),
-        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world).unwrap_or_else(|| {
-            Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))
-        }),
+        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world)
+            .unwrap_or_else(|| Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))),
         Ok(Parsed::Fragment(_)) => Class::Drop(DropReason::Fragment),
         Ok(Parsed::Arp) => Class::Ours(Ours::Arp),
         Err(reason) => Class::Drop(reason),
@@ -292,7 +291,8 @@ fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Cla
         }
         None => world.wide_responder_at(ip.source, source_port, protocol),
     };
-    let several = || world.broad_responder_at(ip.source, source_port, protocol.number()).map(|id| (id, false));
+    let several =
+        || world.broad_responder_at(ip.source, source_port, protocol.number()).map(|id| (id, false));
     let broad = if responder.is_none() { several() } else { None };
     let is_broad = broad.is_some();
     let responder = responder.or(broad);

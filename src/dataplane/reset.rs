@@ -21,8 +21,8 @@ use crate::snapshot::{Backend, BackendId, Forwarding, FrontendId, NextHop, Snaps
 use crate::tick::Tick;
 use crate::wire::bare::{Bare, BareFrame, LEN_MAX, Numbers};
 use crate::wire::encap::{self, Template};
-use crate::wire::{Protocol, ethernet};
 use crate::wire::l4::TcpFlags;
+use crate::wire::{Protocol, ethernet};
 
 impl Lanes {
     /// Answers packets of flows that are to be reset.
@@ -272,7 +272,9 @@ impl Way {
     fn send(&self, outcomes: &mut Outcomes, segment: &BareFrame) -> bool {
         let mut place = [0; LEN_MAX + encap::LEN_MAX];
         self.is_reachable()
-            && self.wrap(segment, &mut place).is_some_and(|frame| outcomes.originate(self.hop.hop.port, frame))
+            && self
+                .wrap(segment, &mut place)
+                .is_some_and(|frame| outcomes.originate(self.hop.hop.port, frame))
     }
 
     /// Makes the segment of a frame. Whether there was room.
@@ -282,7 +284,11 @@ impl Way {
     }
 
     /// The frame as it travels.
-    fn wrap<'a>(&self, segment: &'a BareFrame, place: &'a mut [u8; LEN_MAX + encap::LEN_MAX]) -> Option<&'a [u8]> {
+    fn wrap<'a>(
+        &self,
+        segment: &'a BareFrame,
+        place: &'a mut [u8; LEN_MAX + encap::LEN_MAX],
+    ) -> Option<&'a [u8]> {
         let Some(template) = &self.tunnel else { return Some(segment.bytes()) };
         let (_, packet) = segment.bytes().split_at_checked(ethernet::HEADER_LEN)?;
         let frame = place.get_mut(..ethernet::HEADER_LEN + template.len() + packet.len())?;

@@ -14,25 +14,27 @@ mod publish;
 mod routes;
 mod select;
 mod spread;
+mod tables;
 mod word_map;
 
 pub use backend::Backend;
 pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
-pub use compile::{Compiler, Conditions, PortLink, TooMany, selector_for};
 pub(crate) use broad::BroadFrontends;
+pub use compile::{Compiler, Conditions, PortLink, TooMany};
 pub use ids::BackendIdentity;
 pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
 pub use spread::Spread;
+pub use tables::selector_for;
 pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{self, ProtocolSelector, PROBE_PORT_FIRST};
+use crate::config::{self, PROBE_PORT_FIRST, ProtocolSelector};
 use crate::io::PortId;
 use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, WideKey, wide_endpoint};
 use crate::watch::Watch;
