@@ -74,7 +74,12 @@ fn from_client(family: usize, to_port: u16, is_tcp: bool) -> Vec<u8> {
 /// What leaves for one frame; it must leave by `port`.
 fn one(replay: &mut Replay, at: PortId, frame: &[u8], port: PortId) -> Vec<u8> {
     let sent = replay.frame(seconds(1.0), at, frame.to_vec());
-    assert_eq!(sent.len(), 1, "{:?}", common::counts(replay).iter().filter(|(_, n)| **n > 0).collect::<Vec<_>>());
+    assert_eq!(
+        sent.len(),
+        1,
+        "{:?}",
+        common::counts(replay).iter().filter(|(_, n)| **n > 0).collect::<Vec<_>>()
+    );
     assert_eq!(sent[0].0, port);
     sent[0].1.clone()
 }
@@ -100,7 +105,8 @@ fn check_outer(frame: &[u8], macs: ([u8; 6], [u8; 6]), from: &str, to: &str) -> 
     assert_eq!((source, destination), (from.parse().unwrap(), to.parse().unwrap()));
     match packet.transport {
         Some(TransportSlice::Udp(udp)) => {
-            let length = frame.len() - usize::try_from(udp.slice().as_ptr().addr() - frame.as_ptr().addr()).unwrap();
+            let length =
+                frame.len() - usize::try_from(udp.slice().as_ptr().addr() - frame.as_ptr().addr()).unwrap();
             assert_eq!(usize::from(udp.length()), length);
             assert!(udp.source_port() >= 49_152);
             if let NetSlice::Ipv6(ip) = packet.net.as_ref().unwrap() {
@@ -134,8 +140,12 @@ fn tunnels_put_right_headers_before_the_packet_as_it_was() {
             ),
             (
                 "forward = \"vxlan\"\nvni = 70000\ninner_mac = \"02:00:00:00:00:99\"",
-                [&[0x12, 0xb5, 8, 0, 0, 0, 1, 0x11, 0x70, 0, 2, 0, 0, 0, 0, 0x99][..], &INSIDE_MAC, &ether_type]
-                    .concat(),
+                [
+                    &[0x12, 0xb5, 8, 0, 0, 0, 1, 0x11, 0x70, 0, 2, 0, 0, 0, 0, 0x99][..],
+                    &INSIDE_MAC,
+                    &ether_type,
+                ]
+                .concat(),
             ),
         ];
         for (rule, between) in cases {
@@ -175,10 +185,8 @@ fn translation_of_both_families_is_right_both_ways() {
     for family in [0, 1] {
         for is_tcp in [true, false] {
             let proto = if is_tcp { "443/tcp" } else { "443/udp" };
-            let mut replay = balancer(
-                &config(&frontend_of(family, proto), BACKENDS[family], "backend_port = 8443"),
-                2,
-            );
+            let mut replay =
+                balancer(&config(&frontend_of(family, proto), BACKENDS[family], "backend_port = 8443"), 2);
             let left = one(&mut replay, OUTSIDE, &from_client(family, 443, is_tcp), INSIDE);
             let (client, backend) = ((CLIENTS[family], 40_000), (BACKENDS[family], 8443));
             assert_eq!(left, frame((INSIDE_MAC, BACKEND_MACS[family]), client, backend, 63, is_tcp));

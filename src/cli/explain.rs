@@ -80,7 +80,7 @@ fn explain(world: &Snapshot, rule: &Rule, client: SocketAddrV4) -> Option<Explai
     let choice = frontend.selector.choose(&world.hash, flow, flow_hash)?;
     let address = |id: BackendId| {
         let backend = world.backend(id)?;
-        Some(SocketAddr::new(backend.address.into(), rule.backend_port))
+        Some(SocketAddr::new(backend.address, rule.backend_port))
     };
     let otherwise = without(world, rule, address(choice.backend)?, flow, flow_hash);
     Some(Explained {

@@ -13,9 +13,9 @@ use crate::packet::{
     flaw_of_source, is_martian, parse,
 };
 use crate::snapshot::{BackendId, FrontendId, PortLink, Snapshot, ToClient, WordMap};
-use crate::wire::{Protocol, ethernet};
 use crate::wire::l4::TcpFlags;
 use crate::wire::plain::Pattern;
+use crate::wire::{Protocol, ethernet};
 
 /// What a frame is to us.
 pub(super) enum Class {
@@ -243,9 +243,8 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
             None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
         Ok(Parsed::Icmp(ip)) => icmp::classify(bytes, &ip, source, world).unwrap_or_else(Class::Drop),
-        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world).unwrap_or_else(|| {
-            Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))
-        }),
+        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world)
+            .unwrap_or_else(|| Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))),
         Ok(Parsed::Fragment(_)) => Class::Drop(DropReason::Fragment),
         Ok(Parsed::Arp) => Class::Ours(Ours::Arp),
         Err(reason) => Class::Drop(reason),
@@ -298,7 +297,8 @@ pub(super) fn responder(
 fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Class, DropReason> {
     let Packet { ip, source_port, destination_port, protocol, .. } = *packet;
     let responder = responder(ip.source, source_port, protocol, world);
-    let several = || world.broad_responder_at(ip.source, source_port, protocol.number()).map(|id| (id, false));
+    let several =
+        || world.broad_responder_at(ip.source, source_port, protocol.number()).map(|id| (id, false));
     let broad = if responder.is_none() { several() } else { None };
     let is_broad = broad.is_some();
     let responder = responder.or(broad);

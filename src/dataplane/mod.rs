@@ -84,6 +84,7 @@ impl Path {
         lanes.select(flows.narrow.open(), world, now, counters);
         lanes.find_wide(flows, world, now, counters);
         lanes.relay(burst, flows, steering, around, limits);
+        lanes.track(burst, flows, world);
         lanes.reset(burst, flows, world, now, counters);
         lanes.clamp_mss(burst, source, world);
         lanes.rewrite_clients(burst, world, counters);

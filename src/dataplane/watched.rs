@@ -344,7 +344,7 @@ fn entry(path: &mut Path, key: FlowKey, hash: u64, scene: Scene<'_>) -> Option<E
 
 fn endpoint_of(id: BackendId, world: &Snapshot) -> Option<SocketAddr> {
     let port = u16::from_be_bytes(world.to_backend(id)?.rewrite.port);
-    Some(SocketAddr::new(world.backend(id)?.address.into(), port))
+    Some(SocketAddr::new(world.backend(id)?.address, port))
 }
 
 fn rewritten(frame: &[u8]) -> Option<Rewritten> {

@@ -9,14 +9,12 @@ use super::backend::Records;
 use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
+use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
 use super::{
-    BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes,
-    Echo, OwnAddresses, Selector, Snapshot, WideMap, WordMap, local,
+    BackendId, BackendIdentity, Echo, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, OwnAddresses,
+    Routes, Selector, Snapshot, WideMap, WordMap, local,
 };
-use crate::config::{
-    self, AdminState, Distribution, Endpoint, HashKey, Model, NoHealthyBackends, ProtocolSelector,
-};
-use crate::maglev::{self, Preference};
+use crate::config::{self, AdminState, Endpoint, HashKey, Model, ProtocolSelector};
 use crate::packet::{EndpointKey, FrontendWord, Pattern6, SipHash, wide_endpoint};
 use crate::tick;
 use crate::wire::plain::Pattern;
@@ -71,9 +69,6 @@ pub struct Compiler {
     forwards: BTreeMap<config::Frontend, config::Forward>,
     generation: u64,
 }
-
-/// Length, and the available backends with their weights, sorted.
-type TableInputs = (usize, Vec<(IpAddr, u8)>);
 
 impl Compiler {
     /// For a process whose hash key is `key`.
@@ -131,9 +126,7 @@ impl Compiler {
             by_frontend_wide: WideMap::of(
                 words(is_wide).filter_map(|(at, word)| Some((any_key(at.exact()?), word.0))),
             ),
-            broad: BroadFrontends::new(
-                words(is_broad).map(|(frontend, word)| Broad { frontend, word }),
-            ),
+            broad: BroadFrontends::new(words(is_broad).map(|(frontend, word)| Broad { frontend, word })),
             by_response: WordMap::new(
                 responses.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))),
             ),
@@ -144,8 +137,9 @@ impl Compiler {
             by_reset: WordMap::new(resets.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id)))),
             by_reset_wide: WideMap::of(resets.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
             clamps_mss: model.rules.iter().any(|rule| rule.mss_clamp.is_some()),
+            tracks: model.rules.iter().any(|rule| rule.tcp_reset),
             resets_flows: !self.resetting.is_empty(),
-            probed: probed(model, &routes),
+            probed: local::probed(model, &routes),
             locals: local::narrow(&locals),
             locals_wide: local::wide(&locals),
             own: model.ports.iter().map(OwnAddresses::of).collect(),
@@ -235,8 +229,9 @@ impl Compiler {
             let flow_seed = self.flow_seed(endpoint);
             let is_narrow = endpoint_is_narrow(endpoint, self.forwards.get(&endpoint));
             let (echo, mss_clamp) = (Echo::Off, None);
+            let (tcp_reset, idle_ticks) = (false, 0);
             let record =
-                Frontend { endpoint, is_narrow, flow_seed, idle_ticks: 0, echo, mss_clamp, selector };
+                Frontend { endpoint, is_narrow, flow_seed, tcp_reset, idle_ticks, echo, mss_clamp, selector };
             records[usize::from(id.0)] = Some(record);
         }
         for (rule, selector) in model.rules.iter().zip(selectors) {
@@ -245,6 +240,7 @@ impl Compiler {
                 record.idle_ticks = tick::ticks(rule.idle_timeout);
                 record.echo = Echo::of(rule, &selector);
                 record.mss_clamp = rule.mss_clamp;
+                record.tcp_reset = rule.tcp_reset;
                 record.selector = selector;
             }
         }
@@ -253,6 +249,7 @@ impl Compiler {
                 .into(),
             is_narrow: true,
             flow_seed: 0,
+            tcp_reset: false,
             idle_ticks: 0,
             echo: Echo::Off,
             mss_clamp: None,
@@ -320,11 +317,13 @@ impl Compiler {
 
     /// The same where backends answer from several ports: by address and protocol.
     fn broad_responses(&self) -> Vec<([u64; 3], u64)> {
-        let all = self.ids.backends().filter(|(one, _)| self.is_translated(one) && one.frontend.exact().is_none());
+        let all =
+            self.ids.backends().filter(|(one, _)| self.is_translated(one) && one.frontend.exact().is_none());
         let of_one = |(identity, id): (BackendIdentity, BackendId)| {
             let takes = move |protocol: &Protocol| identity.frontend.protocol.takes(protocol.number());
             let protocols = [Protocol::Tcp, Protocol::Udp].into_iter().filter(takes);
-            protocols.map(move |protocol| (wide_endpoint(identity.address, 0, protocol.number()), id.0.into()))
+            protocols
+                .map(move |protocol| (wide_endpoint(identity.address, 0, protocol.number()), id.0.into()))
         };
         all.flat_map(of_one).collect()
     }
@@ -440,92 +439,4 @@ fn is_wide(rule: &config::Rule) -> bool {
 
 fn is_broad(rule: &config::Rule) -> bool {
     rule.frontend.exact().is_none()
-}
-
-/// The backends that new flows of `rule` go to, by address.
-fn available(rule: &config::Rule) -> Vec<config::Backend> {
-    let takes_part = |b: &&config::Backend| b.weight > 0 && b.state != AdminState::Drain;
-    let candidates: Vec<config::Backend> = rule.pool.backends.iter().filter(takes_part).copied().collect();
-    let up: Vec<_> = candidates.iter().filter(|b| b.state != AdminState::Down).copied().collect();
-    let everyone = up.is_empty() && rule.no_healthy_backends == NoHealthyBackends::All;
-    let mut available = if everyone { candidates } else { up };
-    // The table depends on the order, and the order of a file means nothing.
-    available.sort_by_key(|backend| backend.address);
-    available
-}
-
-/// The selector of `rule` by itself, its backend ids counting the addresses that are returned with it.
-pub fn selector_for(hash: &SipHash, rule: &config::Rule) -> (Selector, Vec<IpAddr>) {
-    let available = available(rule);
-    let table = fill(hash, &table_inputs(rule, &available));
-    let backends = (0..available.len() as u32).map(BackendId).collect();
-    let addresses = available.iter().map(|backend| backend.address).collect();
-    (Selector { seed: select_seed(hash, rule), table, backends }, addresses)
-}
-
-fn table_inputs(rule: &config::Rule, available: &[config::Backend]) -> TableInputs {
-    let members = available.iter().map(|b| (b.address, b.weight)).collect();
-    (maglev::table_len(rule.pool.backends.len()), members)
-}
-
-fn fill(hash: &SipHash, (len, members): &TableInputs) -> MaglevTable {
-    // The two hashes of a backend's name differ in a bit that no name reaches.
-    let preference = |(address, weight): &(IpAddr, u8)| {
-        let name = address_name(hash, *address);
-        let (offset, skip) = (hash.word(name | 1 << 62), hash.word(name | 1 << 63));
-        Preference::from_hashes(offset, skip, *weight, *len)
-    };
-    let preferences: Vec<Preference> = members.iter().map(preference).collect();
-    Arc::from(maglev::fill(*len, &preferences))
-}
-
-/// An address as 62 bits: one of IPv4 is a number, one of IPv6 is hashed down.
-fn address_name(hash: &SipHash, address: IpAddr) -> u64 {
-    match address {
-        IpAddr::V4(address) => u32::from(address).into(),
-        IpAddr::V6(address) => {
-            let bits = u128::from(address);
-            let (high, low) = ((bits >> 64) as u64, bits as u64);
-            hash.word(hash.word(high) ^ low) >> 2
-        }
-    }
-}
-
-/// The destination's part of the hash that chooses, over exactly the fields of the distribution; `None` for
-/// the 5-tuple, whose hash the flow has anyway.
-fn select_seed(hash: &SipHash, rule: &config::Rule) -> Option<u64> {
-    let address = address_name(hash, rule.frontend.address) << 32;
-    let protocol = protocol_number(rule.frontend.protocol);
-    match rule.distribution {
-        Distribution::FiveTuple => None,
-        Distribution::SourceIp => Some(hash.word(address | 0x0200)),
-        Distribution::SourceIpProtocol => Some(hash.word(address | 0x0300 | protocol)),
-    }
-}
-
-/// What tells protocols apart in a hash.
-fn protocol_number(protocol: ProtocolSelector) -> u64 {
-    match protocol {
-        ProtocolSelector::Tcp => Protocol::Tcp.number().into(),
-        ProtocolSelector::Udp => Protocol::Udp.number().into(),
-        ProtocolSelector::Other(number) => number.into(),
-        // A packet's own protocol takes its place.
-        ProtocolSelector::Any => 0,
-    }
-}
-
-/// Endpoints that probes ask out of our ports, and the port where each answers.
-fn probed(model: &Model, routes: &Routes) -> WordMap {
-    let by_port = model.rules.iter().filter_map(|rule| {
-        let probe = rule.probe.as_ref().filter(|probe| probe.via == config::Via::Port)?;
-        Some((rule, probe.port.unwrap_or(rule.backend_port)))
-    });
-    let endpoints = by_port.flat_map(|(rule, port)| {
-        rule.pool.backends.iter().filter_map(move |backend| {
-            let (leads_there, _) = routes.neighbour_for(backend.address)?;
-            let endpoint = Endpoint { address: backend.address, port, protocol: Protocol::Tcp };
-            Some((endpoint_key(endpoint)?, u64::from(leads_there.0)))
-        })
-    });
-    WordMap::new(endpoints)
 }

@@ -1,11 +1,12 @@
-//! Which addresses are ours, and what is said of them.
+//! Which addresses are ours, what is said of them, and whose answers to our own questions come to them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Selector, WideMap, WordMap, address_key};
-use crate::config::{Model, Port, Rule};
-use crate::packet::wide_endpoint;
+use super::{Routes, Selector, WideMap, WordMap, address_key};
+use crate::config::{Model, Port, Rule, Via};
+use crate::packet::{EndpointKey, wide_endpoint};
+use crate::wire::Protocol;
 
 /// The first word in [`Snapshot::locals`](super::Snapshot::locals) of a frontend's address: [`Echo`] is added to it.
 /// Those below are ports.
@@ -87,4 +88,20 @@ pub(super) fn narrow(all: &BTreeMap<IpAddr, u64>) -> WordMap {
 pub(super) fn wide(all: &BTreeMap<IpAddr, u64>) -> WideMap {
     let wide = all.iter().filter(|(address, _)| address.is_ipv6());
     WideMap::of(wide.map(|(address, word)| (wide_endpoint(*address, 0, 0), *word)))
+}
+
+/// Endpoints that probes ask out of our ports, and the port where each answers.
+pub(super) fn probed(model: &Model, routes: &Routes) -> WordMap {
+    let by_port = model.rules.iter().filter_map(|rule| {
+        let probe = rule.probe.as_ref().filter(|probe| probe.via == Via::Port)?;
+        Some((rule, probe.port.unwrap_or(rule.backend_port)))
+    });
+    let endpoints = by_port.flat_map(|(rule, port)| {
+        rule.pool.backends.iter().filter_map(move |backend| {
+            let (leads_there, _) = routes.neighbour_for(backend.address)?;
+            let IpAddr::V4(address) = backend.address else { return None };
+            Some((EndpointKey::new(address, port, Protocol::Tcp).0, u64::from(leads_there.0)))
+        })
+    });
+    WordMap::new(endpoints)
 }

@@ -14,27 +14,29 @@ mod publish;
 mod routes;
 mod select;
 mod spread;
+mod tables;
 mod word_map;
 
+pub(crate) use crate::config::MssClamp;
 pub use backend::Backend;
 pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
-pub use compile::{Compiler, Conditions, PortLink, TooMany, selector_for};
 pub(crate) use broad::BroadFrontends;
+pub use compile::{Compiler, Conditions, PortLink, TooMany};
 pub use ids::BackendIdentity;
-pub(crate) use crate::config::MssClamp;
 pub(crate) use local::{Echo, OwnAddresses};
 pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
 pub use spread::Spread;
+pub use tables::selector_for;
 pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{self, ProtocolSelector, PROBE_PORT_FIRST};
+use crate::config::{self, PROBE_PORT_FIRST, ProtocolSelector};
 use crate::io::PortId;
 use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, WideKey, wide_endpoint};
 use crate::watch::Watch;
@@ -96,6 +98,8 @@ pub struct Snapshot {
     pub(crate) by_reset_wide: WideMap,
     /// Whether any frontend has a [`Frontend::mss_clamp`].
     pub(crate) clamps_mss: bool,
+    /// Whether any frontend's flows are reset when they are idle: how far they are is kept then.
+    pub(crate) tracks: bool,
     /// Whether any backend's flows are to be reset.
     pub(crate) resets_flows: bool,
     /// Address → [`Local`], or what becomes of [`Echo`] requests to a frontend's, as a word.
@@ -134,6 +138,8 @@ pub struct Frontend {
     pub(crate) is_narrow: bool,
     /// Mixed into the client's address and port before hashing.
     pub(crate) flow_seed: u64,
+    /// Whether both ends of a TCP flow that is forgotten for being idle are reset.
+    pub(crate) tcp_reset: bool,
     /// Established flows without packets for more ticks than this are forgotten.
     pub(crate) idle_ticks: u32,
     /// What becomes of echo requests to it.

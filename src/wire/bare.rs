@@ -126,16 +126,22 @@ impl Bare {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let total_len = (ipv4::HEADER_LEN + len) as u16;
                 let protocol = ipv4::PROTOCOL_TCP;
-                let fields =
-                    ipv4::Fields { type_of_service: 0, total_len, protocol, source, destination };
+                let fields = ipv4::Fields { type_of_service: 0, total_len, protocol, source, destination };
                 frame.push(&ethernet::TYPE_IPV4.to_be_bytes());
                 frame.push(&fields.to_bytes());
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let (traffic_class, flow_label, payload_len) = (0, 0, len as u16);
                 let (next_header, hop_limit) = (ipv4::PROTOCOL_TCP, ipv6::HOP_LIMIT_DEFAULT);
-                let fields =
-                    ipv6::Fields { traffic_class, flow_label, payload_len, next_header, hop_limit, source, destination };
+                let fields = ipv6::Fields {
+                    traffic_class,
+                    flow_label,
+                    payload_len,
+                    next_header,
+                    hop_limit,
+                    source,
+                    destination,
+                };
                 frame.push(&ethernet::TYPE_IPV6.to_be_bytes());
                 frame.push(&fields.to_bytes());
             }
@@ -177,7 +183,10 @@ mod tests {
 
     /// Reads the frames of both by another implementation, which holds every length and checksum, and what it reads is
     /// the same.
-    fn read<T: PartialEq + std::fmt::Debug>(make: impl Fn(&Bare) -> BareFrame, look: impl Fn(&TcpSlice<'_>) -> T) -> T {
+    fn read<T: PartialEq + std::fmt::Debug>(
+        make: impl Fn(&Bare) -> BareFrame,
+        look: impl Fn(&TcpSlice<'_>) -> T,
+    ) -> T {
         let [v4, v6] = bare().map(|bare| read_one(make(&bare).bytes(), &bare, &look));
         assert_eq!(v4, v6);
         v4
@@ -191,14 +200,20 @@ mod tests {
             Some(NetSlice::Ipv4(ip)) => {
                 let header = ip.header().to_header();
                 assert_eq!(header.header_checksum, header.calc_header_checksum());
-                assert_eq!((from, to), (ip.header().source_addr().into(), ip.header().destination_addr().into()));
+                assert_eq!(
+                    (from, to),
+                    (ip.header().source_addr().into(), ip.header().destination_addr().into())
+                );
                 assert_eq!(usize::from(header.total_len) + 14, frame.len());
                 let checksum = tcp.calc_checksum_ipv4(header.source, header.destination).unwrap();
                 assert_eq!(tcp.checksum(), checksum);
             }
             Some(NetSlice::Ipv6(ip)) => {
                 let header = ip.header().to_header();
-                assert_eq!((from, to), (ip.header().source_addr().into(), ip.header().destination_addr().into()));
+                assert_eq!(
+                    (from, to),
+                    (ip.header().source_addr().into(), ip.header().destination_addr().into())
+                );
                 assert_eq!(usize::from(header.payload_length) + 54, frame.len());
                 let checksum = tcp.calc_checksum_ipv6(header.source, header.destination).unwrap();
                 assert_eq!(tcp.checksum(), checksum);
@@ -251,13 +266,16 @@ mod tests {
     #[test]
     fn no_window_holds_two_successive_questions() {
         let number = |attempt| {
-            read(|bare| bare.ask(attempt), |tcp| {
-                assert_eq!(
-                    (flags(tcp), tcp.data_offset(), tcp.payload()),
-                    ((false, true, false), 8, &[][..])
-                );
-                tcp.sequence_number()
-            })
+            read(
+                |bare| bare.ask(attempt),
+                |tcp| {
+                    assert_eq!(
+                        (flags(tcp), tcp.data_offset(), tcp.payload()),
+                        ((false, true, false), 8, &[][..])
+                    );
+                    tcp.sequence_number()
+                },
+            )
         };
         for attempt in 0..7 {
             let (this, next) = (number(attempt), number(attempt + 1));

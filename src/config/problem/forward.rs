@@ -116,35 +116,10 @@ pub enum ForwardProblem {
     },
 }
 
-impl fmt::Display for ForwardProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ForwardProblem {
+    /// What is wrong with the backends or their port.
+    fn fmt_backends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::KeyOfOtherMode { subject, key, mode, modes } => {
-                write!(f, "{subject} has {key}, which has no effect with forward = \"{mode}\"; it is for ")?;
-                for (index, mode) in modes.iter().enumerate() {
-                    let between = match index {
-                        0 => "",
-                        last if last + 1 == modes.len() => " and ",
-                        _ => ", ",
-                    };
-                    write!(f, "{between}{mode}")?;
-                }
-                write!(f, ": delete it, or change forward")
-            }
-            Self::KeyOfTcp { subject, key, frontend } => write!(
-                f,
-                "{subject} has {key}, which has no effect: its frontend {frontend} takes no TCP; delete it"
-            ),
-            Self::Protocol { subject, frontend, mode } => write!(
-                f,
-                "{subject} has frontend {frontend} and forward = \"{mode}\", which translates TCP and UDP only; use \
-                 dsr, ipip, gre, gue or vxlan"
-            ),
-            Self::Network { subject, frontend } => write!(
-                f,
-                "{subject} has frontend {frontend} and forward = \"nat\", which could not tell from which of these \
-                 addresses a response has to come; use full-nat, dsr, ipip, gre, gue or vxlan, or a rule for each address"
-            ),
             Self::KeepsPort { subject, port, frontend, mode } => {
                 write!(f, "{subject} has backend_port {port}, but ")?;
                 match mode.translates() {
@@ -176,6 +151,13 @@ impl fmt::Display for ForwardProblem {
                      or add an address in its network to a port"
                 )
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is wrong with sources.
+    fn fmt_sources(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::SourceFamily { subject, key, backend } => write!(
                 f,
                 "{subject} has backend {backend}, and {key} has no address of its family; add one, or delete {key}"
@@ -190,6 +172,45 @@ impl fmt::Display for ForwardProblem {
                 f,
                 "{subject} has source_addresses {range}, where {owner} is ({place}); use addresses that nobody has"
             ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ForwardProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyOfOtherMode { subject, key, mode, modes } => {
+                write!(f, "{subject} has {key}, which has no effect with forward = \"{mode}\"; it is for ")?;
+                for (index, mode) in modes.iter().enumerate() {
+                    let between = match index {
+                        0 => "",
+                        last if last + 1 == modes.len() => " and ",
+                        _ => ", ",
+                    };
+                    write!(f, "{between}{mode}")?;
+                }
+                write!(f, ": delete it, or change forward")
+            }
+            Self::KeyOfTcp { subject, key, frontend } => write!(
+                f,
+                "{subject} has {key}, which has no effect: its frontend {frontend} takes no TCP; delete it"
+            ),
+            Self::Protocol { subject, frontend, mode } => write!(
+                f,
+                "{subject} has frontend {frontend} and forward = \"{mode}\", which translates TCP and UDP only; use \
+                 dsr, ipip, gre, gue or vxlan"
+            ),
+            Self::Network { subject, frontend } => write!(
+                f,
+                "{subject} has frontend {frontend} and forward = \"nat\", which could not tell from which of these \
+                 addresses a response has to come; use full-nat, dsr, ipip, gre, gue or vxlan, or a rule for each address"
+            ),
+            Self::KeepsPort { .. }
+            | Self::NoProbePort { .. }
+            | Self::Families { .. }
+            | Self::NotNeighbour { .. } => self.fmt_backends(f),
+            _ => self.fmt_sources(f),
         }
     }
 }

@@ -5,6 +5,7 @@ mod emitted;
 mod findings;
 mod flags;
 mod hostile;
+mod links;
 mod ways;
 
 use std::net::Ipv4Addr;

@@ -8,6 +8,7 @@ use crate::config::model::{
     AddressRange, Backend, Encapsulation, Forward, ForwardMode, Frontend, FullNat, GueVariant, MssClamp,
     ProtocolSelector, Tunnel,
 };
+use crate::config::probe::Probe;
 use crate::config::problem::{ForwardProblem, NetworkProblem, ValueProblem};
 use crate::config::raw::{At, Field, RawRule};
 use crate::config::text::{ClientAddress, RawClamp};
@@ -243,6 +244,21 @@ impl Checker<'_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A probe needs a port to ask.
+    pub(super) fn check_probe_port(
+        &self,
+        backend_port: u16,
+        frontend: Frontend,
+        probe: Option<&Probe>,
+        report: &mut Report,
+    ) {
+        let lacks = backend_port == 0 && probe.is_some_and(|probe| probe.port.is_none());
+        if let Some(place) = place(&self.raw.probe).filter(|_| lacks) {
+            let subject = self.subject.to_owned();
+            report.error(place, ForwardProblem::NoProbePort { subject, frontend });
         }
     }
 

@@ -15,9 +15,7 @@ use crate::config::model::{
     AdminState, Backend, Distribution, ForwardMode, Frontend, NoHealthyBackends, Rule,
 };
 use crate::config::probe::Probe;
-use crate::config::problem::{
-    AddressFlaw, ForwardProblem, NameProblem, NetworkProblem, RuleProblem, ValueProblem,
-};
+use crate::config::problem::{AddressFlaw, NameProblem, NetworkProblem, RuleProblem, ValueProblem};
 use crate::config::raw::{At, Field, RawConfig, RawRule, RuleProbe};
 use crate::config::subject_of;
 
@@ -80,12 +78,7 @@ impl Checker<'_> {
         let backend_port = in_range(&subject, "backend_port", &raw.backend_port, PORT, report);
         let idle_timeout =
             duration_in_range(&subject, "idle_timeout", &raw.idle_timeout, IDLE_TIMEOUT, report);
-        if let Some(At { value: frontend, place }) = frontend.copied()
-            && let Some(flaw) = self.flaw(frontend)
-        {
-            let (subject, address) = (format!("frontend of {subject}"), frontend.address);
-            report.error(place, NetworkProblem::Unusable { subject, address, flaw });
-        }
+        self.check_frontend(frontend, &subject, report);
         let (network, pools, frontends) = (self.network, self.pools, self.frontends);
         let way = forward::Checker { raw, subject: &subject, network, pools, frontends };
         let mode = way.mode();
@@ -113,12 +106,7 @@ impl Checker<'_> {
             return None;
         }
         let backend_port = way.backend_port(backend_port, forward.mode(), frontend, report);
-        if backend_port == 0
-            && let Some(place) = raw.probe.given().map(|at| at.place)
-            && probe.as_ref().is_some_and(|probe| probe.port.is_none())
-        {
-            report.error(place, ForwardProblem::NoProbePort { subject, frontend });
-        }
+        way.check_probe_port(backend_port, frontend, probe.as_deref(), report);
         let is_on = |field: &Field<bool>| field.value().copied().unwrap_or(false);
         let rule = Rule {
             name,
@@ -137,6 +125,14 @@ impl Checker<'_> {
             no_healthy_backends: raw.no_healthy_backends.value().copied().unwrap_or(NoHealthyBackends::Drop),
         };
         Some(At { value: rule, place: pool.place })
+    }
+
+    fn check_frontend(&self, frontend: Option<&At<Frontend>>, subject: &str, report: &mut Report) {
+        let Some(At { value: frontend, place }) = frontend.copied() else { return };
+        if let Some(flaw) = self.flaw(frontend) {
+            let (subject, address) = (format!("frontend of {subject}"), frontend.address);
+            report.error(place, NetworkProblem::Unusable { subject, address, flaw });
+        }
     }
 
     /// Why nobody can be a client of a frontend.
