@@ -8,7 +8,13 @@ use crate::wire::{ethernet, ipv4};
 
 /// Bytes that go in front of packets that are sent so.
 pub(super) fn added_by(forwarding: &Forwarding) -> usize {
-    if let Forwarding::Tunnel(template) = forwarding { template.len() } else { 0 }
+    match forwarding {
+        Forwarding::Tunnel(template) => template.len(),
+        Forwarding::Translate
+        | Forwarding::Translate6 { .. }
+        | Forwarding::TranslateAddress
+        | Forwarding::Direct => 0,
+    }
 }
 
 /// Readdresses the frame; nothing in the packet changes, its TTL neither. Returns the packet's length.

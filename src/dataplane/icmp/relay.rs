@@ -169,8 +169,8 @@ fn send<F: Frame>(
     match &backend.forwarding {
         Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop).map(|_| ()),
         Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash).map(|_| ()),
-        translates => {
-            let keeps_port = matches!(translates, Forwarding::TranslateAddress);
+        Forwarding::Translate | Forwarding::Translate6 { .. } | Forwarding::TranslateAddress => {
+            let keeps_port = matches!(backend.forwarding, Forwarding::TranslateAddress);
             let port = notice.quote.ends.filter(|_| keeps_port).map_or(backend.port, |ends| ends.source_port);
             let turn = Turn { quoted: Side::Source, to: (backend.address, port).into() };
             turn.take(frame.bytes_mut(), notice, hop)
