@@ -29,6 +29,17 @@ pub(super) fn all(model: &Model, selectors: &[Selector]) -> BTreeMap<IpAddr, Loc
     all
 }
 
+/// With those that full NAT translates sources to: they are ours on all ports.
+pub(super) fn with_sources(
+    mut all: BTreeMap<IpAddr, Local>,
+    sources: impl Iterator<Item = IpAddr>,
+) -> BTreeMap<IpAddr, Local> {
+    for address in sources {
+        all.entry(address).or_insert(Local::Frontend(Echo::Reply));
+    }
+    all
+}
+
 /// Those of IPv4.
 pub(super) fn narrow(all: &BTreeMap<IpAddr, Local>) -> WordMap {
     WordMap::new(all.iter().filter_map(|(address, local)| match address {

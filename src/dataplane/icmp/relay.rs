@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::notice::{About, Conversation, Notice};
 use super::turn::Turn;
 use super::{Around, Limits, tunnel};
-use crate::dataplane::FlowTable;
+use crate::dataplane::flow_table::Tables;
 use crate::dataplane::encapsulate;
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::dataplane::nat::{Refusal, refuse};
@@ -23,7 +23,7 @@ impl Lanes {
     pub(in crate::dataplane) fn relay<F: Frame>(
         &mut self,
         burst: &mut [F],
-        flows: &mut FlowTable,
+        flows: &mut Tables,
         steering: &Steering,
         around: Around<'_>,
         limits: &mut Limits,
@@ -37,7 +37,7 @@ impl Lanes {
     fn relay_all<F: Frame>(
         &mut self,
         burst: &mut [F],
-        flows: &mut FlowTable,
+        flows: &mut Tables,
         steering: &Steering,
         around: Around<'_>,
         limits: &mut Limits,
@@ -148,7 +148,7 @@ impl Lanes {
 /// would for a packet of the flow. Records nothing. An error is what becomes of the frame before that is known.
 fn backend_of(
     flow: Conversation,
-    flows: &mut FlowTable,
+    flows: &mut Tables,
     steering: &Steering,
     around: Around<'_>,
 ) -> Result<BackendId, Outcome> {
@@ -211,6 +211,8 @@ fn send<F: Frame>(
             let port = notice.quote.ends.map_or(0, |ends| ends.source_port).to_be_bytes();
             translate_address(frame, notice, quoted, backend.address, port, hop)
         }
+        // Nobody but the backend knows the flow by its ends.
+        Forwarding::FullNat { .. } => Err(Refusal::Mtu),
         Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop).map(|_| ()),
         Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash).map(|_| ()),
     }
