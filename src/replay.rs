@@ -109,6 +109,9 @@ impl Replay {
                 self.workers.iter_mut().for_each(|worker| worker.sweep_all(at));
             }
         }
+        // Which worker has which flow must not be seen.
+        let mut sent = self.take_sent();
+        sent.sort_unstable();
         let first = self.bursts % self.workers.len();
         self.bursts += 1;
         frames.into_iter().for_each(|frame| self.workers[first].queues_mut().push(port, frame));
@@ -118,15 +121,21 @@ impl Replay {
                 worker.poll(now);
             });
         }
+        sent.extend(self.take_sent());
+        // Nobody listens to what the workers would have the management thread know.
+        self.mesh.events().drain().for_each(drop);
+        self.mesh.events().take_answers().for_each(drop);
+        sent
+    }
+
+    /// What the workers have sent, worker after worker and port after port.
+    fn take_sent(&mut self) -> Vec<(PortId, Vec<u8>)> {
         let mut sent = Vec::new();
         for worker in &mut self.workers {
             for port in (0..self.ports as u8).map(PortId) {
                 sent.extend(worker.queues_mut().sent(port).map(|frame| (port, frame)));
             }
         }
-        // Nobody listens to what the workers would have the management thread know.
-        self.mesh.events().drain().for_each(drop);
-        self.mesh.events().take_answers().for_each(drop);
         sent
     }
 

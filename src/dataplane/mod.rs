@@ -83,6 +83,7 @@ impl Path {
         lanes.select(flows.narrow.open(), world, now, counters);
         lanes.find_wide(flows, world, now, counters);
         lanes.relay(burst, flows, steering, around, limits);
+        lanes.track(burst, flows, world);
         lanes.reset(burst, flows, world, now, counters);
         lanes.rewrite_clients(burst, world, counters);
         lanes.send_others(burst, world, counters);

@@ -11,13 +11,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::counters::WorkerCounters;
-use super::flow_table::{End, Key, Silent};
+use super::flow_table::{End, Key, Position, Silent};
 use super::lanes::{Lanes, Outcome, Outcomes};
 use super::{FlowTable, encapsulate};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::packet::{FlowKey, Packet, Parsed, WideKey, parse};
-use crate::snapshot::{Backend, BackendId, Forwarding, NextHop, Snapshot};
+use crate::packet::{Flow, FlowKey, Packet, Parsed, WideKey, parse};
+use crate::snapshot::{Backend, BackendId, Forwarding, FrontendId, NextHop, Snapshot};
 use crate::tick::Tick;
 use crate::wire::bare::{Bare, BareFrame, LEN_MAX, Numbers};
 use crate::wire::encap::{self, Template};
@@ -37,6 +37,36 @@ impl Lanes {
     ) {
         if !self.resets.is_empty() {
             self.reset_all(burst, flows, world, now, counters);
+        }
+    }
+
+    /// Keeps where TCP flows are that will be reset when they are idle.
+    #[inline(always)]
+    pub(super) fn track<F: Frame>(&mut self, burst: &[F], flows: &mut FlowTable, world: &Snapshot) {
+        if world.tracks {
+            self.track_all(burst, flows, world);
+        }
+    }
+
+    #[cold]
+    fn track_all<F: Frame>(&mut self, burst: &[F], flows: &mut FlowTable, world: &Snapshot) {
+        let is_tracked = |key: u16| world.frontend(FrontendId(key)).is_some_and(|frontend| frontend.tcp_reset);
+        for lane in self.clients.with(self.wide) {
+            let is_wide = self.wide.has(lane);
+            let (narrow, wide) = (self.keys[lane.index()], self.wide_key(lane));
+            if !is_tracked(if is_wide { wide.frontend() } else { narrow.frontend() }) {
+                continue;
+            }
+            let Some(frame) = burst.get(lane.index()) else { continue };
+            let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else { continue };
+            let numbers = Numbers::of(frame.bytes(), packet.ip.payload_offset.into(), packet.ip.end());
+            let Some(numbers) = numbers.filter(|_| packet.protocol == Protocol::Tcp) else { continue };
+            let hash = self.hashes[lane.index()];
+            if is_wide {
+                flows.wide.open().track(wide, hash, numbers);
+            } else {
+                flows.narrow.open().track(narrow, hash, numbers);
+            }
         }
     }
 
@@ -137,6 +167,9 @@ pub(super) fn ask<K: Key>(
     if !outcomes.has_room(2) {
         return false;
     }
+    if let Some(at) = silent.at {
+        return ends.reset_idle(at, outcomes, world, counters);
+    }
     let ways = [(silent.is_client_told, ends.to_client(world)), (silent.is_backend_told, ends.to_backend())];
     for (is_told, way) in ways {
         // Who is not reachable is not waited for.
@@ -185,6 +218,24 @@ impl Ends {
                 flows.wide.open().note_told(end, key, backend, world, now);
             }
         }
+    }
+
+    /// Resets both, where they are at rest. Whether there was room.
+    fn reset_idle(
+        &self,
+        at: Position,
+        outcomes: &mut Outcomes,
+        world: &Snapshot,
+        counters: &WorkerCounters,
+    ) -> bool {
+        let (client, backend) = (self.to_client(world), self.to_backend());
+        if client.send(outcomes, &client.bare.reset_at(at.to_client, at.from_client)) {
+            counters.reset.to_client.add(1);
+        }
+        if backend.send(outcomes, &backend.bare.reset_at(at.from_client, at.to_client)) {
+            counters.reset.to_backend.add(1);
+        }
+        true
     }
 
     fn to_client(&self, world: &Snapshot) -> Way {

@@ -136,6 +136,7 @@ impl Compiler {
             by_response_broad: WideMap::of(self.broad_responses()),
             by_reset: WordMap::new(resets.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id)))),
             by_reset_wide: WideMap::of(resets.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
+            tracks: model.rules.iter().any(|rule| rule.tcp_reset),
             resets_flows: !self.resetting.is_empty(),
             probed: probed(model, &routes),
             locals: local::narrow(&locals),
@@ -226,13 +227,14 @@ impl Compiler {
             let selector = Selector { seed: None, table: Arc::from([]), backends: Box::default() };
             let flow_seed = self.flow_seed(endpoint);
             let is_narrow = endpoint_is_narrow(endpoint, self.forwards.get(&endpoint));
-            let record = Frontend { endpoint, is_narrow, flow_seed, idle_ticks: 0, selector };
+            let record = Frontend { endpoint, is_narrow, flow_seed, tcp_reset: false, idle_ticks: 0, selector };
             records[usize::from(id.0)] = Some(record);
         }
         for (rule, selector) in model.rules.iter().zip(selectors) {
             let id = self.ids.frontend(rule.frontend);
             if let Some(Some(record)) = id.and_then(|id| records.get_mut(usize::from(id.0))) {
                 record.idle_ticks = tick::ticks(rule.idle_timeout);
+                record.tcp_reset = rule.tcp_reset;
                 record.selector = selector;
             }
         }
@@ -241,6 +243,7 @@ impl Compiler {
                 .into(),
             is_narrow: true,
             flow_seed: 0,
+            tcp_reset: false,
             idle_ticks: 0,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
         };

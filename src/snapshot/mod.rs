@@ -94,6 +94,8 @@ pub struct Snapshot {
     pub(crate) by_reset: WordMap,
     /// The same of IPv6.
     pub(crate) by_reset_wide: WideMap,
+    /// Whether any frontend's flows are reset when they are idle: how far they are is kept then.
+    pub(crate) tracks: bool,
     /// Whether any backend's flows are to be reset.
     pub(crate) resets_flows: bool,
     /// Address → [`Local`], as a word.
@@ -132,6 +134,8 @@ pub struct Frontend {
     pub(crate) is_narrow: bool,
     /// Mixed into the client's address and port before hashing.
     pub(crate) flow_seed: u64,
+    /// Whether both ends of a TCP flow that is forgotten for being idle are reset.
+    pub(crate) tcp_reset: bool,
     /// Established flows without packets for more ticks than this are forgotten.
     pub(crate) idle_ticks: u32,
     /// Chooses backends for new flows.

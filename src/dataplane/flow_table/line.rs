@@ -86,6 +86,13 @@ impl<K: Key> Line<K> {
     pub(super) fn find(&mut self, query: &Query<'_, K>) -> Option<Found> {
         let value = self.value_of(query.key)?;
         let old = *value;
+        if query.frontend.tcp_reset && !query.is_udp && !query.flags.opens() {
+            let is_idle = old.is_established() && old.is_over(query.frontend.idle_ticks, query.now);
+            if is_idle || old.is_ended() && !old.is_over(query.frontend.idle_ticks, query.now) {
+                *value = old.ended(query.now);
+                return Some(Found::Reset(old.backend()));
+            }
+        }
         if old.is_over(query.frontend.idle_ticks, query.now) {
             return Some(Found::Stale);
         }

@@ -7,6 +7,7 @@
 //! keep their places.
 
 mod entry;
+mod idle;
 mod key;
 mod line;
 mod reset;
@@ -20,6 +21,7 @@ use crate::wire::l4::TcpFlags;
 
 pub use entry::State;
 pub(super) use entry::{End, Value};
+pub(super) use idle::Position;
 pub(super) use key::{Key, KeyFilter};
 pub(super) use line::TURNS;
 pub(super) use reset::Silent;

@@ -2,7 +2,7 @@
 
 use super::line::WAYS;
 use super::table::{Lines, flow_hash};
-use super::{End, Key};
+use super::{End, Key, Position};
 use crate::dataplane::counters::WorkerCounters;
 use crate::snapshot::{BackendId, Leaving, Snapshot};
 use crate::tick::{TICKS_PER_SECOND, Tick};
@@ -25,6 +25,8 @@ pub(in crate::dataplane) struct Silent<K> {
     /// Which of them know already.
     pub(in crate::dataplane) is_client_told: bool,
     pub(in crate::dataplane) is_backend_told: bool,
+    /// Where the flow is, if that is known: then nobody need be asked.
+    pub(in crate::dataplane) at: Option<Position>,
 }
 
 impl<K: Key> Lines<'_, K> {
@@ -48,7 +50,7 @@ impl<K: Key> Lines<'_, K> {
             let told = [End::Client, End::Backend].map(|end| value.is_told(end));
             let [is_client_told, is_backend_told] = told;
             let asked = value.asked();
-            let silent = Silent { key, backend: value.backend(), asked, is_client_told, is_backend_told };
+            let silent = Silent { key, backend: value.backend(), asked, is_client_told, is_backend_told, at: None };
             if backend.rewrite.is_udp {
                 self.clear(index, way, &counters.flow.expired, world, counters);
             } else if told == [true; 2] {

@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 
 use super::key::Key;
 use super::line::{Line, WAYS, prefetch};
-use super::{Found, Query, Silent, Value};
+use super::{Found, Position, Query, Silent, Value};
 use crate::dataplane::counters::{Counter, WorkerCounters};
 use crate::snapshot::Snapshot;
 use crate::tick::Tick;
@@ -17,6 +17,9 @@ pub(in crate::dataplane) struct Table<K: Key> {
     memory: MmapMut,
     /// Flows of each block of lines: the sweep passes over empty ones without a look at their memory.
     occupied: Box<[u16]>,
+    /// Where each flow is in its sequence numbers, of flows to be reset when they are idle; memory is taken as it is
+    /// touched.
+    numbers: MmapMut,
     len: usize,
     sweep_at: usize,
     on_hugepages: bool,
@@ -27,6 +30,7 @@ pub(in crate::dataplane) struct Table<K: Key> {
 pub(in crate::dataplane) struct Lines<'a, K: Key> {
     pub(super) lines: &'a mut [Line<K>],
     pub(super) occupied: &'a mut [u16],
+    pub(super) numbers: &'a mut [Position],
 }
 
 /// Lines that the memory is asked for before the next sweep: as many as one among packets takes.
@@ -63,7 +67,7 @@ impl<K: Key> Table<K> {
                 memory
             }
         };
-        Ok(Self::of(memory, len, on_hugepages))
+        Self::of(memory, len, on_hugepages)
     }
 
     /// The same, in memory that the kernel gives as it is touched: for a table that may never be used.
@@ -74,12 +78,14 @@ impl<K: Key> Table<K> {
         let len = lines_for(flows);
         let memory = MmapOptions::new().len(len * size_of::<Line<K>>()).no_reserve_swap().map_anon()?;
         let _ = memory.advise(Advice::HugePage);
-        Ok(Self::of(memory, len, false))
+        Self::of(memory, len, false)
     }
 
-    fn of(memory: MmapMut, len: usize, on_hugepages: bool) -> Self {
+    fn of(memory: MmapMut, len: usize, on_hugepages: bool) -> std::io::Result<Self> {
+        let numbers =
+            MmapOptions::new().len(len * WAYS * size_of::<Position>()).no_reserve_swap().map_anon()?;
         let occupied = vec![0; len.div_ceil(BLOCK_LINES)].into();
-        Self { memory, occupied, len, sweep_at: 0, on_hugepages, keys: PhantomData }
+        Ok(Self { memory, occupied, numbers, len, sweep_at: 0, on_hugepages, keys: PhantomData })
     }
 
     /// The bytes in hugepages that a table for `flows` flows takes.
@@ -108,7 +114,8 @@ impl<K: Key> Table<K> {
         // The mapping is aligned to pages and a line is any 64 bytes: this cannot fail.
         let bytes = self.memory.get_mut(..len_bytes).unwrap_or_default();
         let lines = <[Line<K>]>::mut_from_bytes(bytes).unwrap_or_default();
-        Lines { lines, occupied: &mut self.occupied }
+        let numbers = <[Position]>::mut_from_bytes(&mut self.numbers).unwrap_or_default();
+        Lines { lines, occupied: &mut self.occupied, numbers }
     }
 
     /// Frees the places of flows that are over in the next `lines` lines. Of flows to be reset that are silent, `ask`
@@ -129,6 +136,9 @@ impl<K: Key> Table<K> {
             left -= range.len();
             if self.occupied.get(block).is_some_and(|flows| *flows > 0) {
                 let mut lines = self.open();
+                if world.tracks {
+                    range.clone().for_each(|index| lines.end_idle(index, world, now, &mut ask));
+                }
                 range.clone().for_each(|index| lines.expire(index, world, now, counters));
                 if world.resets_flows {
                     range.for_each(|index| lines.reset_some(index, world, now, counters, &mut ask));

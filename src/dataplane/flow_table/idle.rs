@@ -1,0 +1,94 @@
+//! Flows that are reset when they have been idle for too long.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::line::WAYS;
+use super::table::Lines;
+use super::{End, Key, Silent, State, Value};
+use crate::snapshot::Snapshot;
+use crate::tick::Tick;
+use crate::wire::bare::Numbers;
+
+/// Where a TCP flow is, by its client's segments: both ends are at rest there when it is idle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub(in crate::dataplane) struct Position {
+    /// What the client sends next, and the backend expects.
+    pub(in crate::dataplane) from_client: u32,
+    /// What the client expects next.
+    pub(in crate::dataplane) to_client: u32,
+}
+
+impl Position {
+    /// After a segment of the client's.
+    fn after(numbers: Numbers) -> Self {
+        Self { from_client: numbers.sequence.wrapping_add(numbers.len), to_client: numbers.acknowledgement }
+    }
+
+    /// Segments sent again do not take it back.
+    fn advanced_to(self, other: Self) -> Self {
+        let later = |old: u32, new: u32| if new.wrapping_sub(old) as i32 > 0 { new } else { old };
+        Self {
+            from_client: later(self.from_client, other.from_client),
+            to_client: later(self.to_client, other.to_client),
+        }
+    }
+}
+
+impl<K: Key> Lines<'_, K> {
+    /// Keeps where the flow is after a segment of its client's.
+    pub(in crate::dataplane) fn track(&mut self, key: K, hash: u64, numbers: Numbers) {
+        for index in [self.first_line(hash), self.second_line(hash)] {
+            let Some(line) = self.lines.get(index) else { continue };
+            let Some(way) = line.way_of(key) else { continue };
+            // Of a flow's first packets there is nothing to go on from: the place may have been another's.
+            let begins = matches!(line.value(way).state(), State::HalfOpen | State::Fresh);
+            if let Some(position) = self.numbers.get_mut(index * WAYS + way) {
+                let new = Position::after(numbers);
+                *position = if begins { new } else { position.advanced_to(new) };
+            }
+            return;
+        }
+    }
+
+    /// Has the ends of flows reset that have been idle for too long. Each is kept for a while after that, so that what
+    /// still comes is answered.
+    pub(super) fn end_idle(
+        &mut self,
+        index: usize,
+        world: &Snapshot,
+        now: Tick,
+        ask: &mut impl FnMut(Silent<K>) -> bool,
+    ) {
+        for way in 0..WAYS {
+            let Some(line) = self.lines.get_mut(index) else { return };
+            let (key, value) = line.entry(way);
+            let Some(frontend) = world.frontend_of(key).filter(|frontend| frontend.tcp_reset) else { continue };
+            if key.is_none() || !value.is_established() || !value.is_over(frontend.idle_ticks, now) {
+                continue;
+            }
+            let is_udp = world.to_backend(value.backend()).is_none_or(|backend| backend.rewrite.is_udp);
+            let Some(position) = self.numbers.get(index * WAYS + way).copied().filter(|_| !is_udp) else {
+                continue;
+            };
+            let (is_client_told, is_backend_told) = (false, false);
+            let at = Some(position);
+            let flow = Silent { key, backend: value.backend(), asked: 0, is_client_told, is_backend_told, at };
+            if ask(flow) {
+                *line.value_mut(way) = value.ended(now);
+            }
+        }
+    }
+}
+
+impl Value {
+    /// Whether both ends have been told that the flow is over.
+    pub(super) fn is_ended(self) -> bool {
+        self.is_told(End::Client) && self.is_told(End::Backend)
+    }
+
+    /// After both were told.
+    pub(super) fn ended(self, now: Tick) -> Self {
+        self.told(End::Client, now).told(End::Backend, now)
+    }
+}
