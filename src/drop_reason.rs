@@ -74,6 +74,7 @@ drop_reasons! {
     NotOurs "not-ours" "The packet is neither for us nor from a backend to a client.",
     TtlExceeded "ttl-exceeded" "The packet has no hop left.",
     NoBackendAvailable "no-backend-available" "The rule has no backend that takes new flows.",
+    NoSourcePort "no-source-port" "Full NAT has no port of its source addresses left for a new flow.",
     NoRoute "no-route" "The destination is on no connected network, and there is no gateway.",
     NeighbourUnresolved "neighbour-unresolved" "The next hop's Ethernet address is not known yet; it is being asked for.",
     NoHeadroom "no-headroom" "The driver left no room in front of the packet for the headers of its tunnel.",

@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -132,6 +133,48 @@ fn all_addresses_are_announced_twice_however_many_there_are() {
     assert_eq!(seen.len(), 2 * 1501);
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 1501);
     assert_eq!((bed.totals().received, bed.totals().dropped()), (0, 0));
+}
+
+const SIX: &str = "[dataplane]\nflows_per_worker = 1024\n\
+    [[port]]\nname = \"only\"\naddresses = [\"2001:db8:1::1/64\"]\ngateway6 = \"fe80::fe\"\n\
+    [[route]]\ndestination = \"2001:db8:9::/48\"\nvia = \"2001:db8:1::9\"\n\
+    [[pool]]\nname = \"web\"\nbackends = [{ address = \"2001:db8:1::4\" }, { address = \"2001:db8:9::4\" }]\n\
+    [[rule]]\nname = \"web\"\nfrontend = \"[2001:db8:1::10]:443/tcp\"\npool = \"web\"\n";
+
+/// The target of a neighbour's solicitation (type 135) or advertisement (136), and where its packet goes.
+fn discovery(frame: &[u8]) -> Option<(u8, Ipv6Addr, Ipv6Addr)> {
+    let sliced = etherparse::SlicedPacket::from_ethernet(frame).ok()?;
+    let (Some(etherparse::NetSlice::Ipv6(ip)), Some(etherparse::TransportSlice::Icmpv6(icmp))) =
+        (&sliced.net, &sliced.transport)
+    else {
+        return None;
+    };
+    let header = ip.header();
+    assert!(icmp.is_checksum_valid(header.source(), header.destination()) && header.hop_limit() == 255);
+    let target: [u8; 16] = icmp.slice().get(8..24)?.try_into().ok()?;
+    Some((icmp.slice()[0], target.into(), header.destination_addr()))
+}
+
+#[test]
+fn neighbours_of_ipv6_are_solicited_and_our_addresses_advertised() {
+    let mut bed = Bed::new(SIX);
+    let seen: Vec<_> = bed.turn(0.0, OUTSIDE).iter().filter_map(|frame| discovery(frame)).collect();
+    let of = |kind: u8| -> BTreeSet<(Ipv6Addr, Ipv6Addr)> {
+        seen.iter().filter(|(k, ..)| *k == kind).map(|(_, target, to)| (*target, *to)).collect()
+    };
+    let at = |text: &str| -> Ipv6Addr { text.parse().unwrap() };
+    // The gateway, the router, and the backend on the link; each by the group it listens to.
+    let asked = [
+        (at("fe80::fe"), at("ff02::1:ff00:fe")),
+        (at("2001:db8:1::9"), at("ff02::1:ff00:9")),
+        (at("2001:db8:1::4"), at("ff02::1:ff00:4")),
+    ];
+    assert_eq!(of(135), BTreeSet::from(asked));
+    let told = [(at("2001:db8:1::1"), at("ff02::1")), (at("2001:db8:1::10"), at("ff02::1"))];
+    assert_eq!(of(136), BTreeSet::from(told));
+    assert_eq!(bed.manager.neighbours_missing(), 3);
+    let again: Vec<_> = bed.turn(1.0, OUTSIDE).iter().filter_map(|frame| discovery(frame)).collect();
+    assert_eq!(again.iter().filter(|(kind, ..)| *kind == 135).count(), 3, "unanswered: once a second");
 }
 
 #[test]

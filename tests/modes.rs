@@ -234,3 +234,64 @@ fn networks_and_protocols_without_ports_go_to_a_backend_as_they_are() {
     let left = one(&mut replay, OUTSIDE, &sent, INSIDE);
     assert_eq!(left[34..], sent[14..]);
 }
+
+/// The ports of a TCP or UDP packet right behind its header.
+fn ports(frame: &[u8]) -> (u16, u16) {
+    let packet = SlicedPacket::from_ethernet(frame).unwrap();
+    match packet.transport.unwrap() {
+        TransportSlice::Tcp(tcp) => (tcp.source_port(), tcp.destination_port()),
+        TransportSlice::Udp(udp) => (udp.source_port(), udp.destination_port()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn full_nat_gives_flows_a_source_of_ours_in_and_between_both_families() {
+    const SOURCES: [&str; 2] = ["10.0.0.200", "2001:db8:10::200"];
+    for (front, back) in [(0, 0), (1, 1), (0, 1), (1, 0)] {
+        for is_tcp in [true, false] {
+            let mut seen = Vec::new();
+            for workers in [1, 2, 3, 7] {
+                let proto = if is_tcp { "443/tcp" } else { "443/udp" };
+                let rule = format!(
+                    "forward = \"full-nat\"\nbackend_port = 8443\nsource_addresses = [\"{}\"]",
+                    SOURCES[back]
+                );
+                let mut replay =
+                    balancer(&config(&frontend_of(front, proto), BACKENDS[back], &rule), workers);
+                let left = one(&mut replay, OUTSIDE, &from_client(front, 443, is_tcp), INSIDE);
+                let port = ports(&left).0;
+                assert!((1024..61_000).contains(&port));
+                let (source, backend) = ((SOURCES[back], port), (BACKENDS[back], 8443));
+                assert_eq!(left, frame((INSIDE_MAC, BACKEND_MACS[back]), source, backend, 63, is_tcp));
+                // The same flow has the same port, and another one another.
+                assert_eq!(
+                    ports(&one(&mut replay, OUTSIDE, &from_client(front, 443, is_tcp), INSIDE)).0,
+                    port
+                );
+                let mut other = from_client(front, 443, is_tcp);
+                let at = [34, 54][front];
+                other[at..at + 2].copy_from_slice(&40_001u16.to_be_bytes());
+                assert_ne!(ports(&one(&mut replay, OUTSIDE, &other, INSIDE)).0, port);
+                let answer = frame((BACKEND_MACS[back], INSIDE_MAC), backend, source, 64, is_tcp);
+                let left = one(&mut replay, INSIDE, &answer, OUTSIDE);
+                let router = [[2, 0, 198, 51, 100, 1], [2, 0, 0, 0, 0, 1]][front];
+                let (frontend, client) = ((FRONTENDS[front], 443), (CLIENTS[front], 40_000));
+                assert_eq!(left, frame((OUTSIDE_MAC, router), frontend, client, 63, is_tcp));
+                // Nobody else may answer, and nobody at a port that no flow has.
+                for (from, to) in [((BACKENDS[back], 8444), source), (backend, (SOURCES[back], port ^ 1))] {
+                    let stray = frame((BACKEND_MACS[back], INSIDE_MAC), from, to, 64, is_tcp);
+                    assert!(replay.frame(seconds(1.0), INSIDE, stray).is_empty());
+                }
+                common::assert_balanced(&replay);
+                // All is forgotten in the end.
+                replay.frame(seconds(10_000.0), OUTSIDE, vec![0; 60]);
+                let stray = frame((BACKEND_MACS[back], INSIDE_MAC), backend, source, 64, is_tcp);
+                assert!(replay.frame(seconds(10_000.0), INSIDE, stray).is_empty());
+                common::assert_balanced(&replay);
+                seen.push(port);
+            }
+            assert!(seen.iter().all(|port| *port == seen[0]), "{seen:?}");
+        }
+    }
+}

@@ -1,13 +1,14 @@
 //! `guideway explain`.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::json;
 
 use super::Failure;
-use crate::config::{ConfigFlags, Distribution, Model, Rule};
-use crate::packet::{FlowKey, flaw_of_source};
-use crate::snapshot::{BackendId, Compiler, Conditions, Neighbours, Snapshot};
+use crate::config::{ConfigFlags, Distribution, Endpoint, Frontend, Model, ProtocolSelector, Rule};
+use crate::packet::{EndpointKey, Flow, FlowKey, WideKey, flaw_of_source};
+use crate::snapshot::{BackendId, Compiler, Conditions, FrontendId, Neighbours, Snapshot};
+use crate::wire::Protocol;
 
 /// Says where a new flow goes. An established one stays where it is, whatever this says.
 #[derive(clap::Args)]
@@ -29,17 +30,25 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let client: SocketAddrV4 = args.client.parse().map_err(|_| {
-        Failure::Usage(format!("{}: not an IPv4 address and port, as in 192.0.2.7:40000", args.client))
+    let client: SocketAddr = args.client.parse().map_err(|_| {
+        let example = "192.0.2.7:40000 or [2001:db8::7]:40000";
+        Failure::Usage(format!("{}: not an address and port, as in {example}", args.client))
     })?;
-    if let Some(flaw) = flaw_of_source(*client.ip(), client.port()) {
+    if let SocketAddr::V4(client) = client
+        && let Some(flaw) = flaw_of_source(*client.ip(), client.port())
+    {
         return Err(Failure::Usage(format!("{client}: packets from there are dropped. {}", flaw.meaning())));
     }
     let model = super::load(&args.config)?;
-    let rule = find_rule(&model, &args.target)?;
+    let (rule, to) = find_rule(&model, &args.target)?;
+    if client.is_ipv4() != to.address.is_ipv4() {
+        let what =
+            format!("{client}: of another family than {}; such packets do not get there", rule.frontend);
+        return Err(Failure::Usage(what));
+    }
     let (key, key_origin) = super::key_to_look_with(&model);
     let world = snapshot(&model, key)?;
-    let explained = explain(&world, rule, client).ok_or_else(|| {
+    let explained = explain(&world, rule, client, to).ok_or_else(|| {
         Failure::Runtime(format!("rule {}: no backend takes new flows; they are dropped", rule.name))
     })?;
     let text = if args.json { as_json } else { as_text };
@@ -59,12 +68,36 @@ struct Explained {
     otherwise: Option<SocketAddr>,
 }
 
-fn find_rule<'a>(model: &'a Model, wanted: &str) -> Result<&'a Rule, Failure> {
+/// The rule of that name or frontend, or else the one that takes what goes to that endpoint; and where the client's packets go.
+fn find_rule<'a>(model: &'a Model, wanted: &str) -> Result<(&'a Rule, Endpoint), Failure> {
     let matches = |rule: &&Rule| rule.name == wanted || rule.frontend.to_string() == wanted;
-    model.rules.iter().find(matches).ok_or_else(|| {
+    if let Some(rule) = model.rules.iter().find(matches) {
+        return Ok((rule, first_of(rule.frontend)));
+    }
+    let to = endpoint(wanted);
+    let by_endpoint = to.and_then(|to| {
+        let takes = |rule: &&Rule| rule.frontend.takes(to.address, Some(to.port), to.protocol.number());
+        let rule = model.rules.iter().filter(takes).min_by_key(|rule| rule.frontend.precedence())?;
+        Some((rule, to))
+    });
+    by_endpoint.ok_or_else(|| {
         let known: Vec<String> = model.rules.iter().map(|r| format!("{} ({})", r.frontend, r.name)).collect();
         Failure::Usage(format!("{wanted}: no such frontend; the configuration has: {}", known.join(", ")))
     })
+}
+
+/// `ADDR:PORT/tcp` or `/udp`.
+fn endpoint(text: &str) -> Option<Endpoint> {
+    let (at, protocol) = text.rsplit_once('/')?;
+    let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| known.to_string() == protocol)?;
+    let at: SocketAddr = at.parse().ok()?;
+    Some(Endpoint { address: at.ip(), port: at.port(), protocol })
+}
+
+/// The first address and port that clients can use; TCP where they can choose.
+fn first_of(frontend: Frontend) -> Endpoint {
+    let protocol = if frontend.protocol == ProtocolSelector::Udp { Protocol::Udp } else { Protocol::Tcp };
+    Endpoint { address: frontend.address, port: frontend.first_port.max(1), protocol }
 }
 
 pub(super) fn snapshot(model: &Model, key: crate::config::HashKey) -> Result<Snapshot, Failure> {
@@ -72,10 +105,27 @@ pub(super) fn snapshot(model: &Model, key: crate::config::HashKey) -> Result<Sna
     Compiler::new(key).compile(model, &conditions).map_err(|error| Failure::Usage(error.to_string()))
 }
 
-fn explain(world: &Snapshot, rule: &Rule, client: SocketAddrV4) -> Option<Explained> {
+fn explain(world: &Snapshot, rule: &Rule, client: SocketAddr, to: Endpoint) -> Option<Explained> {
     let id = world.frontend_of_rule(rule.frontend)?;
+    let (at, number) = (SocketAddr::new(to.address, to.port), to.protocol.number());
+    let is_narrow = |address| world.frontend_at(EndpointKey::new(address, to.port, to.protocol)) == Some(id);
+    match (client, to.address, rule.frontend.protocol) {
+        (SocketAddr::V4(client), IpAddr::V4(address), _) if is_narrow(address) => {
+            explain_flow(world, rule, id, FlowKey::new(*client.ip(), client.port(), id.0))
+        }
+        // Other protocols have no ports that are looked at.
+        (_, _, ProtocolSelector::Other(_)) => {
+            explain_flow(world, rule, id, WideKey::new(client.ip(), 0, id.0))
+        }
+        _ => {
+            let key = WideKey::new(client.ip(), client.port(), id.0);
+            explain_flow(world, rule, id, world.broad_key(key, id, at, number))
+        }
+    }
+}
+
+fn explain_flow(world: &Snapshot, rule: &Rule, id: FrontendId, flow: impl Flow) -> Option<Explained> {
     let frontend = world.frontend(id)?;
-    let flow = FlowKey::new(*client.ip(), client.port(), id.0);
     let flow_hash = frontend.flow_hash(&world.hash, flow);
     let choice = frontend.selector.choose(&world.hash, flow, flow_hash)?;
     let address = |id: BackendId| {
@@ -99,7 +149,7 @@ fn without(
     world: &Snapshot,
     rule: &Rule,
     gone: SocketAddr,
-    flow: FlowKey,
+    flow: impl Flow,
     flow_hash: u64,
 ) -> Option<SocketAddr> {
     let mut pool = (*rule.pool).clone();
@@ -128,7 +178,7 @@ fn fields(distribution: Distribution) -> &'static str {
     }
 }
 
-fn as_json(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin: &str) -> String {
+fn as_json(rule: &Rule, client: SocketAddr, explained: &Explained, key_origin: &str) -> String {
     let Explained { flow_hash, hash, slot, table_len, backend, shares, otherwise } = explained;
     let shares: Vec<_> =
         shares.iter().map(|(e, share)| json!({ "backend": name(*e), "share": share })).collect();
@@ -149,7 +199,7 @@ fn as_json(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin:
     format!("{value:#}\n")
 }
 
-fn as_text(rule: &Rule, client: SocketAddrV4, explained: &Explained, key_origin: &str) -> String {
+fn as_text(rule: &Rule, client: SocketAddr, explained: &Explained, key_origin: &str) -> String {
     let Explained { hash, slot, table_len, backend, shares, otherwise, .. } = explained;
     let otherwise = match otherwise {
         Some(e) => format!("{}, were it down", name(*e)),

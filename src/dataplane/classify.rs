@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use super::ControlFrame;
+use super::flow_table::Tables;
+use super::full_nat::{SOURCE_PORTS, ToSource};
 use super::icmp::{self, Notice};
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
-use super::{ControlFrame, FlowTable};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
@@ -22,6 +24,10 @@ pub(super) enum Class {
     Client(Client),
     /// The same, with a wide key.
     WideClient(WideClient),
+    /// The same, of a flow that is to have a port of ours.
+    Bound(WideClient),
+    /// A packet to such a port.
+    ToSource(ToSource),
     /// A backend's packet to a client.
     Response(BackendId),
     /// The same, in IPv6.
@@ -67,7 +73,7 @@ impl Lanes {
         burst: &[F],
         source: Source,
         world: &Snapshot,
-        flows: &mut FlowTable,
+        flows: &mut Tables,
     ) {
         (self.strangers, self.rest) = (LaneSet::default(), LaneSet::default());
         self.clients = LaneSet::default();
@@ -162,6 +168,13 @@ impl Lanes {
                     self.tcp_flags[lane.index()] = client.tcp_flags;
                     self.clients.insert(lane);
                 }
+                Class::Bound(client) => {
+                    self.set_wide_key(lane, client.key);
+                    self.hashes[lane.index()] = client.hash;
+                    self.tcp_flags[lane.index()] = client.tcp_flags;
+                    self.bound.insert(lane);
+                }
+                Class::ToSource(to) => self.to_sources.push((lane, to)),
                 Class::WideClient(client) => {
                     self.set_wide_key(lane, client.key);
                     self.hashes[lane.index()] = client.hash;
@@ -201,7 +214,9 @@ pub(super) fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
 /// The same where flows have wide keys.
 fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let Packet { ip, source_port, destination_port, protocol, tcp_flags } = *packet;
-    if let Some(id) = world.wide_frontend_at(ip.destination, destination_port, protocol) {
+    let wide = world.wide_frontend_at(ip.destination, destination_port, protocol);
+    let bound = || world.bound_frontend_at(ip.destination, destination_port, protocol);
+    if let Some(id) = wide.or_else(bound) {
         return wide_client(WideKey::new(ip.source, source_port, id.0), id, tcp_flags, world);
     }
     if world.broad.is_empty() || source_port == 0 || destination_port == 0 {
@@ -225,8 +240,9 @@ fn of_other_protocol(ip: &IpPacket, world: &Snapshot) -> Option<Class> {
 }
 
 fn wide_client(key: WideKey, id: FrontendId, tcp_flags: TcpFlags, world: &Snapshot) -> Option<Class> {
-    let hash = world.frontend(id)?.flow_hash(&world.hash, key);
-    Some(Class::WideClient(WideClient { key, hash, tcp_flags }))
+    let frontend = world.frontend(id)?;
+    let client = WideClient { key, hash: frontend.flow_hash(&world.hash, key), tcp_flags };
+    Some(if frontend.is_bound { Class::Bound(client) } else { Class::WideClient(client) })
 }
 
 /// Frames that are not plain TCP or UDP, or that have something wrong with them.
@@ -239,6 +255,7 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
     match parsed {
         Ok(Parsed::Transport(packet)) => match to_frontend(&packet, world) {
             Some(client) => client,
+            None if let Some(to) = to_source(&packet, world) => Class::ToSource(to),
             None if answers_probe(&packet, source, world) => Class::Ours(Ours::ProbeAnswer),
             None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
@@ -269,6 +286,15 @@ fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(
     } else {
         Err(DropReason::WrongMac)
     }
+}
+
+/// A packet to an address that full NAT translates sources to, at a port that flows can have.
+fn to_source(packet: &Packet, world: &Snapshot) -> Option<ToSource> {
+    if world.sources.is_empty() || !SOURCE_PORTS.contains(&packet.destination_port) {
+        return None;
+    }
+    let source = world.sources.number(packet.ip.destination)?;
+    Some(ToSource { source, packet: *packet })
 }
 
 /// Whether the management thread may wait for the packet. It is no longer than a frame for that thread can be.

@@ -1,6 +1,6 @@
 //! What plain packets of IPv6 are: the straight way for nearly all of them, in stages as for IPv4.
 
-use super::FlowTable;
+use super::flow_table::Tables;
 use super::lanes::{Lane, Lanes, Source};
 use crate::io::Frame;
 use crate::packet::{FrontendWord, PlainPacket6, address_of, is_martian};
@@ -18,7 +18,7 @@ impl Lanes {
         burst: &[F],
         source: Source,
         world: &Snapshot,
-        flows: &mut FlowTable,
+        flows: &mut Tables,
     ) {
         if self.rest.is_empty() {
             return;

@@ -13,6 +13,7 @@ pub(super) fn added_by(forwarding: &Forwarding) -> usize {
         Forwarding::Translate
         | Forwarding::Translate6 { .. }
         | Forwarding::TranslateAddress
+        | Forwarding::FullNat { .. }
         | Forwarding::Direct => 0,
     }
 }

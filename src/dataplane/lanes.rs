@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
+use super::full_nat::ToSource;
 use super::icmp::Notice;
 use super::mesh::ControlFrame;
 use crate::drop_reason::DropReason;
@@ -191,6 +192,10 @@ pub(super) struct Lanes {
     pub(super) clients: LaneSet,
     /// The same, with wide keys.
     pub(super) wide: LaneSet,
+    /// The same, of flows that have ports of ours.
+    pub(super) bound: LaneSet,
+    /// Packets to such ports.
+    pub(super) to_sources: Vec<(Lane, ToSource)>,
     /// Of the packets at hand, those that the first line of the flow table did not settle.
     pub(super) misses: LaneSet,
     /// Clients' packets that have a backend and are sent to it otherwise than by plain translation.
@@ -229,6 +234,8 @@ impl Default for Lanes {
         Self {
             clients: LaneSet::default(),
             wide: LaneSet::default(),
+            bound: LaneSet::default(),
+            to_sources: Vec::with_capacity(BURST_MAX),
             misses: LaneSet::default(),
             others: LaneSet::default(),
             strangers: LaneSet::default(),
@@ -300,6 +307,8 @@ impl Lanes {
         self.notices.clear();
         self.resets = LaneSet::default();
         self.wide = LaneSet::default();
+        self.bound = LaneSet::default();
+        self.to_sources.clear();
         self.wide_responses = LaneSet::default();
         self.others = LaneSet::default();
         self.outcomes.originated.clear();

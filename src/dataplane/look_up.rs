@@ -2,7 +2,7 @@
 //! rule's Maglev table.
 
 use super::counters::WorkerCounters;
-use super::flow_table::{FlowTable, Found, Key, Lines, Query, State, TURNS, Value};
+use super::flow_table::{Found, Key, Lines, Query, State, TURNS, Tables, Value};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::snapshot::{BackendId, Frontend, Leaving, Snapshot};
@@ -101,7 +101,7 @@ impl Lanes {
     #[inline(always)]
     pub(super) fn find_wide(
         &mut self,
-        flows: &mut FlowTable,
+        flows: &mut Tables,
         world: &Snapshot,
         now: Tick,
         counters: &WorkerCounters,

@@ -14,6 +14,7 @@ mod counters;
 mod encapsulate;
 mod ends;
 mod flow_table;
+mod full_nat;
 mod icmp;
 mod lanes;
 mod look_up;
@@ -40,26 +41,30 @@ use std::sync::Arc;
 use crate::io::Frame;
 use crate::snapshot::Snapshot;
 use crate::tick::Tick;
+use flow_table::Tables;
 use lanes::Lanes;
 
 /// One worker's state of the path: its flows, its counters, and the burst at hand.
 pub struct Path {
-    flows: FlowTable,
+    flows: Tables,
     counters: Arc<WorkerCounters>,
     lanes: Box<Lanes>,
     steering: steer::Steering,
     limits: icmp::Limits,
+    bindings: full_nat::Bindings,
 }
 
 impl Path {
     /// For the worker `id` of `workers`, with its flow table.
     pub fn new(id: WorkerId, workers: usize, flows: FlowTable, counters: Arc<WorkerCounters>) -> Self {
+        let (flows, ports) = flows.into_parts();
         Self {
             flows,
             counters,
             lanes: Box::default(),
             steering: steer::Steering::new(id, workers),
             limits: icmp::Limits::default(),
+            bindings: full_nat::Bindings::new(id, workers, ports),
         }
     }
 
@@ -71,7 +76,7 @@ impl Path {
         world: &Snapshot,
         now: Tick,
     ) -> &Outcomes {
-        let Self { flows, counters, lanes, steering, limits } = self;
+        let Self { flows, counters, lanes, steering, limits, bindings } = self;
         let around = icmp::Around { source, world, now, counters };
         lanes.begin(burst.len());
         lanes.find_clients(burst, source, world, flows);
@@ -91,6 +96,7 @@ impl Path {
         lanes.send_others(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
         lanes.return_others(burst, world, counters);
+        lanes.full_nat(burst, bindings, world, now, counters);
         lanes.complain(burst, around, limits);
         &lanes.outcomes
     }
@@ -98,13 +104,15 @@ impl Path {
     /// Forgets flows that have ended, some lines of the table at a time. Returns what is to be sent on account of it:
     /// questions to the ends of flows that are to be reset.
     pub fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick) -> &[ControlFrame] {
-        let Self { flows, counters, lanes, .. } = self;
+        let Self { flows, counters, lanes, bindings, .. } = self;
         let outcomes = &mut lanes.outcomes;
         outcomes.forget_originated();
         flows
             .narrow
             .sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         flows.wide.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
+        let share = bindings.len() / flows.narrow.lines().max(1) + 1;
+        full_nat::sweep(bindings, lines * share, world, now, counters);
         outcomes.originated()
     }
 
@@ -118,8 +126,8 @@ impl Path {
         &self.lanes.outcomes
     }
 
-    /// The flows this worker holds.
-    pub fn flows(&self) -> &FlowTable {
-        &self.flows
+    /// The lines of either table of this worker's flows.
+    pub fn lines(&self) -> usize {
+        self.flows.narrow.lines()
     }
 }

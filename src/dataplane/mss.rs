@@ -39,7 +39,13 @@ impl Lanes {
     }
 
     #[cold]
-    fn clamp_one(&self, lane: Lane, frame: &mut [u8], client_port: Option<PortId>, world: &Snapshot) -> Option<()> {
+    fn clamp_one(
+        &self,
+        lane: Lane,
+        frame: &mut [u8],
+        client_port: Option<PortId>,
+        world: &Snapshot,
+    ) -> Option<()> {
         let backend = world.backend(self.backends[lane.index()])?;
         let clamp = world.frontend(backend.frontend)?.mss_clamp?;
         let Ok(Parsed::Transport(Packet { ip, tcp_flags, .. })) = parse(frame) else { return None };
@@ -148,9 +154,14 @@ mod tests {
         assert_eq!(clamped(&[2, 4, 5, 180], 1460), [2, 4, 5, 180]);
         assert_eq!(clamped(&[2, 4, 5, 180], 9000), [2, 4, 5, 180]);
         assert_eq!(clamped(&[1, 2, 4, 5, 180, 3, 3, 7], 1400), [1, 2, 4, 5, 120, 3, 3, 7]);
-        assert_eq!(clamped(&[4, 2, 8, 3, 0, 2, 4, 255, 255, 0, 0, 0], 64), [4, 2, 8, 3, 0, 2, 4, 0, 64, 0, 0, 0]);
+        assert_eq!(
+            clamped(&[4, 2, 8, 3, 0, 2, 4, 255, 255, 0, 0, 0], 64),
+            [4, 2, 8, 3, 0, 2, 4, 0, 64, 0, 0, 0]
+        );
         // Behind the end of options, too long, or too short.
-        for other in [&[0, 2, 4, 5, 180, 0, 0, 0][..], &[2, 5, 5, 180], &[1, 1, 2, 4], &[3, 0, 2, 4, 5, 180, 0, 0]] {
+        for other in
+            [&[0, 2, 4, 5, 180, 0, 0, 0][..], &[2, 5, 5, 180], &[1, 1, 2, 4], &[3, 0, 2, 4, 5, 180, 0, 0]]
+        {
             assert_eq!(clamped(other, 64), other);
         }
     }

@@ -99,8 +99,8 @@ impl Lanes {
 fn send_one<F: Frame>(frame: &mut F, backend: &Backend, hash: u64) -> Result<u16, Refusal> {
     let hop = &backend.next_hop.hop;
     match &backend.forwarding {
-        // The other stage does.
-        Forwarding::Translate => Err(Refusal::Mtu),
+        // Other stages do.
+        Forwarding::Translate | Forwarding::FullNat { .. } => Err(Refusal::Mtu),
         Forwarding::Translate6 { there, .. } => {
             let layout = Layout::of(frame.bytes()).ok_or(Refusal::Mtu)?;
             nat6::translate(frame.bytes_mut(), layout, hop, there, Side::Destination)?;

@@ -11,9 +11,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::counters::WorkerCounters;
-use super::flow_table::{End, Key, Position, Silent};
+use super::encapsulate;
+use super::flow_table::{End, Key, Position, Silent, Tables};
 use super::lanes::{Lanes, Outcome, Outcomes};
-use super::{FlowTable, encapsulate};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{Flow, FlowKey, Packet, Parsed, WideKey, parse};
@@ -30,7 +30,7 @@ impl Lanes {
     pub(super) fn reset<F: Frame>(
         &mut self,
         burst: &mut [F],
-        flows: &mut FlowTable,
+        flows: &mut Tables,
         world: &Snapshot,
         now: Tick,
         counters: &WorkerCounters,
@@ -42,15 +42,16 @@ impl Lanes {
 
     /// Keeps where TCP flows are that will be reset when they are idle.
     #[inline(always)]
-    pub(super) fn track<F: Frame>(&mut self, burst: &[F], flows: &mut FlowTable, world: &Snapshot) {
+    pub(super) fn track<F: Frame>(&mut self, burst: &[F], flows: &mut Tables, world: &Snapshot) {
         if world.tracks {
             self.track_all(burst, flows, world);
         }
     }
 
     #[cold]
-    fn track_all<F: Frame>(&mut self, burst: &[F], flows: &mut FlowTable, world: &Snapshot) {
-        let is_tracked = |key: u16| world.frontend(FrontendId(key)).is_some_and(|frontend| frontend.tcp_reset);
+    fn track_all<F: Frame>(&mut self, burst: &[F], flows: &mut Tables, world: &Snapshot) {
+        let is_tracked =
+            |key: u16| world.frontend(FrontendId(key)).is_some_and(|frontend| frontend.tcp_reset);
         for lane in self.clients.with(self.wide) {
             let is_wide = self.wide.has(lane);
             let (narrow, wide) = (self.keys[lane.index()], self.wide_key(lane));
@@ -74,7 +75,7 @@ impl Lanes {
     fn reset_all<F: Frame>(
         &mut self,
         burst: &mut [F],
-        flows: &mut FlowTable,
+        flows: &mut Tables,
         world: &Snapshot,
         now: Tick,
         counters: &WorkerCounters,
@@ -204,7 +205,7 @@ impl Ends {
     }
 
     /// Notes in the table of the flow's key that an end of it knows.
-    fn note_told(&self, end: End, flows: &mut FlowTable, backend: BackendId, world: &Snapshot, now: Tick) {
+    fn note_told(&self, end: End, flows: &mut Tables, backend: BackendId, world: &Snapshot, now: Tick) {
         let id = self.backend.frontend;
         let is_narrow = world.frontend(id).is_some_and(|frontend| frontend.is_narrow);
         match self.client.ip() {
@@ -249,7 +250,7 @@ impl Ends {
             Forwarding::Translate | Forwarding::Translate6 { .. } => {
                 Way::new(self.client, (address, port).into(), next_hop, None)
             }
-            Forwarding::TranslateAddress => {
+            Forwarding::TranslateAddress | Forwarding::FullNat { .. } => {
                 Way::new(self.client, (address, self.frontend.port()).into(), next_hop, None)
             }
             Forwarding::Direct => Way::new(self.client, self.frontend, next_hop, None),

@@ -10,7 +10,13 @@ pub(super) struct Steering {
 
 /// The hash's bits that choose the owner: the lowest, for the tables use the higher ones. Enough for 64
 /// workers to get shares that differ by 2 %.
-const OWNER_BITS: u32 = 12;
+pub(super) const OWNER_BITS: u32 = 12;
+
+/// The owner of flows with these bits.
+#[inline(always)]
+pub(super) fn owner_of(bits: u64, workers: u64) -> WorkerId {
+    WorkerId(((bits * workers) >> OWNER_BITS) as u8)
+}
 
 impl Steering {
     pub(super) fn new(me: WorkerId, workers: usize) -> Self {
@@ -19,7 +25,7 @@ impl Steering {
 
     pub(super) fn owner(&self, hash: u64) -> WorkerId {
         let bits = hash & ((1 << OWNER_BITS) - 1);
-        WorkerId(((bits * self.workers) >> OWNER_BITS) as u8)
+        owner_of(bits, self.workers)
     }
 
     /// Who else may hold the flow with this hash, of which `source` has a packet by a way of its own; `None` once it is
@@ -52,11 +58,12 @@ impl Lanes {
         if keeps_flows || steering.workers == 1 {
             return;
         }
-        for lane in self.clients.with(self.wide) {
+        for lane in self.clients.with(self.wide).with(self.bound) {
             let owner = steering.owner(self.hashes[lane.index()]);
             if owner != steering.me {
                 self.clients.remove(lane);
                 self.wide.remove(lane);
+                self.bound.remove(lane);
                 self.outcomes.decide(lane, Outcome::HandOver(owner));
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::flow_table::{FlowTable, Key, KeyFilter, Standing, State, Table};
+use super::flow_table::{Key, KeyFilter, Standing, State, Table, Tables};
 use super::lanes::WorkerId;
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 use crate::tick::{TICKS_PER_SECOND, Tick};
@@ -182,7 +182,7 @@ impl Survey {
     }
 
     /// Goes on for so many lines; whether it is done.
-    fn advance(&mut self, flows: &mut FlowTable, lines: usize, world: &Snapshot, now: Tick) -> bool {
+    fn advance(&mut self, flows: &mut Tables, lines: usize, world: &Snapshot, now: Tick) -> bool {
         let Some(at) = self.next else { return true };
         if self.is_given_up.load(Ordering::Relaxed) {
             return true;
@@ -278,7 +278,7 @@ impl Surveyor {
 
     /// Goes on with the survey at hand, or begins the next one.
     #[cold]
-    pub(super) fn advance(&mut self, flows: &mut FlowTable, is_busy: bool, world: &Snapshot, now: Tick) {
+    pub(super) fn advance(&mut self, flows: &mut Tables, is_busy: bool, world: &Snapshot, now: Tick) {
         let Some(desk) = self.desks.0.get(self.me) else { return };
         let Some(mut survey) = self.at_hand.take().or_else(|| desk.asked.pop()) else { return };
         let lines = if is_busy { LINES_BUSY } else { LINES_IDLE };

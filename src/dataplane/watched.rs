@@ -16,7 +16,7 @@ use crate::tick::Tick;
 use crate::watch::{
     About, Chosen, Direction, End, Ends, Entry, FlowState, FlowStory, Record, Rewritten, WATCHES_MAX, Watch,
 };
-use crate::wire::{ethernet, ipv4};
+use crate::wire::{ethernet, ipv4, ipv6};
 
 /// A worker's notes of the burst at hand.
 pub(super) struct Recorder {
@@ -351,7 +351,8 @@ fn rewritten(frame: &[u8]) -> Option<Rewritten> {
     let to_mac = ethernet::addresses(frame.first_chunk()?).destination();
     let ends = Ends::of(frame)?;
     let (from, to) = ends.ports.map_or((0, 0), |(from, to, _)| (from, to));
-    let ttl = *frame.get(ethernet::HEADER_LEN + ipv4::TTL_OFFSET)?;
+    let hops_at = if ends.source.is_ipv4() { ipv4::TTL_OFFSET } else { ipv6::HOP_LIMIT_OFFSET };
+    let ttl = *frame.get(ethernet::HEADER_LEN + hops_at)?;
     Some(Rewritten {
         to_mac,
         source: SocketAddr::new(ends.source, from),

@@ -206,12 +206,12 @@ impl<Q: Queues> Worker<Q> {
     fn sweep(&mut self, now: Duration, tick: Tick, is_busy: bool) {
         let elapsed = now.saturating_sub(self.swept_at).min(SWEEP_ROUND);
         self.swept_at = now;
-        self.sweep_debt += elapsed.as_nanos() as u64 * self.path.flows().lines() as u64;
+        self.sweep_debt += elapsed.as_nanos() as u64 * self.path.lines() as u64;
         let due = self.sweep_debt / SWEEP_ROUND.as_nanos() as u64;
         let lines = due.min(if is_busy { SWEEP_LINES_BUSY } else { SWEEP_LINES_IDLE });
         if lines > 0 {
             // What is left stays due, but for more than a round.
-            let left = (due - lines).min(self.path.flows().lines() as u64);
+            let left = (due - lines).min(self.path.lines() as u64);
             self.sweep_debt =
                 self.sweep_debt % SWEEP_ROUND.as_nanos() as u64 + left * SWEEP_ROUND.as_nanos() as u64;
             let world = self.reader.current();
@@ -225,7 +225,7 @@ impl<Q: Queues> Worker<Q> {
     pub fn sweep_all(&mut self, now: Duration) {
         self.reader.refresh();
         let world = self.reader.current();
-        let all = self.path.flows().lines();
+        let all = self.path.lines();
         // Of few lines at once all flows can be reset that end there.
         let slice = if world.tracks || world.resets_flows { SWEEP_LINES_BUSY as usize } else { all };
         for start in (0..all).step_by(slice) {

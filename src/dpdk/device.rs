@@ -199,7 +199,11 @@ impl OpenPort {
         // SAFETY: the device is ours.
         let result = unsafe { sys::rte_eth_allmulticast_enable(self.dpdk_id) };
         if let Err(errno) = Errno::check(result) {
-            log::debug!("port {}: driver {} cannot take frames to all groups: {errno}", self.name, self.driver);
+            log::debug!(
+                "port {}: driver {} cannot take frames to all groups: {errno}",
+                self.name,
+                self.driver
+            );
         }
     }
 

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::routes::Hop;
-use super::{BackendIdentity, FrontendId, NextHop};
+use super::{BackendIdentity, FrontendId, NextHop, SourceSet};
 use crate::config::Endpoint;
 use crate::config::ProtocolSelector;
 use crate::io::PortId;
@@ -37,6 +37,8 @@ pub(crate) enum Forwarding {
     Translate6 { there: Rewrite6, back: Rewrite6 },
     /// Translated, the address alone: for frontends of several ports.
     TranslateAddress,
+    /// Translated, both ends.
+    FullNat { sources: SourceSet },
     /// To the backend's station, the packet as it is.
     Direct,
     /// In a tunnel: its headers in front of the packet as it is.
@@ -155,7 +157,7 @@ impl Records {
         }
     }
 
-    /// `as_it_is` says how packets get there that are not translated.
+    /// `otherwise` says how packets get there that are not translated by NAT.
     pub(super) fn set(
         &mut self,
         index: usize,
@@ -163,7 +165,7 @@ impl Records {
         frontend: FrontendId,
         next_hop: NextHop,
         leaving: Leaving,
-        as_it_is: Option<Forwarding>,
+        otherwise: Option<Forwarding>,
     ) {
         let BackendIdentity { frontend: front, address, port } = identity;
         let from = next_hop.leads_out_of();
@@ -172,7 +174,7 @@ impl Records {
         let hop = Hop { mtu: 0, ..next_hop.hop };
         let mut to_backend = ToBackend { hop, rewrite: Rewrite { is_udp, ..Rewrite::default() }, leaving };
         let mut to_client = ToClient { rewrite: Rewrite::default(), from };
-        let forwarding = match (as_it_is, front.exact(), front.address, address) {
+        let forwarding = match (otherwise, front.exact(), front.address, address) {
             (Some(forwarding), ..) => forwarding,
             (None, Some(endpoint), IpAddr::V4(front), IpAddr::V4(address)) => {
                 let (there, back) = rewrites(endpoint, front, address, port);

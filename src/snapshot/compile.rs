@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::backend::Records;
+use super::backend::{Forwarding, Records};
 use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
+use super::kinds::{Kind, is_full_nat};
+use super::sources::Numbers;
 use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
 use super::{
     BackendId, BackendIdentity, Echo, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, OwnAddresses,
@@ -67,6 +69,8 @@ pub struct Compiler {
     resetting: BTreeSet<BackendIdentity>,
     /// How packets of each frontend get to its backends, those included that linger.
     forwards: BTreeMap<config::Frontend, config::Forward>,
+    /// What full NAT translates sources to.
+    sources: Numbers,
     generation: u64,
 }
 
@@ -80,6 +84,7 @@ impl Compiler {
             down: BTreeSet::new(),
             resetting: BTreeSet::new(),
             forwards: BTreeMap::new(),
+            sources: Numbers::default(),
             generation: 0,
         }
     }
@@ -106,27 +111,34 @@ impl Compiler {
         let routes = routes(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
-        let locals = local::all(model, &selectors);
+        let selected = local::all(model, &selectors);
         let frontends = self.frontend_records(model, selectors);
-        let Records { backends, to_backend, to_client } = self.backend_records(model, &routes);
-        let words = |is_wanted: fn(&config::Rule) -> bool| {
-            model.rules.iter().filter(move |rule| is_wanted(rule)).filter_map(|rule| {
+        let mut sources = std::mem::take(&mut self.sources);
+        sources.begin();
+        let records = self.backend_records(model, &routes, &mut sources);
+        let Records { backends, to_backend, to_client } = records;
+        self.sources = sources;
+        let locals = local::with_sources(selected, self.sources.addresses());
+        let words = |kind: Kind| {
+            model.rules.iter().filter(move |rule| Kind::of_rule(rule) == kind).filter_map(|rule| {
                 let id = self.ids.frontend(rule.frontend)?;
                 Some((rule.frontend, FrontendWord::new(id.0, self.flow_seed(rule.frontend))))
             })
         };
+        let wide_words =
+            |kind| WideMap::of(words(kind).filter_map(|(at, word)| Some((any_key(at.exact()?), word.0))));
         let responses = self.responses(|one| !self.is_cut_off(one));
         let resets = self.responses(|one| self.is_cut_off(one));
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
             by_frontend: WordMap::new(
-                words(is_narrow).filter_map(|(at, word)| Some((endpoint_key(at.exact()?)?, word.0))),
+                words(Kind::Narrow).filter_map(|(at, word)| Some((endpoint_key(at.exact()?)?, word.0))),
             ),
-            by_frontend_wide: WideMap::of(
-                words(is_wide).filter_map(|(at, word)| Some((any_key(at.exact()?), word.0))),
-            ),
-            broad: BroadFrontends::new(words(is_broad).map(|(frontend, word)| Broad { frontend, word })),
+            by_frontend_wide: wide_words(Kind::Wide),
+            by_frontend_bound: wide_words(Kind::Bound),
+            broad: BroadFrontends::new(words(Kind::Broad).map(|(frontend, word)| Broad { frontend, word })),
+            sources: self.sources.compiled(),
             by_response: WordMap::new(
                 responses.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))),
             ),
@@ -227,11 +239,20 @@ impl Compiler {
         for (endpoint, id) in self.ids.frontends() {
             let selector = Selector { seed: None, table: Arc::from([]), backends: Box::default() };
             let flow_seed = self.flow_seed(endpoint);
-            let is_narrow = endpoint_is_narrow(endpoint, self.forwards.get(&endpoint));
-            let (echo, mss_clamp) = (Echo::Off, None);
-            let (tcp_reset, idle_ticks) = (false, 0);
-            let record =
-                Frontend { endpoint, is_narrow, flow_seed, tcp_reset, idle_ticks, echo, mss_clamp, selector };
+            let forward = self.forwards.get(&endpoint);
+            let is_narrow = Kind::of(endpoint, forward) == Kind::Narrow;
+            let is_bound = is_full_nat(forward);
+            let record = Frontend {
+                endpoint,
+                is_narrow,
+                is_bound,
+                flow_seed,
+                tcp_reset: false,
+                idle_ticks: 0,
+                echo: Echo::Off,
+                mss_clamp: None,
+                selector,
+            };
             records[usize::from(id.0)] = Some(record);
         }
         for (rule, selector) in model.rules.iter().zip(selectors) {
@@ -248,6 +269,7 @@ impl Compiler {
             endpoint: Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp }
                 .into(),
             is_narrow: true,
+            is_bound: false,
             flow_seed: 0,
             tcp_reset: false,
             idle_ticks: 0,
@@ -282,7 +304,7 @@ impl Compiler {
         }
     }
 
-    fn backend_records(&self, model: &Model, routes: &Routes) -> Records {
+    fn backend_records(&self, model: &Model, routes: &Routes, sources: &mut Numbers) -> Records {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let current = self.current(&lingering);
         let is_taken = |identity: &BackendIdentity| {
@@ -307,10 +329,16 @@ impl Compiler {
             };
             let next_hop = routes.next_hop_to(identity.address);
             let forward = self.forwards.get(&identity.frontend);
-            let as_it_is = forward.and_then(|forward| {
-                forwarding::as_they_are(forward, identity.frontend, identity.address, &next_hop, model)
-            });
-            records.set(id.index(), identity, frontend, next_hop, leaving, as_it_is);
+            let otherwise = match forward {
+                Some(config::Forward::FullNat(full_nat)) => {
+                    let set = sources.set(full_nat, identity.address, next_hop.hop.port, model);
+                    set.map(|sources| Forwarding::FullNat { sources })
+                }
+                forward => forward.and_then(|forward| {
+                    forwarding::as_they_are(forward, identity.frontend, identity.address, &next_hop, model)
+                }),
+            };
+            records.set(id.index(), identity, frontend, next_hop, leaving, otherwise);
         }
         records
     }
@@ -420,23 +448,4 @@ fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
 
 fn any_key(Endpoint { address, port, protocol }: Endpoint) -> [u64; 3] {
     wide_endpoint(address, port, protocol.number())
-}
-
-/// Whether flows to the rule's frontend have narrow keys.
-fn is_narrow(rule: &config::Rule) -> bool {
-    endpoint_is_narrow(rule.frontend, Some(&rule.forward))
-}
-
-fn endpoint_is_narrow(frontend: config::Frontend, forward: Option<&config::Forward>) -> bool {
-    let is_full_nat = matches!(forward, Some(config::Forward::FullNat(_)));
-    frontend.exact().is_some_and(|at| at.address.is_ipv4()) && !is_full_nat
-}
-
-/// Whether the rule's frontend is an endpoint, and flows to it have wide keys.
-fn is_wide(rule: &config::Rule) -> bool {
-    !is_narrow(rule) && !is_broad(rule)
-}
-
-fn is_broad(rule: &config::Rule) -> bool {
-    rule.frontend.exact().is_none()
 }

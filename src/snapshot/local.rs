@@ -76,6 +76,17 @@ pub(super) fn all(model: &Model, selectors: &[Selector]) -> BTreeMap<IpAddr, u64
     all
 }
 
+/// With those that full NAT translates sources to: they are ours on all ports.
+pub(super) fn with_sources(
+    mut all: BTreeMap<IpAddr, u64>,
+    sources: impl Iterator<Item = IpAddr>,
+) -> BTreeMap<IpAddr, u64> {
+    for address in sources {
+        all.entry(address).or_insert(FRONTEND + Echo::Reply as u64);
+    }
+    all
+}
+
 /// Those of IPv4.
 pub(super) fn narrow(all: &BTreeMap<IpAddr, u64>) -> WordMap {
     WordMap::new(all.iter().filter_map(|(address, word)| match address {

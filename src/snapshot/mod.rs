@@ -9,10 +9,12 @@ mod broad;
 mod compile;
 mod forwarding;
 mod ids;
+mod kinds;
 mod local;
 mod publish;
 mod routes;
 mod select;
+mod sources;
 mod spread;
 mod tables;
 mod word_map;
@@ -28,6 +30,7 @@ pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
+pub(crate) use sources::{SOURCE_PORTS_END, SOURCES_MAX, SourceSet, Sources};
 pub use spread::Spread;
 pub use tables::selector_for;
 pub use word_map::{WideMap, WordMap};
@@ -83,6 +86,10 @@ pub struct Snapshot {
     pub(crate) by_frontend_wide: WideMap,
     /// Frontends that are no endpoints.
     pub(crate) broad: BroadFrontends,
+    /// Endpoint → word of its frontend, of full NAT.
+    pub(crate) by_frontend_bound: WideMap,
+    /// What full NAT translates sources to.
+    pub(crate) sources: Sources,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
     /// The same of IPv6.
@@ -136,6 +143,8 @@ pub struct Frontend {
     pub endpoint: config::Frontend,
     /// Whether its flows have narrow keys.
     pub(crate) is_narrow: bool,
+    /// Whether its flows have ports of ours: full NAT.
+    pub(crate) is_bound: bool,
     /// Mixed into the client's address and port before hashing.
     pub(crate) flow_seed: u64,
     /// Whether both ends of a TCP flow that is forgotten for being idle are reset.
@@ -215,7 +224,8 @@ impl Snapshot {
             IpAddr::V4(address) => self.frontend_at(EndpointKey::new(address, port, protocol)),
             IpAddr::V6(_) => None,
         };
-        narrow.or_else(|| self.wide_frontend_at(address, port, protocol))
+        let wide = || self.wide_frontend_at(address, port, protocol);
+        narrow.or_else(wide).or_else(|| self.bound_frontend_at(address, port, protocol))
     }
 
     /// Which share of new flows to `frontend` each address gets; those that get none are left out.
@@ -229,6 +239,17 @@ impl Snapshot {
     #[inline]
     pub(crate) fn responder_at(&self, key: EndpointKey) -> Option<BackendId> {
         self.by_response.get(key.0).map(|id| BackendId(id as u32))
+    }
+
+    /// The same for full NAT.
+    pub(crate) fn bound_frontend_at(
+        &self,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+    ) -> Option<FrontendId> {
+        let word = self.by_frontend_bound.get(wide_endpoint(address, port, protocol.number()))?;
+        Some(FrontendId(FrontendWord(word).frontend()))
     }
 
     /// The key of a flow whose frontend may have several addresses, ports or protocols.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::config::Frontend;
 use crate::drop_reason::DropReason;
-use crate::wire::{Protocol, arp, ethernet, ipv4};
+use crate::wire::{Protocol, arp, ethernet, ipv4, ipv6};
 
 /// All that is said must hold; nothing said wants every frame.
 #[derive(Clone, Default, Debug)]
@@ -56,13 +56,16 @@ pub struct Ends {
 /// Bytes of a VLAN tag.
 const TAG_LEN: usize = 4;
 const FRAGMENT_OFFSET_MASK: u16 = 0x1fff;
+/// More of them the path drops.
+const EXTENSION_HEADERS_MAX: usize = 8;
 
 impl Ends {
-    /// Those of an IPv4 packet, behind two VLAN tags at most, or of an ARP packet.
+    /// Those of an IP packet, behind two VLAN tags at most, or of an ARP packet.
     pub fn of(frame: &[u8]) -> Option<Self> {
         let (kind, bytes) = packet_in(frame)?;
         match kind {
             ethernet::TYPE_IPV4 => Self::of_ipv4(bytes),
+            ethernet::TYPE_IPV6 => Self::of_ipv6(bytes),
             ethernet::TYPE_ARP => {
                 let packet = arp::Packet::parse(bytes).ok()?;
                 Some(Self { source: packet.sender.into(), destination: packet.target.into(), ports: None })
@@ -84,6 +87,38 @@ impl Ends {
             Some((u16_at(packet, at)?, u16_at(packet, at + 2)?, protocol))
         });
         Some(Self { source: header.source().into(), destination: header.destination().into(), ports })
+    }
+
+    fn of_ipv6(packet: &[u8]) -> Option<Self> {
+        let header = ipv6::Header(packet.first_chunk()?);
+        let (source, destination) = (header.source().into(), header.destination().into());
+        Some(Self { source, destination, ports: Self::ports_of_ipv6(packet, header.next_header()) })
+    }
+
+    /// Behind as many extension headers as the path passes over.
+    fn ports_of_ipv6(packet: &[u8], mut kind: u8) -> Option<(u16, u16, Protocol)> {
+        let mut at = ipv6::HEADER_LEN;
+        for _ in 0..=EXTENSION_HEADERS_MAX {
+            let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| known.number() == kind);
+            if let Some(protocol) = protocol {
+                return Some((u16_at(packet, at)?, u16_at(packet, at + 2)?, protocol));
+            }
+            let (next, units) = (*packet.get(at)?, usize::from(*packet.get(at + 1)?));
+            at += match kind {
+                ipv6::HOP_BY_HOP
+                | ipv6::ROUTING
+                | ipv6::DESTINATION_OPTIONS
+                | ipv6::MOBILITY
+                | ipv6::HIP
+                | ipv6::SHIM6 => (units + 1) * 8,
+                ipv6::AUTHENTICATION => (units + 2) * 4,
+                // A later fragment has no ports.
+                ipv6::FRAGMENT if u16_at(packet, at + 2)? >> 3 == 0 => ipv6::EXTENSION_LEN_MIN,
+                _ => return None,
+            };
+            kind = next;
+        }
+        None
     }
 
     fn has(&self, (address, port): (IpAddr, Option<u16>)) -> bool {
@@ -201,6 +236,29 @@ mod tests {
     }
 
     #[test]
+    fn ends_of_ipv6_are_read_behind_extension_headers() {
+        let (client, frontend) = ([0x20; 16], [0x30; 16]);
+        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6(client, frontend, 64);
+        let mut frame = Vec::new();
+        builder.tcp(1234, 443, 1, 1000).write(&mut frame, b"payload").unwrap();
+        let whole = ends(&frame);
+        assert_eq!((whole.source, whole.destination), (client.into(), frontend.into()));
+        assert_eq!(whole.ports, Some((1234, 443, Protocol::Tcp)));
+        let with = |kind: u8, header: &[u8]| {
+            let mut frame = frame.clone();
+            frame[20] = kind;
+            frame.splice(54..54, header.iter().copied());
+            ends(&frame).ports
+        };
+        let options = [6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(with(60, &options), whole.ports);
+        assert_eq!(with(51, &[6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), whole.ports);
+        assert_eq!(with(44, &[6, 0, 0, 1, 0, 0, 0, 1]), whole.ports, "the first fragment");
+        assert_eq!(with(44, &[6, 0, 0, 8, 0, 0, 0, 1]), None, "a later one");
+        assert_eq!(with(50, &options), None);
+    }
+
+    #[test]
     fn a_client_is_found_on_either_side_and_by_port_only_where_one_is_asked_for() {
         let of = |port| Filter { client: Some((CLIENT, port)), ..Filter::default() };
         let response = ends(&frame((BACKEND, 53), (CLIENT, 1234)));
@@ -246,10 +304,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), kind in 0usize..4) {
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), kind in 0usize..5) {
             let mut bytes = bytes;
             if let Some(place) = bytes.get_mut(12..14) {
-                place.copy_from_slice([&[8, 0], &[8, 6], &[0x81, 0], &[0x88, 0xa8]][kind]);
+                place.copy_from_slice([&[8, 0], &[8, 6], &[0x81, 0], &[0x88, 0xa8], &[0x86, 0xdd]][kind]);
             }
             let _ = Ends::of(&bytes);
         }

@@ -7,8 +7,8 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use super::Names;
 use crate::config::Frontend;
 use crate::io::PortId;
-use crate::wire::{icmp, icmpv6};
 use crate::watch::{About, Direction, End, FlowStory};
+use crate::wire::{icmp, icmpv6};
 
 /// One line: the end first, then by what and by whom.
 pub(super) fn comment(about: &About, frame: &[u8], names: &Names) -> String {

@@ -234,7 +234,7 @@ impl Value {
 
     /// After a packet with `flags` at `now`.
     #[inline]
-    pub(super) fn touched(self, flags: TcpFlags, now: Tick) -> Self {
+    pub(in crate::dataplane) fn touched(self, flags: TcpFlags, now: Tick) -> Self {
         let state = self.state().next(flags) as u64;
         let kept = self.0 & (BACKEND_MASK | SECOND_BIT | DISPLACED_MASK);
         Self(kept | state << STATE_SHIFT | u64::from(now.to_bits()) << SEEN_SHIFT)

@@ -150,6 +150,27 @@ impl<K: Key> Line<K> {
 /// The bits that change a flow's state.
 pub(in crate::dataplane) const TURNS: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
 
+/// The same for a flow that is kept elsewhere: its value after a packet with `flags`; `None` if it is over, or its
+/// backend takes no more of it.
+pub(in crate::dataplane) fn settle_flow(
+    old: Value,
+    flags: TcpFlags,
+    idle_ticks: u32,
+    world: &Snapshot,
+    now: Tick,
+) -> Option<Value> {
+    if old.is_over(idle_ticks, now) {
+        return None;
+    }
+    let leaving = world.to_backend(old.backend())?.leaving;
+    let stays = if flags.opens() {
+        matches!(old.state(), State::HalfOpen | State::Established) && leaving == Leaving::None
+    } else {
+        !leaving.takes(flags == TcpFlags::default())
+    };
+    stays.then(|| old.touched(flags, now))
+}
+
 /// Whether the flow's next packet goes where the ones before it went, and its value afterwards. UDP leaves a
 /// backend that is down, and so does a TCP flow that only now begins, by a SYN.
 fn settle<K: Key>(old: Value, query: &Query<'_, K>) -> (Found, Value) {

@@ -14,6 +14,7 @@ mod reset;
 mod table;
 mod walk;
 
+use super::full_nat::PortMemory;
 use crate::packet::{FlowKey, WideKey};
 use crate::snapshot::{BackendId, Frontend, Snapshot};
 use crate::tick::Tick;
@@ -23,7 +24,7 @@ pub use entry::State;
 pub(super) use entry::{End, Value};
 pub(super) use idle::Position;
 pub(super) use key::{Key, KeyFilter};
-pub(super) use line::TURNS;
+pub(super) use line::{TURNS, settle_flow};
 pub(super) use reset::Silent;
 pub(super) use table::{Lines, Table};
 pub(super) use walk::Standing;
@@ -53,8 +54,14 @@ pub(super) enum Found {
     Reset(BackendId),
 }
 
-/// Room for a worker's flows: a table of narrow keys, and one of wide keys.
+/// Room for a worker's flows: a table of narrow keys, one of wide keys, and the ports of full NAT.
 pub struct FlowTable {
+    tables: Tables,
+    ports: PortMemory,
+}
+
+/// A worker's tables.
+pub(super) struct Tables {
     pub(super) narrow: Table<FlowKey>,
     pub(super) wide: Table<WideKey>,
 }
@@ -67,7 +74,8 @@ impl FlowTable {
     /// # Errors
     /// When there is not enough memory.
     pub fn new(flows: usize) -> std::io::Result<Self> {
-        Ok(Self { narrow: Table::new(flows)?, wide: Table::untouched(flows)? })
+        let tables = Tables { narrow: Table::new(flows)?, wide: Table::untouched(flows)? };
+        Ok(Self { tables, ports: PortMemory::new()? })
     }
 
     /// The same, with all memory of the wide table from the start: where the configuration has use for it.
@@ -75,7 +83,8 @@ impl FlowTable {
     /// # Errors
     /// When there is not enough memory.
     pub fn with_wide(flows: usize) -> std::io::Result<Self> {
-        Ok(Self { narrow: Table::new(flows)?, wide: Table::new(flows)? })
+        let tables = Tables { narrow: Table::new(flows)?, wide: Table::new(flows)? };
+        Ok(Self { tables, ports: PortMemory::new()? })
     }
 
     /// The bytes in hugepages that a table for `flows` flows takes, with the wide one or without.
@@ -86,16 +95,21 @@ impl FlowTable {
 
     /// The bytes of its lines.
     pub fn len_bytes(&self) -> usize {
-        self.narrow.len_bytes() + self.wide.len_bytes()
+        self.tables.narrow.len_bytes() + self.tables.wide.len_bytes()
     }
 
     /// The number of lines of either table.
     pub fn lines(&self) -> usize {
-        self.narrow.lines()
+        self.tables.narrow.lines()
     }
 
     /// Whether the narrow table lies on reserved hugepages.
     pub fn is_on_hugepages(&self) -> bool {
-        self.narrow.is_on_hugepages()
+        self.tables.narrow.is_on_hugepages()
+    }
+
+    /// What the path takes apart.
+    pub(super) fn into_parts(self) -> (Tables, PortMemory) {
+        (self.tables, self.ports)
     }
 }

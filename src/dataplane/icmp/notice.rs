@@ -5,8 +5,7 @@ use crate::dataplane::classify::{Class, is_behind, responder, to_frontend};
 use crate::dataplane::lanes::Source;
 use crate::drop_reason::DropReason;
 use crate::packet::{
-    FlowKey, IpPacket, Packet, Quote, WideKey, flaw_of_source, is_martian, parse_quote,
-    quote_offset,
+    FlowKey, IpPacket, Packet, Quote, WideKey, flaw_of_source, is_martian, parse_quote, quote_offset,
 };
 use crate::snapshot::{BackendId, Snapshot};
 use crate::wire::l4::TcpFlags;

@@ -4,8 +4,8 @@
 use super::notice::{About, Conversation, Notice};
 use super::turn::Turn;
 use super::{Around, Limits, tunnel};
-use crate::dataplane::FlowTable;
 use crate::dataplane::encapsulate;
+use crate::dataplane::flow_table::Tables;
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::dataplane::nat::{Refusal, refuse};
 use crate::dataplane::nat6::Side;
@@ -21,7 +21,7 @@ impl Lanes {
     pub(in crate::dataplane) fn relay<F: Frame>(
         &mut self,
         burst: &mut [F],
-        flows: &mut FlowTable,
+        flows: &mut Tables,
         steering: &Steering,
         around: Around<'_>,
         limits: &mut Limits,
@@ -35,7 +35,7 @@ impl Lanes {
     fn relay_all<F: Frame>(
         &mut self,
         burst: &mut [F],
-        flows: &mut FlowTable,
+        flows: &mut Tables,
         steering: &Steering,
         around: Around<'_>,
         limits: &mut Limits,
@@ -133,7 +133,7 @@ impl Lanes {
 /// would for a packet of the flow. Records nothing. An error is what becomes of the frame before that is known.
 fn backend_of(
     flow: Conversation,
-    flows: &mut FlowTable,
+    flows: &mut Tables,
     steering: &Steering,
     around: Around<'_>,
 ) -> Result<BackendId, Outcome> {
@@ -159,14 +159,11 @@ fn choose(key: impl Flow, hash: u64, world: &Snapshot) -> Option<BackendId> {
 }
 
 /// Sends an error about a response to the backend, in the same way as the flow's packets.
-fn send<F: Frame>(
-    frame: &mut F,
-    notice: &Notice,
-    backend: &Backend,
-    hash: u64,
-) -> Result<(), Refusal> {
+fn send<F: Frame>(frame: &mut F, notice: &Notice, backend: &Backend, hash: u64) -> Result<(), Refusal> {
     let hop = &backend.next_hop.hop;
     match &backend.forwarding {
+        // Whose flow it is only the table of ports says, which is not asked yet.
+        Forwarding::FullNat { .. } => Err(Refusal::Mtu),
         Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop).map(|_| ()),
         Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash).map(|_| ()),
         Forwarding::Translate | Forwarding::Translate6 { .. } | Forwarding::TranslateAddress => {

@@ -1,0 +1,119 @@
+//! The addresses that full NAT translates sources to.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::WideMap;
+use crate::config::{self, FullNat, Model};
+use crate::io::PortId;
+use crate::packet::wide_endpoint;
+
+/// Source addresses that a process can use from its start to its end. Each can have some sixty thousand flows of TCP and
+/// as many of UDP, whose places a worker has addresses for: 40 bytes each, taken as they are used.
+pub(crate) const SOURCES_MAX: usize = 64;
+
+/// The ports from here on are for probes, which may use the same addresses.
+pub(crate) const SOURCE_PORTS_END: u16 = config::PROBE_PORT_FIRST;
+
+/// Which sources a rule's packets to a backend can have: where their numbers begin, and how many there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SourceSet {
+    first: u16,
+    len: u16,
+}
+
+/// All source addresses.
+#[derive(Default)]
+pub(crate) struct Sources {
+    by_address: WideMap,
+    addresses: Box<[IpAddr]>,
+    sets: Box<[u16]>,
+}
+
+impl Sources {
+    /// The number of a source address.
+    pub(crate) fn number(&self, address: IpAddr) -> Option<u16> {
+        self.by_address.get(wide_endpoint(address, 0, 0)).map(|number| number as u16)
+    }
+
+    /// The source address of a number.
+    pub(crate) fn address(&self, number: u16) -> Option<IpAddr> {
+        self.addresses.get(usize::from(number)).copied()
+    }
+
+    /// The numbers of a set.
+    pub(crate) fn of_set(&self, set: SourceSet) -> &[u16] {
+        let (first, len) = (usize::from(set.first), usize::from(set.len));
+        self.sets.get(first..first + len).unwrap_or_default()
+    }
+
+    /// Whether there are none.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+}
+
+/// Numbers of source addresses, the same in all generations: a flow's place says its address's number.
+#[derive(Default)]
+pub(super) struct Numbers {
+    known: BTreeMap<IpAddr, u16>,
+    sets: Vec<u16>,
+    made: BTreeMap<Vec<IpAddr>, SourceSet>,
+}
+
+impl Numbers {
+    /// Forgets the sets of the last generation.
+    pub(super) fn begin(&mut self) {
+        self.sets.clear();
+        self.made.clear();
+    }
+
+    /// The sources of a rule's packets to a backend behind `port`; `None` if there is none of the backend's family.
+    pub(super) fn set(
+        &mut self,
+        full_nat: &FullNat,
+        backend: IpAddr,
+        port: PortId,
+        model: &Model,
+    ) -> Option<SourceSet> {
+        let is_like = |address: &IpAddr| address.is_ipv4() == backend.is_ipv4();
+        let said = full_nat.source_addresses.iter().flat_map(|range| range.addresses().take(SOURCES_MAX));
+        let mut addresses: Vec<IpAddr> = said.filter(is_like).collect();
+        if addresses.is_empty() {
+            let own = model.ports.get(port.index())?.addresses.iter().map(|cidr| cidr.address);
+            addresses.extend(own.filter(|address| is_like(address)).take(1));
+        }
+        if let Some(set) = self.made.get(&addresses) {
+            return Some(*set);
+        }
+        let first = u16::try_from(self.sets.len()).ok()?;
+        for address in &addresses {
+            let next = self.known.len();
+            if next < SOURCES_MAX || self.known.contains_key(address) {
+                self.sets.push(*self.known.entry(*address).or_insert(next as u16));
+            }
+        }
+        let set = SourceSet { first, len: (self.sets.len() - usize::from(first)) as u16 };
+        self.made.insert(addresses, set);
+        (set.len > 0).then_some(set)
+    }
+
+    /// As the path reads them.
+    pub(super) fn compiled(&self) -> Sources {
+        let mut addresses: Vec<(u16, IpAddr)> =
+            self.known.iter().map(|(address, number)| (*number, *address)).collect();
+        addresses.sort_unstable();
+        let key = |(address, number): (&IpAddr, &u16)| (wide_endpoint(*address, 0, 0), u64::from(*number));
+        Sources {
+            by_address: WideMap::of(self.known.iter().map(key)),
+            addresses: addresses.into_iter().map(|(_, address)| address).collect(),
+            sets: self.sets.clone().into(),
+        }
+    }
+
+    /// All addresses that were ever used.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.known.keys().copied()
+    }
+}
