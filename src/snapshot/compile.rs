@@ -108,15 +108,14 @@ impl Compiler {
         self.forwards.retain(|frontend, _| ids.frontend(*frontend).is_some());
         self.forwards.extend(model.rules.iter().map(|rule| (rule.frontend, rule.forward.clone())));
 
-        let routes = routes(model, conditions);
+        let routes = Routes::under(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
         let selected = local::all(model, &selectors);
         let frontends = self.frontend_records(model, selectors);
         let mut sources = std::mem::take(&mut self.sources);
         sources.begin();
-        let records = self.backend_records(model, &routes, &mut sources);
-        let Records { backends, to_backend, to_client } = records;
+        let Records { backends, to_backend, to_client } = self.backend_records(model, &routes, &mut sources);
         self.sources = sources;
         let locals = local::with_sources(selected, self.sources.addresses());
         let words = |kind: Kind| {
@@ -139,15 +138,11 @@ impl Compiler {
             by_frontend_bound: wide_words(Kind::Bound),
             broad: BroadFrontends::new(words(Kind::Broad).map(|(frontend, word)| Broad { frontend, word })),
             sources: self.sources.compiled(),
-            by_response: WordMap::new(
-                responses.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))),
-            ),
-            by_response_wide: WideMap::of(
-                responses.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id))),
-            ),
+            by_response: narrow_map(&responses),
+            by_response_wide: wide_map(&responses),
             by_response_broad: WideMap::of(self.broad_responses()),
-            by_reset: WordMap::new(resets.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id)))),
-            by_reset_wide: WideMap::of(resets.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
+            by_reset: narrow_map(&resets),
+            by_reset_wide: wide_map(&resets),
             clamps_mss: model.rules.iter().any(|rule| rule.mss_clamp.is_some()),
             tracks: model.rules.iter().any(|rule| rule.tcp_reset),
             resets_flows: !self.resetting.is_empty(),
@@ -407,23 +402,6 @@ fn ascending<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
     all
 }
 
-/// With the static neighbours among the known ones.
-fn routes(model: &Model, conditions: &Conditions) -> Routes {
-    if model.neighbours.is_empty() {
-        return Routes::new(model, &conditions.links, &conditions.neighbours);
-    }
-    let ways = Routes::new(model, &conditions.links, &Neighbours::default());
-    let mut neighbours = conditions.neighbours.clone();
-    for fixed in &model.neighbours {
-        let on_link = ways.neighbour_for(fixed.address).filter(|(_, neighbour)| *neighbour == fixed.address);
-        // A link-local router is where it is said to be, on several ports maybe.
-        let routers = model.routers().filter(|(_, router, _)| *router == fixed.address);
-        let ports = on_link.into_iter().map(|(port, _)| port).chain(routers.map(|(port, ..)| port));
-        neighbours.known.extend(ports.map(|port| ((port, fixed.address), fixed.mac)));
-    }
-    Routes::new(model, &conditions.links, &neighbours)
-}
-
 /// Where a backend's responses come from.
 fn response_endpoint(identity: &BackendIdentity) -> Option<Endpoint> {
     let BackendIdentity { frontend, address, port } = *identity;
@@ -448,4 +426,14 @@ fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
 
 fn any_key(Endpoint { address, port, protocol }: Endpoint) -> [u64; 3] {
     wide_endpoint(address, port, protocol.number())
+}
+
+/// What is found by endpoints of IPv4.
+fn narrow_map(all: &[(Endpoint, u64)]) -> WordMap {
+    WordMap::new(all.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))))
+}
+
+/// The same of IPv6.
+fn wide_map(all: &[(Endpoint, u64)]) -> WideMap {
+    WideMap::of(all.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id))))
 }

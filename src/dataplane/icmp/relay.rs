@@ -44,9 +44,9 @@ impl Lanes {
             let (lane, notice) = self.notices[i];
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
             let outcome = match notice.about {
-                About::Translated(id) => self.to_client(lane, frame, &notice, id, around),
+                About::Translated(id) => self.tell_client(lane, frame, &notice, id, around),
                 About::Response(flow) => match backend_of(flow, flows, steering, around) {
-                    Ok(id) => self.to_backend(lane, frame, &notice, (id, flow.hash()), around),
+                    Ok(id) => self.tell_backend(lane, frame, &notice, (id, flow.hash()), around),
                     Err(outcome) => Some(outcome),
                 },
                 About::InTunnel(flow, inner) => match backend_of(flow, flows, steering, around) {
@@ -61,7 +61,7 @@ impl Lanes {
     }
 
     /// What becomes of an error about a response; `None` where that has been decided.
-    fn to_backend<F: Frame>(
+    fn tell_backend<F: Frame>(
         &mut self,
         lane: Lane,
         frame: &mut F,
@@ -87,7 +87,7 @@ impl Lanes {
 
     /// What becomes of an error about a client's packet; likewise. It bears the frontend's name (RFC 5508 section 4.2,
     /// REQ-5), for the client knows no other.
-    fn to_client<F: Frame>(
+    fn tell_client<F: Frame>(
         &mut self,
         lane: Lane,
         frame: &mut F,
