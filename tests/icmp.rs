@@ -330,77 +330,52 @@ fn a_quoted_datagram_without_a_checksum_has_none_afterwards() {
     assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &frame).0, [(INSIDE, wanted)]);
 }
 
-/// What says an error is about a packet of ours, and is not one to pass on.
+/// Frames that say they are errors about packets of ours, and why they go nowhere.
+type Untrusted = (&'static str, PortId, Vec<u8>, &'static str);
+
+fn untrusted_about_responses(cast: &Cast, stranger: &Cast) -> [Untrusted; 7] {
+    let come = (cast.macs.0, OUTSIDE_MAC);
+    let (response, other) = (cast.response_at_client(50, 9), stranger.response_at_client(50, 9));
+    let (router, frontend, us) = (cast.far_router, cast.frontend.ip(), cast.outside);
+    let about = |from, to, ttl, quoted: &[u8]| error(come, from, to, ttl, Kind::Host, quoted);
+    let quoted = &response[14..];
+    let mut wrong_sum = about(router, frontend, 61, quoted);
+    *wrong_sum.last_mut().unwrap() ^= 1;
+    let loopback: IpAddr = if cast.is_v6() { "::1".parse().unwrap() } else { [127, 0, 0, 1].into() };
+    let cut = &quoted[..if cast.is_v6() { 47 } else { 27 }];
+    [
+        ("a wrong checksum", OUTSIDE, wrong_sum, "icmp-malformed"),
+        ("the last hop", OUTSIDE, about(router, frontend, 1, quoted), "ttl-exceeded"),
+        ("to another than is quoted", OUTSIDE, about(router, us, 61, quoted), "icmp-unhandled"),
+        ("cut off", OUTSIDE, about(router, frontend, 61, cut), "icmp-bad-quote"),
+        ("of no rule", OUTSIDE, about(router, frontend, 61, &other[14..]), "icmp-unhandled"),
+        ("from nobody", OUTSIDE, about(loopback, frontend, 61, quoted), "martian-source"),
+        ("from ourselves", OUTSIDE, about(us, frontend, 61, quoted), "martian-source"),
+    ]
+}
+
+fn untrusted_about_requests(cast: &Cast, stranger: &Cast) -> [Untrusted; 3] {
+    let come = (cast.macs.1, INSIDE_MAC);
+    let (request, other) = (cast.request_at_backend(63, 9), stranger.request_at_backend(63, 9));
+    let about = |to, quoted: &[u8]| error(come, cast.near_router, to, 64, Kind::Host, quoted);
+    let client = cast.client.ip();
+    [
+        ("in by the wrong port", OUTSIDE, about(client, &request[14..]), "wrong-port"),
+        ("about no backend", INSIDE, about(client, &other[14..]), "not-ours"),
+        ("to another than the client", INSIDE, about(cast.far_router, &request[14..]), "not-ours"),
+    ]
+}
+
 #[test]
 fn errors_that_are_not_to_be_trusted_go_nowhere() {
     for (cast, workers) in everybody() {
         let mut balancer = balancer(&cast.config(""), workers);
-        let (come_out, come_in) = ((cast.macs.0, OUTSIDE_MAC), (cast.macs.1, INSIDE_MAC));
-        let (response, request) = (cast.response_at_client(50, 9), cast.request_at_backend(63, 9));
-        let (router, frontend, client) = (cast.far_router, cast.frontend.ip(), cast.client.ip());
-        let about_response =
-            |from, to, ttl, quoted: &[u8]| error(come_out, from, to, ttl, Kind::Host, quoted);
-        let about_request = |from, to, quoted: &[u8]| error(come_in, from, to, 64, Kind::Host, quoted);
-        let mut wrong_sum = about_response(router, frontend, 61, &response[14..]);
-        *wrong_sum.last_mut().unwrap() ^= 1;
-        let loopback: IpAddr = if cast.is_v6() { "::1".parse().unwrap() } else { [127, 0, 0, 1].into() };
         let mut stranger = cast;
         stranger.backend.set_ip(cast.near_router);
         stranger.frontend.set_port(99);
-        let cut = if cast.is_v6() { 47 } else { 27 };
-        let cases = [
-            ("a wrong checksum", OUTSIDE, wrong_sum, "icmp-malformed"),
-            ("the last hop", OUTSIDE, about_response(router, frontend, 1, &response[14..]), "ttl-exceeded"),
-            (
-                "to another than is quoted",
-                OUTSIDE,
-                about_response(router, cast.outside, 61, &response[14..]),
-                "icmp-unhandled",
-            ),
-            (
-                "cut off",
-                OUTSIDE,
-                about_response(router, frontend, 61, &response[14..14 + cut]),
-                "icmp-bad-quote",
-            ),
-            (
-                "of no rule",
-                OUTSIDE,
-                about_response(router, frontend, 61, &stranger.response_at_client(50, 9)[14..]),
-                "icmp-unhandled",
-            ),
-            (
-                "from nobody",
-                OUTSIDE,
-                about_response(loopback, frontend, 61, &response[14..]),
-                "martian-source",
-            ),
-            (
-                "from ourselves",
-                OUTSIDE,
-                about_response(cast.outside, frontend, 61, &response[14..]),
-                "martian-source",
-            ),
-            (
-                "the backend's in by the wrong port",
-                OUTSIDE,
-                about_request(cast.near_router, client, &request[14..]),
-                "wrong-port",
-            ),
-            (
-                "about no backend",
-                INSIDE,
-                about_request(cast.near_router, client, &stranger.request_at_backend(63, 9)[14..]),
-                "not-ours",
-            ),
-            (
-                "to another than the client",
-                INSIDE,
-                about_request(cast.near_router, router, &request[14..]),
-                "not-ours",
-            ),
-        ];
-        for (name, port, frame, reason) in cases {
+        let (responses, requests) =
+            (untrusted_about_responses(&cast, &stranger), untrusted_about_requests(&cast, &stranger));
+        for (name, port, frame, reason) in responses.into_iter().chain(requests) {
             let (sent, moved) = once(&mut balancer, 1.0, port, &frame);
             assert_eq!((sent, moved), (vec![], vec![format!("{reason}+1")]), "{name}, {}", cast.client);
         }
