@@ -100,7 +100,7 @@ fn send_one<F: Frame>(frame: &mut F, backend: &Backend, hash: u64) -> Result<u16
     let hop = &backend.next_hop.hop;
     match &backend.forwarding {
         // Other stages do.
-        Forwarding::Translate | Forwarding::FullNat { .. } => Err(Refusal::Mtu),
+        Forwarding::Translate | Forwarding::FullNat => Err(Refusal::Mtu),
         Forwarding::Translate6 { there, .. } => {
             let layout = Layout::of(frame.bytes()).ok_or(Refusal::Mtu)?;
             nat6::translate(frame.bytes_mut(), layout, hop, there, Side::Destination)?;

@@ -69,7 +69,9 @@ pub struct Compiler {
     resetting: BTreeSet<BackendIdentity>,
     /// How packets of each frontend get to its backends, those included that linger.
     forwards: BTreeMap<config::Frontend, config::Forward>,
-    /// What full NAT translates sources to.
+    /// Frontends whose backends may be clients of theirs.
+    hairpins: BTreeSet<config::Frontend>,
+    /// What sources are translated to.
     sources: Numbers,
     generation: u64,
 }
@@ -84,6 +86,7 @@ impl Compiler {
             down: BTreeSet::new(),
             resetting: BTreeSet::new(),
             forwards: BTreeMap::new(),
+            hairpins: BTreeSet::new(),
             sources: Numbers::default(),
             generation: 0,
         }
@@ -106,6 +109,7 @@ impl Compiler {
         self.generation += 1;
         let ids = &self.ids;
         self.forwards.retain(|frontend, _| ids.frontend(*frontend).is_some());
+        self.hairpins = model.rules.iter().filter(|rule| rule.hairpin).map(|rule| rule.frontend).collect();
         self.forwards.extend(model.rules.iter().map(|rule| (rule.frontend, rule.forward.clone())));
 
         let routes = routes(model, conditions);
@@ -138,6 +142,7 @@ impl Compiler {
             by_frontend_bound: wide_words(Kind::Bound),
             broad: BroadFrontends::new(words(Kind::Broad).map(|(frontend, word)| Broad { frontend, word })),
             sources: self.sources.compiled(),
+            hairpins: self.hairpin_clients(),
             by_response: WordMap::new(
                 responses.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))),
             ),
@@ -240,7 +245,7 @@ impl Compiler {
             let forward = self.forwards.get(&endpoint);
             let is_narrow = Kind::of(endpoint, forward) == Kind::Narrow;
             let is_bound = is_full_nat(forward);
-            let record = Frontend { endpoint, is_narrow, is_bound, flow_seed, tcp_reset: false, idle_ticks: 0, selector };
+            let record = Frontend { endpoint, is_narrow, is_bound, flow_seed, tcp_reset: false, hairpin: false, idle_ticks: 0, selector };
             records[usize::from(id.0)] = Some(record);
         }
         for (rule, selector) in model.rules.iter().zip(selectors) {
@@ -248,6 +253,7 @@ impl Compiler {
             if let Some(Some(record)) = id.and_then(|id| records.get_mut(usize::from(id.0))) {
                 record.idle_ticks = tick::ticks(rule.idle_timeout);
                 record.tcp_reset = rule.tcp_reset;
+                record.hairpin = rule.hairpin;
                 record.selector = selector;
             }
         }
@@ -258,6 +264,7 @@ impl Compiler {
             is_bound: false,
             flow_seed: 0,
             tcp_reset: false,
+            hairpin: false,
             idle_ticks: 0,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
         };
@@ -313,14 +320,17 @@ impl Compiler {
             };
             let next_hop = routes.next_hop_to(identity.address);
             let forward = self.forwards.get(&identity.frontend);
+            let mut set =
+                |full_nat| sources.set(full_nat, identity.address, next_hop.hop.port, model);
             let otherwise = match forward {
-                Some(config::Forward::FullNat(full_nat)) => {
-                    let set = sources.set(full_nat, identity.address, next_hop.hop.port, model);
-                    set.map(|sources| Forwarding::FullNat { sources })
+                Some(config::Forward::FullNat(full_nat)) => (Some(Forwarding::FullNat), set(full_nat)),
+                Some(config::Forward::Nat) if self.hairpins.contains(&identity.frontend) => {
+                    (None, set(&config::FullNat::default()))
                 }
-                forward => forward.and_then(|forward| {
-                    forwarding::as_they_are(forward, identity.frontend, identity.address, &next_hop, model)
-                }),
+                forward => {
+                    let (front, back) = (identity.frontend, identity.address);
+                    (forward.and_then(|how| forwarding::as_they_are(how, front, back, &next_hop, model)), None)
+                }
             };
             records.set(id.index(), identity, frontend, next_hop, leaving, otherwise);
         }
@@ -338,6 +348,15 @@ impl Compiler {
                 .map(move |protocol| (wide_endpoint(identity.address, 0, protocol.number()), id.0.into()))
         };
         all.flat_map(of_one).collect()
+    }
+
+    /// Backends that may be clients of their own frontend.
+    fn hairpin_clients(&self) -> WideMap {
+        let all = self.ids.backends().filter(|(one, _)| self.hairpins.contains(&one.frontend));
+        WideMap::of(all.filter_map(|(one, _)| {
+            let frontend = self.ids.frontend(one.frontend)?;
+            Some((wide_endpoint(one.address, frontend.0, 0), 1))
+        }))
     }
 
     /// Whether its responses come back by us, and are told by where they come from.

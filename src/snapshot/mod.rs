@@ -86,8 +86,10 @@ pub struct Snapshot {
     pub(crate) broad: BroadFrontends,
     /// Endpoint → word of its frontend, of full NAT.
     pub(crate) by_frontend_bound: WideMap,
-    /// What full NAT translates sources to.
+    /// What sources are translated to.
     pub(crate) sources: Sources,
+    /// Address of a backend and frontend that it may be a client of.
+    pub(crate) hairpins: WideMap,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
     /// The same of IPv6.
@@ -143,6 +145,8 @@ pub struct Frontend {
     pub(crate) is_bound: bool,
     /// Mixed into the client's address and port before hashing.
     pub(crate) flow_seed: u64,
+    /// Whether its backends may be its clients: their sources are translated then.
+    pub(crate) hairpin: bool,
     /// Whether both ends of a TCP flow that is forgotten for being idle are reset.
     pub(crate) tcp_reset: bool,
     /// Established flows without packets for more ticks than this are forgotten.

@@ -76,7 +76,7 @@ pub(super) fn added_by(forwarding: &Forwarding) -> usize {
         Forwarding::Translate
         | Forwarding::Translate6 { .. }
         | Forwarding::TranslateAddress
-        | Forwarding::FullNat { .. }
+        | Forwarding::FullNat
         | Forwarding::Direct => 0,
     }
 }

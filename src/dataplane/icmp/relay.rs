@@ -212,7 +212,7 @@ fn send<F: Frame>(
             translate_address(frame, notice, quoted, backend.address, port, hop)
         }
         // Nobody but the backend knows the flow by its ends.
-        Forwarding::FullNat { .. } => Err(Refusal::Mtu),
+        Forwarding::FullNat => Err(Refusal::Mtu),
         Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop).map(|_| ()),
         Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash).map(|_| ()),
     }
