@@ -114,7 +114,7 @@ fn echo(site: &Site) -> Vec<Case> {
     let ping = |case: Case, address, data: &[u8]| {
         case.answers(
             OUTSIDE,
-            site.from_client(&ask(address, data).bytes()),
+            site.client_frame(&ask(address, data).bytes()),
             site.to_router(&told(address, data).bytes()),
         )
     };
@@ -137,7 +137,7 @@ fn echo(site: &Site) -> Vec<Case> {
         ),
     ];
     let at = 14 + if site.inner == Family::V4 { 20 } else { 40 } + 2;
-    let mut damaged = site.from_client(&ask(own, b"ping").bytes());
+    let mut damaged = site.client_frame(&ask(own, b"ping").bytes());
     damaged[at] ^= 1;
     let other = Packet {
         to: own,
@@ -161,13 +161,13 @@ fn echo(site: &Site) -> Vec<Case> {
         case(
             "icmp-unhandled",
             "RFC 1122 section 3.2.2: what is not understood is discarded in silence",
-            site.from_client(&other.bytes()),
+            site.client_frame(&other.bytes()),
             "icmp-unhandled",
         ),
         case(
             "echo-elsewhere",
             "RFC 1812 section 2.2.8: an echo request for others does not go on",
-            site.from_client(&ask(elsewhere, b"ping").bytes()),
+            site.client_frame(&ask(elsewhere, b"ping").bytes()),
             "not-ours",
         ),
         case(
