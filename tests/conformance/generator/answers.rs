@@ -180,7 +180,7 @@ fn echo(site: &Site) -> Vec<Case> {
     cases
 }
 
-/// RFC 4861: solicitations for our addresses are answered with advertisements, solicited and overriding.
+/// RFC 4861: solicitations for our addresses are answered with advertisements.
 fn neighbour_discovery() -> Vec<Case> {
     let site = Site::nat(Family::V6);
     let host: IpAddr = "2001:db8:1::77".parse::<Ipv6Addr>().unwrap().into();
@@ -210,21 +210,20 @@ fn neighbour_discovery() -> Vec<Case> {
     let none: IpAddr = Ipv6Addr::UNSPECIFIED.into();
     let all: IpAddr = "ff02::1".parse::<Ipv6Addr>().unwrap().into();
     let case = |event: &str, why: &str| Case::new(format!("nd-{event}"), why, site.config());
-    let request =
-        "RFC 4861 section 7.2.4: a solicitation for our address is answered, solicited and overriding";
+    let request = "RFC 4861 section 7.2.4: a solicitation for our address is answered, solicited and overriding, by a router, for backends route by us";
     let asked = |target| ask(host, target, link_option(1, HOST_MAC));
     let mut near = asked(own);
     near[21] = 254;
     let mut damaged = asked(own);
     damaged[57] ^= 1;
     vec![
-        case("own-address", request).answers(OUTSIDE, asked(own), tell(own, host, HOST_MAC, 0x60)),
-        case("frontend", request).answers(OUTSIDE, asked(vip), tell(vip, host, HOST_MAC, 0x60)),
+        case("own-address", request).answers(OUTSIDE, asked(own), tell(own, host, HOST_MAC, 0xe0)),
+        case("frontend", request).answers(OUTSIDE, asked(vip), tell(vip, host, HOST_MAC, 0xe0)),
         case(
             "duplicate-detection",
             "RFC 4861 section 7.2.4: who asks without an address yet is answered by all nodes' group",
         )
-        .answers(OUTSIDE, ask(none, own, Vec::new()), tell(own, all, [0x33, 0x33, 0, 0, 0, 1], 0x20)),
+        .answers(OUTSIDE, ask(none, own, Vec::new()), tell(own, all, [0x33, 0x33, 0, 0, 0, 1], 0xa0)),
         case("of-others", "RFC 4861 section 7.2.3: a solicitation for another's address is not answered")
             .drops(OUTSIDE, asked(router(Family::V6)), "nd-not-ours"),
         case("hop-limit", "RFC 4861 section 7.1.1: what a router has forwarded is no neighbour's word")

@@ -159,7 +159,7 @@ fn not_translated(site: &Site) -> Vec<Case> {
             "error-about-others",
             "RFC 5508 section 4.2: an error about a packet that we cannot have sent is dropped",
             site.client_frame(&about(&other.bytes())),
-            "not-ours",
+            "icmp-unhandled",
         ),
     ]
 }

@@ -41,8 +41,9 @@ const WAITING: &[&str] = &[
     "breadth",
 ];
 
-/// Reasons of drops that will have another name once IPv6 is there: `not-ip`.
+/// Reasons of drops that will have another name once IPv6 is there: `not-ip`, `fragment`.
 const NOT_IP: &str = "not-ipv4";
+const FRAGMENT: &str = "ipv4-fragment";
 
 pub struct Case {
     pub name: String,

@@ -372,9 +372,9 @@ fn only_v6() -> Vec<Case> {
         |case, label| case.requests(&site, &Packet { label, ..site.tcp("A", b"data") }),
     );
     let with = |extensions: Vec<(u8, Vec<u8>)>| Packet { extensions, ..site.tcp("A", b"data") };
-    // Options of PadN; a routing header whose segments are all visited; both kinds one after the other.
+    // Options of PadN; a routing header of an experiment (RFC 4727), its segments all visited; both kinds one after the other.
     let pad = vec![0, 1, 4, 0, 0, 0, 0];
-    let visited = vec![0, 4, 0, 0, 0, 0, 0];
+    let visited = vec![0, 253, 0, 0, 0, 0, 0];
     let extended = Case::at(
         &site,
         "extension-headers",

@@ -9,7 +9,7 @@ use super::site::{
     CLIENT_PORT, FRONTEND_PORT, Family, INSIDE, OUTSIDE, Port, Site, backend, client, frontend, mac_of,
     router,
 };
-use super::{Case, NOT_IP};
+use super::{Case, FRAGMENT, NOT_IP};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = ethernet();
@@ -81,6 +81,8 @@ fn ipv4_headers() -> Vec<Case> {
         |event: &str, why: &str, packet: &[u8], reason: &str| one(&site, event, why, framed(packet), reason);
     let header = "RFC 1812 section 5.2.2: the IP header is validated before anything else";
     let fragment = "RFC 791 section 3.2: this is a fragment";
+    // All fragments but the last are a multiple of eight bytes long.
+    let even = site.tcp("S", b"data").bytes();
     let mut damaged = good.clone();
     damaged[10] ^= 1;
     let cut = (1..good.len()).step_by(7).fold(
@@ -100,9 +102,8 @@ fn ipv4_headers() -> Vec<Case> {
         case("total-beyond-frame", header, &changed(&good, &[(2, 1), (3, 0)]), "ipv4-truncated"),
         case("header-checksum", header, &damaged, "ipv4-bad-checksum"),
         cut,
-        case("first-fragment", fragment, &changed(&good, &[(6, 0x20)]), "ipv4-fragment").until("fragments"),
-        case("later-fragment", fragment, &changed(&good, &[(6, 0), (7, 9)]), "ipv4-fragment")
-            .until("fragments"),
+        case("first-fragment", fragment, &changed(&even, &[(6, 0x20)]), FRAGMENT).until("fragments"),
+        case("later-fragment", fragment, &changed(&good, &[(6, 0), (7, 9)]), FRAGMENT).until("fragments"),
     ]
 }
 
