@@ -214,12 +214,15 @@ pub(super) fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
 /// The same where flows have wide keys.
 fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let Packet { ip, source_port, destination_port, protocol, tcp_flags } = *packet;
+    if source_port == 0 || destination_port == 0 {
+        return None;
+    }
     let wide = world.wide_frontend_at(ip.destination, destination_port, protocol);
     let bound = || world.bound_frontend_at(ip.destination, destination_port, protocol);
     if let Some(id) = wide.or_else(bound) {
         return wide_client(WideKey::new(ip.source, source_port, id.0), id, tcp_flags, world);
     }
-    if world.broad.is_empty() || source_port == 0 || destination_port == 0 {
+    if world.broad.is_empty() {
         return None;
     }
     let id = world.broad.find(ip.destination, Some(destination_port), protocol.number())?.id();

@@ -220,11 +220,11 @@ impl Site {
     }
 
     /// A frame of the client's, as its router sends it.
-    pub fn from_client(&self, packet: &[u8]) -> Vec<u8> {
+    pub fn client_frame(&self, packet: &[u8]) -> Vec<u8> {
         ip_frame(OUTSIDE.mac, mac_of(router(self.inner)), &[], packet)
     }
 
-    pub fn from_backend(&self, packet: &[u8]) -> Vec<u8> {
+    pub fn backend_frame(&self, packet: &[u8]) -> Vec<u8> {
         ip_frame(INSIDE.mac, mac_of(backend(self.outer)), &[], packet)
     }
 
