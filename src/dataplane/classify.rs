@@ -15,7 +15,7 @@ use crate::packet::{
     flaw_of_source, is_martian, parse,
 };
 use crate::snapshot::{BackendId, FrontendId, PortLink, Snapshot, ToClient, WordMap};
-use crate::wire::ethernet;
+use crate::wire::{Protocol, ethernet};
 use crate::wire::l4::TcpFlags;
 use crate::wire::plain::Pattern;
 
@@ -302,11 +302,11 @@ fn to_source(packet: &Packet, world: &Snapshot) -> Option<ToSource> {
 
 /// Whether the management thread may wait for the packet. It is no longer than a frame for that thread can be.
 fn answers_probe(packet: &Packet, source: Source, world: &Snapshot) -> bool {
-    let Some((address, to)) = packet.ip.v4() else { return false };
-    let from = EndpointKey::new(address, packet.source_port, packet.protocol);
-    let port = packet.destination_port;
-    usize::from(packet.ip.total_len) <= ControlFrame::PACKET_MAX
-        && world.answers_probe(source.port(), from, to, port)
+    let from = (packet.ip.source, packet.source_port).into();
+    let to = (packet.ip.destination, packet.destination_port).into();
+    packet.protocol == Protocol::Tcp
+        && usize::from(packet.ip.total_len) <= ControlFrame::PACKET_MAX
+        && world.answers_probe(source.port(), from, to)
 }
 
 /// The backend that sent the packet to a client.

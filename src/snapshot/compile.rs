@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::backend::{Forwarding, Records};
 use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
+use super::probed::probed;
 use super::kinds::{Kind, is_full_nat};
 use super::sources::Numbers;
 use super::ids::Ids;
@@ -451,20 +452,4 @@ fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
 
 fn any_key(Endpoint { address, port, protocol }: Endpoint) -> [u64; 3] {
     wide_endpoint(address, port, protocol.number())
-}
-
-/// Endpoints that probes ask out of our ports, and the port where each answers.
-fn probed(model: &Model, routes: &Routes) -> WordMap {
-    let by_port = model.rules.iter().filter_map(|rule| {
-        let probe = rule.probe.as_ref().filter(|probe| probe.via == config::Via::Port)?;
-        Some((rule, probe.port.unwrap_or(rule.backend_port)))
-    });
-    let endpoints = by_port.flat_map(|(rule, port)| {
-        rule.pool.backends.iter().filter_map(move |backend| {
-            let (leads_there, _) = routes.neighbour_for(backend.address)?;
-            let endpoint = Endpoint { address: backend.address, port, protocol: Protocol::Tcp };
-            Some((endpoint_key(endpoint)?, u64::from(leads_there.0)))
-        })
-    });
-    WordMap::new(endpoints)
 }

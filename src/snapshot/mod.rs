@@ -11,6 +11,7 @@ mod forwarding;
 mod ids;
 mod kinds;
 mod local;
+mod probed;
 mod publish;
 mod routes;
 mod select;
@@ -97,7 +98,7 @@ pub struct Snapshot {
     /// The same for backends that answer from several ports: address and protocol → backend.
     pub(crate) by_response_broad: WideMap,
     /// Endpoint that a probe asks out of a port → index of that port.
-    pub(crate) probed: WordMap,
+    pub(crate) probed: WideMap,
     /// The same, of backends whose TCP flows are reset: they lie apart, so that no other response meets a test for
     /// them.
     pub(crate) by_reset: WordMap,
@@ -369,11 +370,12 @@ impl Snapshot {
         if like.is_ipv4() { own.v4.map(IpAddr::V4) } else { own.v6.map(IpAddr::V6) }
     }
 
-    /// Whether a segment that came in by `port`, for TCP port `to_port` of `to`, can be an endpoint's answer to a probe.
-    pub(crate) fn answers_probe(&self, port: PortId, from: EndpointKey, to: Ipv4Addr, to_port: u16) -> bool {
-        to_port >= PROBE_PORT_FIRST
-            && self.probed.get(from.0) == Some(u64::from(port.0))
-            && self.local(to) == Some(Local::Port(port))
+    /// Whether a segment that came in by `port`, for `to`, can be an endpoint's answer to a probe.
+    pub(crate) fn answers_probe(&self, port: PortId, from: SocketAddr, to: SocketAddr) -> bool {
+        let key = wide_endpoint(from.ip(), from.port(), Protocol::Tcp.number());
+        to.port() >= PROBE_PORT_FIRST
+            && self.probed.get(key) == Some(u64::from(port.0))
+            && self.local_at(to.ip()) == Some(Local::Port(port))
     }
 
     /// The port's Ethernet address and limits.
