@@ -29,6 +29,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_stop",
     "rte_eth_from_rings",
     "rte_eth_macaddr_get",
+    "rte_eth_allmulticast_enable",
     "rte_eth_promiscuous_disable",
     "rte_eth_promiscuous_enable",
     "rte_eth_promiscuous_get",

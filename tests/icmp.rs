@@ -5,6 +5,7 @@
 mod common;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use common::*;
 use etherparse::icmpv4::{DestUnreachableHeader, TimeExceededCode};
@@ -13,8 +14,16 @@ use etherparse::{
     Icmpv4Type, Icmpv6Type, IpDscp, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, NetSlice, PacketBuilder,
     SlicedPacket, TransportSlice,
 };
+use guideway::control::REPLAY_KEY;
+use guideway::dataplane::{
+    Event, FlowTable, Mesh, Path, Source, Worker, WorkerCounters, WorkerId, WorkerPort,
+};
 use guideway::io::PortId;
+use guideway::io::memory::{HeapFrame, MemoryQueues};
 use guideway::replay::Replay;
+use guideway::snapshot::{Compiler, Conditions, Neighbours, PortLink, Publisher};
+use guideway::tick::Tick;
+use guideway::wire::MacAddr;
 
 /// Who takes part, in one family.
 #[derive(Clone, Copy)]
@@ -237,7 +246,7 @@ fn once(balancer: &mut Replay, at: f64, port: PortId, frame: &[u8]) -> (Vec<(Por
 
 /// Both families, TCP and UDP, one worker and several.
 fn everybody() -> impl Iterator<Item = (Cast, usize)> {
-    let families = [false];
+    let families = [false, true];
     let pairs = families.into_iter().flat_map(|is_v6| [true, false].map(|is_tcp| cast(is_v6, is_tcp)));
     pairs.flat_map(|cast| [1, 3].map(|workers| (cast, workers)))
 }
@@ -509,6 +518,388 @@ fn a_frontend_without_backends_is_said_to_be_unreachable_and_a_port_is_not() {
         assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &ask(cast.outside)).0, [(OUTSIDE, reply)]);
         let totals = balancer.totals();
         assert_eq!((totals.unreachable_sent, totals.echo_replies), (1, 1));
+    }
+}
+
+/// Every way to forward that leaves packets as they are, and what it puts in front of them, over IPv4 and over IPv6.
+const WAYS: [(&str, [usize; 2]); 6] = [
+    ("forward = \"dsr\"", [0, 0]),
+    ("forward = \"ipip\"", [20, 40]),
+    ("forward = \"gre\"", [24, 44]),
+    ("forward = \"gue\"", [32, 52]),
+    ("forward = \"gue\"\ngue_variant = 1", [28, 48]),
+    ("forward = \"vxlan\"\nvni = 7", [50, 70]),
+];
+
+fn forwarded(cast: &Cast, way: &str) -> String {
+    cast.config("").replace("backend_port = 8443", way).replace("backend_port = 5353", way)
+}
+
+#[test]
+fn errors_about_responses_that_went_past_us_reach_the_backend_as_they_are() {
+    for (cast, workers) in everybody() {
+        for (way, added) in WAYS {
+            let mut balancer = balancer(&forwarded(&cast, way), workers);
+            let quoted = &cast.response_at_client(50, 99)[14..];
+            let come = (cast.macs.0, OUTSIDE_MAC);
+            let frame = error(come, cast.far_router, cast.frontend.ip(), 1, Kind::TooBig(1400), quoted);
+            let (sent, moved) = once(&mut balancer, 1.0, OUTSIDE, &frame);
+            let [(INSIDE, sent)] = &sent[..] else { panic!("{way} {moved:?}") };
+            assert_eq!(sent.len(), frame.len() + added[usize::from(cast.is_v6())], "{way}");
+            assert_eq!((&sent[..6], &sent[6..12]), (&cast.macs.1[..], &INSIDE_MAC[..]));
+            assert!(sent.ends_with(&frame[14..]), "{way}");
+            // The flow's own packets take the same way.
+            let own = once(&mut balancer, 1.0, OUTSIDE, &cast.request(64, 99)).0.remove(0).1;
+            let outer = 14 + if cast.is_v6() { 40 } else { 20 };
+            assert_eq!(sent[..14], own[..14]);
+            if added[0] > 20 {
+                // Entropy and all; what is between the outer header and the packet differs in lengths only.
+                assert_eq!(sent[outer..outer + 2], own[outer..outer + 2], "{way}");
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_about_our_tunnels_tell_the_client_what_it_needs_to_know() {
+    for (cast, workers) in everybody() {
+        for (way, added) in WAYS.into_iter().skip(1) {
+            let mut balancer = balancer(&forwarded(&cast, way), workers);
+            let request = cast.request(64, 1310);
+            let outer = once(&mut balancer, 1.0, OUTSIDE, &request).0.remove(0).1;
+            let come = (cast.macs.1, INSIDE_MAC);
+            let added = added[usize::from(cast.is_v6())];
+            let told = |kind, len| {
+                let quoted = &outer[14..14 + len];
+                error(come, cast.near_router, cast.inside, 60, kind, quoted)
+            };
+            // As much as every router quotes, and as much as fits.
+            let least = added + if cast.is_v6() { 48 } else { 28 };
+            for len in [least, outer.len() - 14] {
+                let quoted = &request[..14 + len - added];
+                let mtu = 1350 - added as u16;
+                for (kind, client) in [
+                    (Kind::TooBig(1350), Kind::TooBig(mtu)),
+                    (Kind::Port, Kind::Host),
+                    (Kind::TimeExceeded, Kind::Host),
+                ] {
+                    let wanted = made(cast.outside, client, quoted);
+                    let (sent, moved) = once(&mut balancer, 1.0, INSIDE, &told(kind, len));
+                    assert_eq!(sent, [(OUTSIDE, wanted)], "{way} {kind:?} {len}");
+                    assert_eq!(moved, ["answered+1"]);
+                }
+            }
+            // Too little, and an MTU that cannot be.
+            for (kind, len) in
+                [(Kind::TooBig(1350), least - 1), (Kind::TooBig(1500), least), (Kind::TooBig(0), least)]
+            {
+                let (sent, moved) = once(&mut balancer, 1.0, INSIDE, &told(kind, len));
+                assert_eq!(
+                    (sent, moved),
+                    (vec![], vec!["icmp-unknown-tunnel+1".to_owned()]),
+                    "{way} {kind:?} {len}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_with_its_tunnel_is_told_what_would() {
+    for (cast, workers) in everybody() {
+        for (way, added) in WAYS {
+            let mut balancer = balancer(&forwarded(&cast, way), workers);
+            let request = cast.request(64, 1480);
+            let mtu = 1500 - added[usize::from(cast.is_v6())] as u16;
+            let told = made(cast.outside, Kind::TooBig(mtu), &request);
+            assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &request).0, [(OUTSIDE, told)], "{way}");
+            // Their hops are no business of ours.
+            assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &cast.request(1, 9)).1, ["transmitted+1"], "{way}");
+        }
+    }
+}
+
+#[test]
+fn echo_requests_go_unanswered_where_no_rule_wants_them_answered() {
+    for (cast, workers) in everybody() {
+        let ask = || {
+            let ip = headers(cast.client.ip(), cast.frontend.ip(), 9);
+            message((cast.macs.0, OUTSIDE_MAC), ip, Kind::EchoRequest, b"ping")
+        };
+        let one_off = cast.config("").replacen("backend_port", "icmp_echo = false\nbackend_port", 1);
+        let both_off = cast.config("").replace("backend_port", "icmp_echo = false\nbackend_port");
+        for (config, wanted) in [(one_off, "answered+1"), (both_off, "echo-off+1")] {
+            let mut balancer = balancer(&config, workers);
+            assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &ask()).1, [wanted]);
+        }
+    }
+}
+
+#[test]
+fn the_segment_size_is_clamped_in_both_directions() {
+    for (cast, workers) in everybody().filter(|(cast, _)| cast.frontend.port() == 443) {
+        let headers_len = if cast.is_v6() { 60 } else { 40 };
+        for (clamp, most) in [("1200", 1200), ("true", 1400 - headers_len)] {
+            let config = cast.config("").replace("name = \"inside\"", "name = \"inside\"\nmtu = 1400");
+            let config = config.replacen("backend_port", &format!("mss_clamp = {clamp}\nbackend_port"), 1);
+            let mut balancer = balancer(&config, workers);
+            let syn = |macs: ([u8; 6], [u8; 6]), from: SocketAddr, to: SocketAddr, ttl, ack: bool, mss| {
+                let builder = PacketBuilder::ethernet2(macs.0, macs.1).ip(headers(from.ip(), to.ip(), ttl));
+                let tcp = builder.tcp(from.port(), to.port(), 1, 512).syn();
+                let tcp = if ack { tcp.ack(3) } else { tcp };
+                let options = [
+                    etherparse::TcpOptionElement::Noop,
+                    etherparse::TcpOptionElement::MaximumSegmentSize(mss),
+                    etherparse::TcpOptionElement::WindowScale(7),
+                ];
+                let mut frame = Vec::new();
+                tcp.options(&options).unwrap().write(&mut frame, &[]).unwrap();
+                frame
+            };
+            for (asked, got) in [(1460, most), (9000, most), (most, most), (536, 536)] {
+                let there = syn((cast.macs.0, OUTSIDE_MAC), cast.client, cast.frontend, 64, false, asked);
+                let wanted = syn((INSIDE_MAC, cast.macs.1), cast.client, cast.backend, 63, false, got);
+                assert_eq!(
+                    once(&mut balancer, 1.0, OUTSIDE, &there).0,
+                    [(INSIDE, wanted)],
+                    "{clamp} {asked}"
+                );
+                let back = syn((cast.macs.1, INSIDE_MAC), cast.backend, cast.client, 64, true, asked);
+                let wanted = syn((OUTSIDE_MAC, cast.macs.0), cast.frontend, cast.client, 63, true, got);
+                assert_eq!(once(&mut balancer, 1.0, INSIDE, &back).0, [(OUTSIDE, wanted)], "{clamp} {asked}");
+            }
+        }
+    }
+}
+
+/// A flow stays with its backend when Maglev would choose another, and errors about it follow it; whichever worker gets
+/// them.
+#[test]
+fn errors_find_the_worker_that_has_the_flow() {
+    for is_v6 in [false, true] {
+        let cast = cast(is_v6, true);
+        let mut other = cast;
+        let fifth = if is_v6 { "2001:db8:2::5".parse().unwrap() } else { [10, 0, 0, 5].into() };
+        other.backend.set_ip(fifth);
+        other.macs.1[5] = 5;
+        let both = |state: &str| {
+            let all = format!(
+                "backends = [{{ address = \"{}\"{state} }}, {{ address = \"{}\" }}]",
+                cast.backend.ip(),
+                other.backend.ip()
+            );
+            let one = format!("backends = [{{ address = \"{}\" }}]", cast.backend.ip());
+            cast.config("").replace(&one, &all)
+        };
+        for owner in 0..3 {
+            let mut bed = Bed::new(&cast.config(""), 3);
+            let sent = bed.at(owner, OUTSIDE, cast.request(64, 9));
+            assert_eq!(sent, [(INSIDE, cast.request_at_backend(63, 9))]);
+            bed.reload(&both(", state = \"drain\""));
+            for worker in 0..3 {
+                let quoted = &cast.response_at_client(50, 9)[14..];
+                let come = (cast.macs.0, OUTSIDE_MAC);
+                let frame = error(come, cast.far_router, cast.frontend.ip(), 61, Kind::Host, quoted);
+                let gone = (INSIDE_MAC, cast.macs.1);
+                let translated = &cast.response(50, 9)[14..];
+                let wanted = error(gone, cast.far_router, cast.backend.ip(), 60, Kind::Host, translated);
+                assert_eq!(bed.at(worker, OUTSIDE, frame), [(INSIDE, wanted)], "{owner} {worker}");
+                // Nobody has this one: Maglev chooses.
+                let mut unknown = other;
+                unknown.client.set_port(50_000);
+                let quoted = &unknown.response_at_client(50, 9)[14..];
+                let frame = error(come, cast.far_router, cast.frontend.ip(), 61, Kind::Host, quoted);
+                let gone = (INSIDE_MAC, unknown.macs.1);
+                let translated = &unknown.response(50, 9)[14..];
+                let wanted = error(gone, cast.far_router, unknown.backend.ip(), 60, Kind::Host, translated);
+                assert_eq!(bed.at(worker, OUTSIDE, frame), [(INSIDE, wanted)], "{owner} {worker}");
+            }
+            assert_eq!(bed.created(), 1);
+        }
+    }
+}
+
+/// Workers whose queues keep flows together, as those of cards do.
+struct Bed {
+    workers: Vec<Worker<MemoryQueues>>,
+    counters: Vec<Arc<WorkerCounters>>,
+    mesh: Mesh<HeapFrame>,
+    compiler: Compiler,
+    publisher: Publisher,
+    conditions: Conditions,
+}
+
+impl Bed {
+    fn new(config: &str, workers: usize) -> Self {
+        let links =
+            [OUTSIDE_MAC, INSIDE_MAC].map(|mac| PortLink { mac: MacAddr(mac), filters: true, mtu: 1500 });
+        let neighbours = Neighbours { synthetic: true, ..Neighbours::default() };
+        let conditions = Conditions { links: links.to_vec(), neighbours };
+        let mut compiler = Compiler::new(REPLAY_KEY);
+        let world = compiler.compile(&model(config), &conditions).unwrap();
+        let (publisher, readers) = Publisher::new(world, workers);
+        let mesh = Mesh::new(workers);
+        let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
+        let made = readers.into_iter().zip(0u8..).zip(&counters).map(|((reader, id), counters)| {
+            let own = |port| WorkerPort { port, keeps_flows: true, transmitter: WorkerId(id) };
+            let ports = vec![own(OUTSIDE), own(INSIDE)];
+            let (seat, flows) = (mesh.seat(WorkerId(id)), FlowTable::new(64).unwrap());
+            Worker::new(seat, workers, ports, MemoryQueues::new(2), reader, flows, counters.clone())
+        });
+        Self { workers: made.collect(), counters, mesh, compiler, publisher, conditions }
+    }
+
+    fn reload(&mut self, config: &str) {
+        let world = self.compiler.compile(&model(config), &self.conditions).unwrap();
+        self.publisher.publish(world);
+    }
+
+    /// What leaves when a frame comes in by a queue of this worker.
+    fn at(&mut self, worker: usize, port: PortId, frame: Vec<u8>) -> Vec<(PortId, Vec<u8>)> {
+        self.workers[worker].queues_mut().push(port, frame);
+        while self.workers.iter_mut().any(|worker| worker.poll(seconds(1.0)) > 0) || self.mesh.is_busy() {}
+        let sent = |worker: &mut Worker<MemoryQueues>| {
+            [OUTSIDE, INSIDE]
+                .map(|port| worker.queues_mut().sent(port).map(|frame| (port, frame)).collect::<Vec<_>>())
+        };
+        self.workers.iter_mut().flat_map(sent).flatten().collect()
+    }
+
+    fn created(&self) -> u64 {
+        self.counters.iter().map(|counters| counters.totals().flows_created).sum()
+    }
+}
+
+/// Neighbour discovery: frame in, whole frame out, and what the management thread is told.
+mod neighbours {
+    use super::*;
+    use guideway::wire::nd;
+    use std::net::Ipv6Addr;
+
+    const HOST: &str = "2001:db8:1::77";
+    const MAC: MacAddr = MacAddr([0, 0, 0x5e, 0, 0x53, 1]);
+
+    fn ip(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    /// What leaves by the outside port, which counter moves, and what is told.
+    fn at_outside(frame: &[u8]) -> (Option<Vec<u8>>, Vec<String>, Vec<Event>) {
+        let config = cast(true, true)
+            .config("\n[[neighbour]]\naddress = \"2001:db8:1::99\"\nmac = \"02:00:00:00:00:99\"\n");
+        let mut balancer = balancer(&config, 2);
+        let (sent, moved) = once(&mut balancer, 1.0, OUTSIDE, frame);
+        let links =
+            [OUTSIDE_MAC, INSIDE_MAC].map(|mac| PortLink { mac: MacAddr(mac), filters: true, mtu: 1500 });
+        let conditions = Conditions { links: links.to_vec(), neighbours: Neighbours::default() };
+        let world = Compiler::new(REPLAY_KEY).compile(&model(&config), &conditions).unwrap();
+        let mut path = Path::new(WorkerId(0), 1, FlowTable::new(64).unwrap(), Arc::default());
+        let source = Source::Port { port: OUTSIDE, keeps_flows: true };
+        let mut burst = [HeapFrame(frame.to_vec())];
+        let events = path.process_burst(&mut burst, source, &world, Tick::at(seconds(1.0))).events().to_vec();
+        (
+            sent.into_iter().next().map(|(port, frame)| {
+                assert_eq!(port, OUTSIDE);
+                frame
+            }),
+            moved,
+            events,
+        )
+    }
+
+    fn seen(address: &str, mac: MacAddr, is_reply: bool) -> Vec<Event> {
+        vec![Event::Neighbour { port: OUTSIDE, address: ip(address).into(), mac, is_reply }]
+    }
+
+    /// With another implementation's checksum over it.
+    fn message(mac: MacAddr, to: [u8; 6], from: Ipv6Addr, dest: Ipv6Addr, kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let builder = PacketBuilder::ethernet2(mac.0, to).ipv6(from.octets(), dest.octets(), 255);
+        let first = [body[0], body[1], body[2], body[3]];
+        builder.icmpv6_raw(kind, 0, first).write(&mut frame, &body[4..]).unwrap();
+        frame
+    }
+
+    #[test]
+    fn who_asks_for_us_is_answered_and_known() {
+        let us = OUTSIDE_MAC;
+        for target in ["2001:db8:1::2", "2001:db8:f::10"] {
+            let ask = nd::solicit(MAC, ip(HOST), ip(target), None);
+            // Router, solicited, override; the target's address.
+            let body = [&[0xe0, 0, 0, 0][..], &ip(target).octets(), &[2, 1], &us].concat();
+            let reply = self::message(MacAddr(us), MAC.0, ip(target), ip(HOST), 136, &body);
+            let (sent, moved, events) = at_outside(&ask);
+            assert_eq!((sent, moved), (Some(reply), vec!["answered+1".to_owned()]));
+            assert_eq!(events, seen(HOST, MAC, false));
+            // Who asks whether the address is free is told so with all others, and is nobody yet.
+            let probe_body = [&[0, 0, 0, 0][..], &ip(target).octets()].concat();
+            let [.., a, b, c] = ip(target).octets();
+            let group = [0x33, 0x33, 0xff, a, b, c];
+            let mut solicited = ip("ff02::1:ff00:0").octets();
+            solicited[13..].copy_from_slice(&[a, b, c]);
+            let probe = message(MAC, group, Ipv6Addr::UNSPECIFIED, solicited.into(), 135, &probe_body);
+            let all_body = [&[0xa0, 0, 0, 0][..], &ip(target).octets(), &[2, 1], &us].concat();
+            let all =
+                message(MacAddr(us), [0x33, 0x33, 0, 0, 0, 1], ip(target), ip("ff02::1"), 136, &all_body);
+            let (sent, moved, events) = at_outside(&probe);
+            assert_eq!((sent, moved, events), (Some(all), vec!["answered+1".to_owned()], vec![]));
+        }
+    }
+
+    #[test]
+    fn answers_and_moves_are_told_and_conflicts_counted() {
+        let us = OUTSIDE_MAC;
+        let told = |target: &str, flags: u8, mac: MacAddr, dest: &str| {
+            let body = [&[flags, 0, 0, 0][..], &ip(target).octets(), &[2, 1], &mac.0].concat();
+            let station = if dest == "ff02::1" { [0x33, 0x33, 0, 0, 0, 1] } else { us };
+            message(MAC, station, ip(target), ip(dest), 136, &body)
+        };
+        let (own, known, old) = ("2001:db8:1::2", "2001:db8:1::99", MacAddr([2, 0, 0, 0, 0, 0x99]));
+        let cases = [
+            ("an answer", told(HOST, 0x60, MAC, own), "controlled+1", seen(HOST, MAC, true)),
+            (
+                "a move, told to all",
+                told(known, 0x20, MAC, "ff02::1"),
+                "controlled+1",
+                seen(known, MAC, true),
+            ),
+            ("no move", told(known, 0x20, old, "ff02::1"), "nd-not-ours+1", vec![]),
+            ("one who stands in", told(known, 0x40, MAC, own), "controlled+1", vec![]),
+            ("of no concern", told(HOST, 0x20, MAC, "ff02::1"), "nd-not-ours+1", vec![]),
+            ("somebody with our address", told(own, 0x20, MAC, "ff02::1"), "nd-conflict+1", vec![]),
+            (
+                "for the other port's",
+                nd::solicit(MAC, ip(HOST), ip("2001:db8:2::1"), None).to_vec(),
+                "nd-not-ours+1",
+                vec![],
+            ),
+            ("for others", nd::solicit(MAC, ip(HOST), ip(known), None).to_vec(), "nd-not-ours+1", vec![]),
+            (
+                "from our own address",
+                nd::solicit(MAC, ip(own), ip(known), None).to_vec(),
+                "nd-conflict+1",
+                vec![],
+            ),
+        ];
+        for (name, frame, counter, events) in cases {
+            // In a replay all neighbours are known that nobody configured: by their made-up addresses.
+            let (sent, moved, told) = at_outside(&frame);
+            assert_eq!((sent, moved, told), (None, vec![counter.to_owned()], events), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_must_be_discarded_is() {
+        let mut far = nd::solicit(MAC, ip(HOST), ip("2001:db8:1::2"), None);
+        far[21] = 254;
+        let mut sum = nd::solicit(MAC, ip(HOST), ip("2001:db8:1::2"), None);
+        sum[60] ^= 1;
+        let router = message(MAC, [0x33, 0x33, 0, 0, 0, 1], ip("fe80::1"), ip("ff02::1"), 134, &[0; 12]);
+        for (frame, reason) in
+            [(far.to_vec(), "nd-malformed"), (sum.to_vec(), "nd-malformed"), (router, "wrong-mac")]
+        {
+            assert_eq!(at_outside(&frame), (None, vec![format!("{reason}+1")], vec![]));
+        }
     }
 }
 

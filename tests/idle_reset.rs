@@ -62,9 +62,10 @@ fn both_ends_get_a_reset_at_their_numbers_and_later_segments_are_answered() {
 fn flows_that_were_never_established_end_in_silence_and_others_too_without_the_key() {
     for (rule, packets) in [(RULE, 1), ("idle_timeout = \"10s\"", 3)] {
         let mut replay = balancer(&config(rule), 1);
-        for packet in [segment("S", 999, 0, b""), segment("A", 1000, 5000, b""), segment("A", 1000, 5001, b"")]
-            .into_iter()
-            .take(packets)
+        for packet in
+            [segment("S", 999, 0, b""), segment("A", 1000, 5000, b""), segment("A", 1000, 5001, b"")]
+                .into_iter()
+                .take(packets)
         {
             replay.frame(seconds(0.0), OUTSIDE, packet);
         }

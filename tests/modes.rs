@@ -257,14 +257,18 @@ fn full_nat_gives_flows_a_source_of_ours_in_and_between_both_families() {
                     "forward = \"full-nat\"\nbackend_port = 8443\nsource_addresses = [\"{}\"]",
                     SOURCES[back]
                 );
-                let mut replay = balancer(&config(&frontend_of(front, proto), BACKENDS[back], &rule), workers);
+                let mut replay =
+                    balancer(&config(&frontend_of(front, proto), BACKENDS[back], &rule), workers);
                 let left = one(&mut replay, OUTSIDE, &from_client(front, 443, is_tcp), INSIDE);
                 let port = ports(&left).0;
                 assert!((1024..61_000).contains(&port));
                 let (source, backend) = ((SOURCES[back], port), (BACKENDS[back], 8443));
                 assert_eq!(left, frame((INSIDE_MAC, BACKEND_MACS[back]), source, backend, 63, is_tcp));
                 // The same flow has the same port, and another one another.
-                assert_eq!(ports(&one(&mut replay, OUTSIDE, &from_client(front, 443, is_tcp), INSIDE)).0, port);
+                assert_eq!(
+                    ports(&one(&mut replay, OUTSIDE, &from_client(front, 443, is_tcp), INSIDE)).0,
+                    port
+                );
                 let mut other = from_client(front, 443, is_tcp);
                 let at = [34, 54][front];
                 other[at..at + 2].copy_from_slice(&40_001u16.to_be_bytes());

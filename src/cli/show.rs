@@ -325,6 +325,14 @@ fn counters(view: &Counters, all: bool) -> String {
         ("to backends", view.resets.to_backends),
         ("questions", view.resets.asked),
     ];
+    let icmp = [
+        ("echo replies", view.icmp.echo_replies),
+        ("unreachable", view.icmp.unreachable_sent),
+        ("too big", view.icmp.too_big_sent),
+        ("time exceeded", view.icmp.time_exceeded_sent),
+        ("errors to clients", view.icmp.errors_to_clients),
+        ("errors to backends", view.icmp.errors_to_backends),
+    ];
     let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
     let mut text = table(&["frames", ">"], ends.iter().map(row));
     text += "\n";
@@ -332,6 +340,10 @@ fn counters(view: &Counters, all: bool) -> String {
     text += "\n";
     if resets.iter().any(|(_, sent)| all || *sent > 0) {
         text += &table(&["resets", ">"], resets.iter().map(row));
+        text += "\n";
+    }
+    if icmp.iter().any(|(_, sent)| all || *sent > 0) {
+        text += &table(&["ICMP", ">"], icmp.iter().map(row));
         text += "\n";
     }
     let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);

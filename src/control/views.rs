@@ -137,6 +137,7 @@ pub struct Counters {
     pub frames: Frames,
     pub flows: FlowCounters,
     pub resets: Resets,
+    pub icmp: Icmp,
     pub drops: Vec<Drop>,
 }
 
@@ -156,6 +157,16 @@ pub struct Resets {
     pub to_clients: u64,
     pub to_backends: u64,
     pub asked: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Icmp {
+    pub echo_replies: u64,
+    pub unreachable_sent: u64,
+    pub too_big_sent: u64,
+    pub time_exceeded_sent: u64,
+    pub errors_to_clients: u64,
+    pub errors_to_backends: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -390,6 +401,14 @@ pub(super) fn counters(manager: &Manager) -> Counters {
             to_clients: totals.resets_to_client,
             to_backends: totals.resets_to_backend,
             asked: totals.reset_asks,
+        },
+        icmp: Icmp {
+            echo_replies: totals.echo_replies,
+            unreachable_sent: totals.unreachable_sent,
+            too_big_sent: totals.too_big_sent,
+            time_exceeded_sent: totals.time_exceeded_sent,
+            errors_to_clients: totals.errors_to_client,
+            errors_to_backends: totals.errors_to_backend,
         },
         drops: totals
             .drops

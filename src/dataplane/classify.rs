@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use super::ControlFrame;
+use super::flow_table::Tables;
 use super::full_nat::{SOURCE_PORTS, ToSource};
 use super::icmp::{self, Notice};
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
-use super::ControlFrame;
-use super::flow_table::Tables;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
@@ -15,9 +15,9 @@ use crate::packet::{
     flaw_of_source, is_martian, parse,
 };
 use crate::snapshot::{BackendId, FrontendId, PortLink, Snapshot, ToClient, WordMap};
-use crate::wire::{Protocol, ethernet};
 use crate::wire::l4::TcpFlags;
 use crate::wire::plain::Pattern;
+use crate::wire::{Protocol, ethernet};
 
 /// What a frame is to us.
 pub(super) enum Class {
@@ -309,17 +309,23 @@ fn answers_probe(packet: &Packet, source: Source, world: &Snapshot) -> bool {
         && world.answers_probe(source.port(), from, to)
 }
 
+/// The backend that answers from an endpoint, if from that alone, and whether its TCP flows are reset.
+pub(super) fn responder(
+    address: IpAddr,
+    port: u16,
+    protocol: Protocol,
+    world: &Snapshot,
+) -> Option<(BackendId, bool)> {
+    let IpAddr::V4(address) = address else { return world.wide_responder_at(address, port, protocol) };
+    let from = EndpointKey::new(address, port, protocol);
+    let resetting = || world.resetting_at(from).map(|id| (id, true));
+    world.responder_at(from).map(|id| (id, false)).or_else(resetting)
+}
+
 /// The backend that sent the packet to a client.
 fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Class, DropReason> {
     let Packet { ip, source_port, destination_port, protocol, .. } = *packet;
-    let responder = match ip.v4() {
-        Some((address, _)) => {
-            let from = EndpointKey::new(address, source_port, protocol);
-            let resetting = || world.resetting_at(from).map(|id| (id, true));
-            world.responder_at(from).map(|id| (id, false)).or_else(resetting)
-        }
-        None => world.wide_responder_at(ip.source, source_port, protocol),
-    };
+    let responder = responder(ip.source, source_port, protocol, world);
     let several =
         || world.broad_responder_at(ip.source, source_port, protocol.number()).map(|id| (id, false));
     let broad = if responder.is_none() { several() } else { None };

@@ -2,9 +2,21 @@
 
 use super::nat::Refusal;
 use crate::io::Frame;
-use crate::snapshot::Hop;
+use crate::snapshot::{Forwarding, Hop};
 use crate::wire::encap::{Inner, Template, complete_udp6};
 use crate::wire::{ethernet, ipv4};
+
+/// Bytes that go in front of packets that are sent so.
+pub(super) fn added_by(forwarding: &Forwarding) -> usize {
+    match forwarding {
+        Forwarding::Tunnel(template) => template.len(),
+        Forwarding::Translate
+        | Forwarding::Translate6 { .. }
+        | Forwarding::TranslateAddress
+        | Forwarding::FullNat
+        | Forwarding::Direct => 0,
+    }
+}
 
 /// Readdresses the frame; nothing in the packet changes, its TTL neither. Returns the packet's length.
 #[inline(always)]

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
-use super::icmp::Notice;
 use super::full_nat::ToSource;
+use super::icmp::Notice;
 use super::mesh::ControlFrame;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};

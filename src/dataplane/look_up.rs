@@ -2,7 +2,7 @@
 //! rule's Maglev table.
 
 use super::counters::WorkerCounters;
-use super::flow_table::{Found, Tables, Key, Lines, Query, State, TURNS, Value};
+use super::flow_table::{Found, Key, Lines, Query, State, TURNS, Tables, Value};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::packet::wide_endpoint;

@@ -19,6 +19,7 @@ mod icmp;
 mod lanes;
 mod look_up;
 mod mesh;
+mod mss;
 mod nat;
 mod nat6;
 mod others;
@@ -90,6 +91,7 @@ impl Path {
         lanes.relay(burst, flows, steering, around, limits);
         lanes.track(burst, flows, world);
         lanes.reset(burst, flows, world, now, counters);
+        lanes.clamp_mss(burst, source, world);
         lanes.rewrite_clients(burst, world, counters);
         lanes.send_others(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);

@@ -1,7 +1,5 @@
 //! Network address translation in IPv6: an address and a port replaced, one hop less, one checksum.
 
-use std::net::Ipv6Addr;
-
 use super::nat::Refusal;
 use crate::packet::{IpPacket, Parsed, parse};
 use crate::snapshot::{Hop, Rewrite6};
@@ -94,9 +92,4 @@ fn write<const N: usize>(bytes: &mut [u8], at: usize, new: &[u8; N]) {
     if let Some(place) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *place = *new;
     }
-}
-
-/// Whom the packet in a frame is for, if it is of IPv6.
-pub(super) fn destination(frame: &[u8]) -> Option<Ipv6Addr> {
-    Some(ipv6::Header(frame.get(AT..)?.first_chunk()?).destination())
 }

@@ -137,7 +137,7 @@ fn return_to<F: Frame>(
 }
 
 /// Whom a parsed packet is for.
-fn destination(frame: &[u8]) -> Option<IpAddr> {
+pub(super) fn destination(frame: &[u8]) -> Option<IpAddr> {
     let packet = frame.get(ethernet::HEADER_LEN..)?;
     match packet.first()? >> 4 {
         4 => Some(ipv4::Header(packet.first_chunk()?).destination().into()),

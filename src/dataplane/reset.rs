@@ -11,9 +11,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::counters::WorkerCounters;
+use super::encapsulate;
 use super::flow_table::{End, Key, Position, Silent, Tables};
 use super::lanes::{Lanes, Outcome, Outcomes};
-use super::encapsulate;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{Flow, FlowKey, Packet, Parsed, WideKey, parse};
@@ -50,7 +50,8 @@ impl Lanes {
 
     #[cold]
     fn track_all<F: Frame>(&mut self, burst: &[F], flows: &mut Tables, world: &Snapshot) {
-        let is_tracked = |key: u16| world.frontend(FrontendId(key)).is_some_and(|frontend| frontend.tcp_reset);
+        let is_tracked =
+            |key: u16| world.frontend(FrontendId(key)).is_some_and(|frontend| frontend.tcp_reset);
         for lane in self.clients.with(self.wide) {
             let is_wide = self.wide.has(lane);
             let (narrow, wide) = (self.keys[lane.index()], self.wide_key(lane));

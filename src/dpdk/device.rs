@@ -92,6 +92,7 @@ impl OpenPort {
         // SAFETY: the device is ours, configured, with all of its queues set up.
         let started = unsafe { sys::rte_eth_dev_start(self.dpdk_id) };
         Errno::check(started).map_err(|errno| self.failed("start", errno))?;
+        self.take_all_groups();
         self.set_promiscuous(config.promiscuous)
     }
 
@@ -190,6 +191,20 @@ impl OpenPort {
         // SAFETY: the device is ours; DPDK copies the address.
         let result = unsafe { sys::rte_eth_dev_default_mac_addr_set(self.dpdk_id, &mut raw) };
         Errno::check(result).map_err(|errno| self.failed("set its MAC address", errno))
+    }
+
+    /// Neighbours ask for each other's IPv6 addresses by frames to groups (RFC 2464 section 7). What a driver has against
+    /// it need not stop a program that may have no such addresses.
+    fn take_all_groups(&self) {
+        // SAFETY: the device is ours.
+        let result = unsafe { sys::rte_eth_allmulticast_enable(self.dpdk_id) };
+        if let Err(errno) = Errno::check(result) {
+            log::debug!(
+                "port {}: driver {} cannot take frames to all groups: {errno}",
+                self.name,
+                self.driver
+            );
+        }
     }
 
     fn set_promiscuous(&self, wanted: bool) -> Result<(), Error> {

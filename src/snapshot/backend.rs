@@ -47,6 +47,13 @@ pub(crate) enum Forwarding {
     Tunnel(Template),
 }
 
+impl Forwarding {
+    /// Whether the backend's packets to clients come by us.
+    pub(crate) fn translates(&self) -> bool {
+        matches!(self, Self::Translate | Self::Translate6 { .. } | Self::TranslateAddress)
+    }
+}
+
 /// What a translation in IPv6 writes over, and what that does to the checksum of TCP or UDP; there is no other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rewrite6 {

@@ -65,9 +65,15 @@ impl BroadFrontends {
         all.find(|broad| broad.frontend.takes(address, port, protocol))
     }
 
-    /// The first whose network the address lies in.
-    pub(crate) fn of_network(&self, address: IpAddr) -> Option<&Broad> {
-        self.of_network.iter().find(|broad| broad.frontend.network().contains(address))
+    /// Those that have the address, among others.
+    pub(crate) fn networks_with(&self, address: IpAddr) -> impl Iterator<Item = FrontendId> {
+        let with = self.of_network.iter().filter(move |broad| broad.frontend.network().contains(address));
+        with.map(Broad::id)
+    }
+
+    /// Whether some frontend has the address, among others.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        self.of_network.iter().any(|broad| broad.frontend.network().contains(address))
     }
 }
 

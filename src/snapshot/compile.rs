@@ -8,14 +8,13 @@ use std::sync::Arc;
 use super::backend::{Forwarding, Records};
 use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
-use super::probed::probed;
-use super::kinds::{Kind, is_full_nat};
-use super::sources::Numbers;
 use super::ids::Ids;
+use super::kinds::{Kind, any_key, endpoint_key, is_full_nat, narrow_map, wide_map};
+use super::sources::Numbers;
 use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
 use super::{
-    BackendId, BackendIdentity, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, Routes, Selector,
-    Snapshot, WideMap, WordMap, local,
+    BackendId, BackendIdentity, Echo, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, OwnAddresses,
+    Routes, Selector, Snapshot, WideMap, WordMap, local,
 };
 use crate::config::{self, AdminState, Endpoint, HashKey, Model, ProtocolSelector};
 use crate::packet::{EndpointKey, FrontendWord, Pattern6, SipHash, wide_endpoint};
@@ -113,15 +112,14 @@ impl Compiler {
         self.hairpins = model.rules.iter().filter(|rule| rule.hairpin).map(|rule| rule.frontend).collect();
         self.forwards.extend(model.rules.iter().map(|rule| (rule.frontend, rule.forward.clone())));
 
-        let routes = routes(model, conditions);
+        let routes = Routes::under(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
         let selected = local::all(model, &selectors);
         let frontends = self.frontend_records(model, selectors);
         let mut sources = std::mem::take(&mut self.sources);
         sources.begin();
-        let records = self.backend_records(model, &routes, &mut sources);
-        let Records { backends, to_backend, to_client } = records;
+        let Records { backends, to_backend, to_client } = self.backend_records(model, &routes, &mut sources);
         self.sources = sources;
         let locals = local::with_sources(selected, self.sources.addresses());
         let words = |kind: Kind| {
@@ -130,7 +128,8 @@ impl Compiler {
                 Some((rule.frontend, FrontendWord::new(id.0, self.flow_seed(rule.frontend))))
             })
         };
-        let wide_words = |kind| WideMap::of(words(kind).filter_map(|(at, word)| Some((any_key(at.exact()?), word.0))));
+        let wide_words =
+            |kind| WideMap::of(words(kind).filter_map(|(at, word)| Some((any_key(at.exact()?), word.0))));
         let responses = self.responses(|one| !self.is_cut_off(one));
         let resets = self.responses(|one| self.is_cut_off(one));
         Ok(Snapshot {
@@ -144,21 +143,18 @@ impl Compiler {
             broad: BroadFrontends::new(words(Kind::Broad).map(|(frontend, word)| Broad { frontend, word })),
             sources: self.sources.compiled(),
             hairpins: self.hairpin_clients(),
-            by_response: WordMap::new(
-                responses.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))),
-            ),
-            by_response_wide: WideMap::of(
-                responses.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id))),
-            ),
+            by_response: narrow_map(&responses),
+            by_response_wide: wide_map(&responses),
             by_response_broad: WideMap::of(self.broad_responses()),
-            by_reset: WordMap::new(resets.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id)))),
-            by_reset_wide: WideMap::of(resets.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id)))),
+            by_reset: narrow_map(&resets),
+            by_reset_wide: wide_map(&resets),
+            clamps_mss: model.rules.iter().any(|rule| rule.mss_clamp.is_some()),
             tracks: model.rules.iter().any(|rule| rule.tcp_reset),
             resets_flows: !self.resetting.is_empty(),
-            probed: probed(model, &routes),
+            probed: local::probed(model, &routes),
             locals: local::narrow(&locals),
             locals_wide: local::wide(&locals),
-            own: model.ports.iter().map(local::own).collect(),
+            own: model.ports.iter().map(OwnAddresses::of).collect(),
             idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
             backends: backends.into(),
@@ -246,13 +242,26 @@ impl Compiler {
             let forward = self.forwards.get(&endpoint);
             let is_narrow = Kind::of(endpoint, forward) == Kind::Narrow;
             let is_bound = is_full_nat(forward);
-            let record = Frontend { endpoint, is_narrow, is_bound, flow_seed, tcp_reset: false, hairpin: false, idle_ticks: 0, selector };
+            let record = Frontend {
+                endpoint,
+                is_narrow,
+                is_bound,
+                flow_seed,
+                tcp_reset: false,
+                hairpin: false,
+                idle_ticks: 0,
+                echo: Echo::Off,
+                mss_clamp: None,
+                selector,
+            };
             records[usize::from(id.0)] = Some(record);
         }
         for (rule, selector) in model.rules.iter().zip(selectors) {
             let id = self.ids.frontend(rule.frontend);
             if let Some(Some(record)) = id.and_then(|id| records.get_mut(usize::from(id.0))) {
                 record.idle_ticks = tick::ticks(rule.idle_timeout);
+                record.echo = Echo::of(rule, &selector);
+                record.mss_clamp = rule.mss_clamp;
                 record.tcp_reset = rule.tcp_reset;
                 record.hairpin = rule.hairpin;
                 record.selector = selector;
@@ -267,6 +276,8 @@ impl Compiler {
             tcp_reset: false,
             hairpin: false,
             idle_ticks: 0,
+            echo: Echo::Off,
+            mss_clamp: None,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
         };
         records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()
@@ -411,23 +422,6 @@ fn ascending<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
     all
 }
 
-/// With the static neighbours among the known ones.
-fn routes(model: &Model, conditions: &Conditions) -> Routes {
-    if model.neighbours.is_empty() {
-        return Routes::new(model, &conditions.links, &conditions.neighbours);
-    }
-    let ways = Routes::new(model, &conditions.links, &Neighbours::default());
-    let mut neighbours = conditions.neighbours.clone();
-    for fixed in &model.neighbours {
-        let on_link = ways.neighbour_for(fixed.address).filter(|(_, neighbour)| *neighbour == fixed.address);
-        // A link-local router is where it is said to be, on several ports maybe.
-        let routers = model.routers().filter(|(_, router, _)| *router == fixed.address);
-        let ports = on_link.into_iter().map(|(port, _)| port).chain(routers.map(|(port, ..)| port));
-        neighbours.known.extend(ports.map(|port| ((port, fixed.address), fixed.mac)));
-    }
-    Routes::new(model, &conditions.links, &neighbours)
-}
-
 /// Where a backend's responses come from.
 fn response_endpoint(identity: &BackendIdentity) -> Option<Endpoint> {
     let BackendIdentity { frontend, address, port } = *identity;
@@ -436,20 +430,4 @@ fn response_endpoint(identity: &BackendIdentity) -> Option<Endpoint> {
 
 fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {
     BackendIdentity { frontend: rule.frontend, address: backend.address, port: rule.backend_port }
-}
-
-/// Of IPv4; what IPv6 needs lies elsewhere.
-fn endpoint_key(endpoint: Endpoint) -> Option<u64> {
-    let IpAddr::V4(address) = endpoint.address else { return None };
-    Some(EndpointKey::new(address, endpoint.port, endpoint.protocol).0)
-}
-
-/// Of IPv6.
-fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
-    let Endpoint { address, port, protocol } = endpoint;
-    address.is_ipv6().then(|| wide_endpoint(address, port, protocol.number()))
-}
-
-fn any_key(Endpoint { address, port, protocol }: Endpoint) -> [u64; 3] {
-    wide_endpoint(address, port, protocol.number())
 }

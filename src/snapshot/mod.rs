@@ -11,7 +11,6 @@ mod forwarding;
 mod ids;
 mod kinds;
 mod local;
-mod probed;
 mod publish;
 mod routes;
 mod select;
@@ -20,11 +19,13 @@ mod spread;
 mod tables;
 mod word_map;
 
+pub(crate) use crate::config::MssClamp;
 pub use backend::Backend;
 pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
 pub(crate) use broad::BroadFrontends;
 pub use compile::{Compiler, Conditions, PortLink, TooMany};
 pub use ids::BackendIdentity;
+pub(crate) use local::{Echo, OwnAddresses};
 pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
@@ -35,7 +36,7 @@ pub use tables::selector_for;
 pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{self, PROBE_PORT_FIRST, ProtocolSelector};
@@ -104,11 +105,13 @@ pub struct Snapshot {
     pub(crate) by_reset: WordMap,
     /// The same of IPv6.
     pub(crate) by_reset_wide: WideMap,
+    /// Whether any frontend has a [`Frontend::mss_clamp`].
+    pub(crate) clamps_mss: bool,
     /// Whether any frontend's flows are reset when they are idle: how far they are is kept then.
     pub(crate) tracks: bool,
     /// Whether any backend's flows are to be reset.
     pub(crate) resets_flows: bool,
-    /// Address → [`Local`], as a word.
+    /// Address → [`Local`], or what becomes of [`Echo`] requests to a frontend's, as a word.
     pub(crate) locals: WordMap,
     /// The same of IPv6.
     pub(crate) locals_wide: WideMap,
@@ -152,6 +155,10 @@ pub struct Frontend {
     pub(crate) tcp_reset: bool,
     /// Established flows without packets for more ticks than this are forgotten.
     pub(crate) idle_ticks: u32,
+    /// What becomes of echo requests to it.
+    pub(crate) echo: Echo,
+    /// The most that either end may ask for as its maximum segment size.
+    pub(crate) mss_clamp: Option<MssClamp>,
     /// Chooses backends for new flows.
     pub selector: Selector,
 }
@@ -182,47 +189,15 @@ pub(crate) enum Local {
     /// The own address of a port.
     Port(PortId),
     /// A frontend's, on all ports.
-    Frontend(Echo),
-}
-
-/// What becomes of echo requests to a frontend's address. Of several rules there, the greatest counts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Echo {
-    /// No rule wants them answered.
-    Off,
-    /// No rule that does has a backend for new flows.
-    Unreachable,
-    /// Some have.
-    Reply,
+    Frontend,
 }
 
 impl Local {
-    /// Ports come first.
-    const FRONTEND: u64 = 256;
-
-    pub(crate) fn to_word(self) -> u64 {
-        match self {
-            Self::Port(port) => port.0.into(),
-            Self::Frontend(echo) => Self::FRONTEND + echo as u64,
-        }
-    }
-
+    /// Of an address with this word. Ports come first.
     #[inline(always)]
     fn of_word(word: u64) -> Self {
-        match word {
-            0..Self::FRONTEND => Self::Port(PortId(word as u8)),
-            Self::FRONTEND => Self::Frontend(Echo::Off),
-            257 => Self::Frontend(Echo::Unreachable),
-            _ => Self::Frontend(Echo::Reply),
-        }
+        if word < local::FRONTEND { Self::Port(PortId(word as u8)) } else { Self::Frontend }
     }
-}
-
-/// A port's own address of each family, if it has one: in whose name it sends.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct OwnAddresses {
-    pub(crate) v4: Option<Ipv4Addr>,
-    pub(crate) v6: Option<Ipv6Addr>,
 }
 
 impl Snapshot {
@@ -271,7 +246,12 @@ impl Snapshot {
     }
 
     /// The same for full NAT.
-    pub(crate) fn bound_frontend_at(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<FrontendId> {
+    pub(crate) fn bound_frontend_at(
+        &self,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+    ) -> Option<FrontendId> {
         let word = self.by_frontend_bound.get(wide_endpoint(address, port, protocol.number()))?;
         Some(FrontendId(FrontendWord(word).frontend()))
     }
@@ -340,26 +320,29 @@ impl Snapshot {
 
     /// The same of an address of either family.
     pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
-        let known = match address {
-            IpAddr::V4(address) => self.local(address),
-            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0)).map(Local::of_word),
-        };
-        if known.is_some() || self.broad.is_empty() { known } else { self.broad_local(address) }
+        let of_network = || (!self.broad.is_empty() && self.broad.has(address)).then_some(Local::Frontend);
+        self.local_word(address).map(Local::of_word).or_else(of_network)
     }
 
-    /// An address of a frontend's network.
-    #[cold]
-    fn broad_local(&self, address: IpAddr) -> Option<Local> {
-        let frontend = self.frontend(self.broad.of_network(address)?.id())?;
-        let has_backends = !frontend.selector.backends().is_empty();
-        Some(Local::Frontend(if has_backends { Echo::Reply } else { Echo::Unreachable }))
+    fn local_word(&self, address: IpAddr) -> Option<u64> {
+        match address {
+            IpAddr::V4(address) => self.locals.get(address_key(address)),
+            IpAddr::V6(_) => self.locals_wide.get(wide_endpoint(address, 0, 0)),
+        }
+    }
+
+    /// What becomes of echo requests to `address`, if it is ours.
+    pub(crate) fn echo_at(&self, address: IpAddr) -> Option<Echo> {
+        let of_address = self.local_word(address).map(Echo::of_word);
+        let of_networks = self.broad.networks_with(address).filter_map(|id| Some(self.frontend(id)?.echo));
+        of_address.into_iter().chain(of_networks).max()
     }
 
     /// Whether neighbours at `port` find `address` with us: a port's own at that port, a frontend's at every port.
     pub(crate) fn is_ours_at(&self, address: IpAddr, port: PortId) -> bool {
         match self.local_at(address) {
             Some(Local::Port(own)) => own == port,
-            Some(Local::Frontend(_)) => true,
+            Some(Local::Frontend) => true,
             None => false,
         }
     }

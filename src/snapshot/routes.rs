@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use self::table::{Table, Way};
-use super::{PortLink, WideMap, WordMap, address_key};
+use super::{Conditions, PortLink, WideMap, WordMap, address_key};
 use crate::config::Model;
 use crate::drop_reason::DropReason;
 use crate::io::PortId;
@@ -110,6 +110,24 @@ struct Known {
 }
 
 impl Routes {
+    /// With the static neighbours of `model` among the known ones.
+    pub(super) fn under(model: &Model, conditions: &Conditions) -> Self {
+        if model.neighbours.is_empty() {
+            return Self::new(model, &conditions.links, &conditions.neighbours);
+        }
+        let ways = Self::new(model, &conditions.links, &Neighbours::default());
+        let mut neighbours = conditions.neighbours.clone();
+        for fixed in &model.neighbours {
+            let on_link =
+                ways.neighbour_for(fixed.address).filter(|(_, neighbour)| *neighbour == fixed.address);
+            // A link-local router is where it is said to be, on several ports maybe.
+            let routers = model.routers().filter(|(_, router, _)| *router == fixed.address);
+            let ports = on_link.into_iter().map(|(port, _)| port).chain(routers.map(|(port, ..)| port));
+            neighbours.known.extend(ports.map(|port| ((port, fixed.address), fixed.mac)));
+        }
+        Self::new(model, &conditions.links, &neighbours)
+    }
+
     /// For the ports of `model`, whose links are `ports`. Of several gateways the first port's serves.
     pub fn new(model: &Model, ports: &[PortLink], neighbours: &Neighbours) -> Self {
         let known = Known::new(ports, neighbours);

@@ -70,7 +70,13 @@ impl Numbers {
     }
 
     /// The sources of a rule's packets to a backend behind `port`; `None` if there is none of the backend's family.
-    pub(super) fn set(&mut self, full_nat: &FullNat, backend: IpAddr, port: PortId, model: &Model) -> Option<SourceSet> {
+    pub(super) fn set(
+        &mut self,
+        full_nat: &FullNat,
+        backend: IpAddr,
+        port: PortId,
+        model: &Model,
+    ) -> Option<SourceSet> {
         let is_like = |address: &IpAddr| address.is_ipv4() == backend.is_ipv4();
         let said = full_nat.source_addresses.iter().flat_map(|range| range.addresses().take(SOURCES_MAX));
         let mut addresses: Vec<IpAddr> = said.filter(is_like).collect();
@@ -95,7 +101,8 @@ impl Numbers {
 
     /// As the path reads them.
     pub(super) fn compiled(&self) -> Sources {
-        let mut addresses: Vec<(u16, IpAddr)> = self.known.iter().map(|(address, number)| (*number, *address)).collect();
+        let mut addresses: Vec<(u16, IpAddr)> =
+            self.known.iter().map(|(address, number)| (*number, *address)).collect();
         addresses.sort_unstable();
         let key = |(address, number): (&IpAddr, &u16)| (wide_endpoint(*address, 0, 0), u64::from(*number));
         Sources {

@@ -44,6 +44,9 @@ def kinds(station, frontend):
     good = ipv4(syn, 6, CLIENT, frontend)
     flipped = bytearray(good)
     flipped[10] ^= 0xFF
+    # An error about a response, which would go on to the backend if it had a hop left; and about it none is sent.
+    error = b"\x03\x01\0\0\0\0\0\0" + ipv4(tcp(80, 1001, ACK), 6, frontend, CLIENT)
+    error = error[:2] + struct.pack("!H", checksum(error)) + error[4:]
     echo = b"\x08\x00\x00\x00\x00\x01\x00\x01"
     # No fragments: net_af_packet has the kernel put them together first, and single ones never come out.
     return {
@@ -62,7 +65,7 @@ def kinds(station, frontend):
         "icmp-malformed": ethernet + ipv4(echo, 1, CLIENT, frontend),
         "no-rule": ethernet + ipv4(tcp(1000, 9, SYN), 6, CLIENT, frontend),
         "not-ours": ethernet + ipv4(syn, 6, CLIENT, "198.18.0.1"),
-        "ttl-exceeded": ethernet + ipv4(tcp(1001, 80, SYN), 6, CLIENT, frontend, ttl=1),
+        "ttl-exceeded": ethernet + ipv4(error, 1, CLIENT, frontend, ttl=1),
     }
 
 

@@ -284,7 +284,9 @@ pub(super) mod tests {
         let drop = json!({ "reason": "no-rule", "frames": frames / 10, "meaning": "" });
         let rules = json!({ "rules": [rule("a", frames / 4), rule("b", frames / 2)] });
         let counters = json!({ "frames": ends, "flows": flows, "drops": [drop],
-            "resets": { "to_clients": 0, "to_backends": 0, "asked": 0 } });
+            "resets": { "to_clients": 0, "to_backends": 0, "asked": 0 },
+            "icmp": { "echo_replies": 0, "unreachable_sent": 0, "too_big_sent": 0, "time_exceeded_sent": 0,
+            "errors_to_clients": 0, "errors_to_backends": 0 } });
         Sample {
             at: began + Duration::from_secs(second),
             status: serde_json::from_value(status).unwrap(),

@@ -8,6 +8,7 @@ use super::Names;
 use crate::config::Frontend;
 use crate::io::PortId;
 use crate::watch::{About, Direction, End, FlowStory};
+use crate::wire::{icmp, icmpv6};
 
 /// One line: the end first, then by what and by whom.
 pub(super) fn comment(about: &About, frame: &[u8], names: &Names) -> String {
@@ -72,7 +73,16 @@ fn kind(frame: &[u8]) -> &'static str {
         // Of flows whose backend's drain is over its time.
         (_, Some(TransportSlice::Tcp(tcp))) if tcp.rst() => "reset",
         (_, Some(TransportSlice::Tcp(_))) => "TCP",
-        (Some(LaxNetSlice::Ipv4(_)), _) => "echo",
+        (_, Some(TransportSlice::Icmpv4(icmp))) => match icmp.type_u8() {
+            icmp::TYPE_ECHO | icmp::TYPE_ECHO_REPLY => "echo",
+            _ => "ICMP error",
+        },
+        (_, Some(TransportSlice::Icmpv6(icmp))) => match icmp.type_u8() {
+            icmpv6::TYPE_ECHO | icmpv6::TYPE_ECHO_REPLY => "echo",
+            icmpv6::TYPE_SOLICITATION | icmpv6::TYPE_ADVERTISEMENT => "neighbour discovery",
+            _ => "ICMP error",
+        },
+        (_, Some(TransportSlice::Udp(_))) => "UDP",
         _ => "unknown",
     }
 }

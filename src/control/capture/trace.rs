@@ -89,7 +89,12 @@ impl Encoder {
         let new = about.rewritten;
         let (verdict, left) = match about.end {
             End::Forwarded(port, worker) => ("forwarded".into(), Some((port, worker))),
-            End::Answered(port, worker) => ("answered: reset".into(), Some((port, worker))),
+            End::Answered(port, worker) => {
+                // What has no ports is no TCP.
+                let is_icmp = new.is_some_and(|new| new.source.port() == 0);
+                let what = if is_icmp { "answered: ICMP error" } else { "answered: reset" };
+                (what.into(), Some((port, worker)))
+            }
             End::Dropped(reason) => (format!("dropped: {}", reason.label()), None),
             End::Controlled | End::HandedOver | End::Originated => ("taken note of".into(), None),
         };

@@ -18,7 +18,7 @@ impl Sample {
         count("guideway_worker_bursts", "Bursts of frames worked on.", |w| w.bursts)?;
         count("guideway_worker_received_frames", "Frames taken from ports.", |w| w.received)?;
         count("guideway_worker_transmitted_frames", "Frames forwarded out of ports.", |w| w.transmitted)?;
-        count("guideway_worker_answered_frames", "Frames turned into ARP and echo replies.", |w| w.answered)?;
+        count("guideway_worker_answered_frames", "Frames turned into answers.", |w| w.answered)?;
         count("guideway_worker_controlled_frames", "ARP frames for the management thread.", |w| {
             w.controlled
         })?;
@@ -47,11 +47,7 @@ impl Sample {
             w.reset_asks
         })?;
         count("guideway_worker_untracked_packets", "Packets forwarded without an entry.", |w| w.untracked)?;
-        let resets = names.iter().zip(&self.workers).flat_map(|(name, w)| {
-            [("client", w.resets_to_client), ("backend", w.resets_to_backend)]
-                .map(|(to, count)| ([("worker", name.as_str()), ("to", to)], count))
-        });
-        page.counter("guideway_worker_resets", "TCP resets for flows past a drain's deadline.", resets)?;
+        self.of_messages(page, &names)?;
         let flows = names.iter().zip(&self.flows_by_worker);
         page.gauge(
             "guideway_flow_table_flows",
@@ -68,5 +64,26 @@ impl Sample {
             "Frames dropped by all workers, by reason.",
             self.drops.iter().map(|drop| ([("reason", drop.reason.as_str())], drop.frames)),
         )
+    }
+
+    /// What workers have sent of their own accord.
+    fn of_messages(&self, page: &mut Page<'_>, names: &[String]) -> Result {
+        let resets = names.iter().zip(&self.workers).flat_map(|(name, w)| {
+            [("client", w.resets_to_client), ("backend", w.resets_to_backend)]
+                .map(|(to, count)| ([("worker", name.as_str()), ("to", to)], count))
+        });
+        page.counter("guideway_worker_resets", "TCP resets for flows past a drain's deadline.", resets)?;
+        let messages = names.iter().zip(&self.workers).flat_map(|(name, w)| {
+            [
+                ("echo-reply", w.echo_replies),
+                ("unreachable", w.unreachable_sent),
+                ("too-big", w.too_big_sent),
+                ("time-exceeded", w.time_exceeded_sent),
+                ("error-to-client", w.errors_to_client),
+                ("error-to-backend", w.errors_to_backend),
+            ]
+            .map(|(kind, count)| ([("worker", name.as_str()), ("kind", kind)], count))
+        });
+        page.counter("guideway_worker_icmp_messages", "ICMP messages sent, made or passed on.", messages)
     }
 }

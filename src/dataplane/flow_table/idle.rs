@@ -63,7 +63,9 @@ impl<K: Key> Lines<'_, K> {
         for way in 0..WAYS {
             let Some(line) = self.lines.get_mut(index) else { return };
             let (key, value) = line.entry(way);
-            let Some(frontend) = world.frontend_of(key).filter(|frontend| frontend.tcp_reset) else { continue };
+            let Some(frontend) = world.frontend_of(key).filter(|frontend| frontend.tcp_reset) else {
+                continue;
+            };
             if key.is_none() || !value.is_established() || !value.is_over(frontend.idle_ticks, now) {
                 continue;
             }
@@ -73,7 +75,8 @@ impl<K: Key> Lines<'_, K> {
             };
             let (is_client_told, is_backend_told) = (false, false);
             let at = Some(position);
-            let flow = Silent { key, backend: value.backend(), asked: 0, is_client_told, is_backend_told, at };
+            let flow =
+                Silent { key, backend: value.backend(), asked: 0, is_client_told, is_backend_told, at };
             if ask(flow) {
                 *line.value_mut(way) = value.ended(now);
             }

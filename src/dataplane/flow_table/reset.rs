@@ -50,7 +50,8 @@ impl<K: Key> Lines<'_, K> {
             let told = [End::Client, End::Backend].map(|end| value.is_told(end));
             let [is_client_told, is_backend_told] = told;
             let asked = value.asked();
-            let silent = Silent { key, backend: value.backend(), asked, is_client_told, is_backend_told, at: None };
+            let silent =
+                Silent { key, backend: value.backend(), asked, is_client_told, is_backend_told, at: None };
             if backend.rewrite.is_udp {
                 self.clear(index, way, &counters.flow.expired, world, counters);
             } else if told == [true; 2] {

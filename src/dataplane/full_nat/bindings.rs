@@ -110,7 +110,9 @@ impl Bindings {
     }
 
     fn chain(&mut self, hash: u64) -> Option<&mut u32> {
-        <[u32]>::mut_from_bytes(&mut self.memory.chains).unwrap_or_default().get_mut(hash as usize >> 3 & (CHAINS - 1))
+        <[u32]>::mut_from_bytes(&mut self.memory.chains)
+            .unwrap_or_default()
+            .get_mut(hash as usize >> 3 & (CHAINS - 1))
     }
 
     /// The flow at a place, if there is one.
@@ -209,7 +211,11 @@ impl Bindings {
     }
 
     /// Shows `is_over` the flows of the next `count` places, and frees those that are.
-    pub(in crate::dataplane) fn sweep(&mut self, count: usize, mut is_over: impl FnMut(WideKey, Value) -> bool) {
+    pub(in crate::dataplane) fn sweep(
+        &mut self,
+        count: usize,
+        mut is_over: impl FnMut(WideKey, Value) -> bool,
+    ) {
         let ports = PORT_COUNT as usize;
         let all = self.used.len() * ports;
         let mut left = count.min(all);

@@ -58,7 +58,11 @@ impl Lanes {
                     self.backends[lane.index()] = id;
                     let Some(backend) = world.backend(id) else { continue };
                     if self.send_bound(lane, frame, backend, place, world) {
-                        counters.to_backend().get(id.index()).iter().for_each(|count| count.count(len(frame)));
+                        counters
+                            .to_backend()
+                            .get(id.index())
+                            .iter()
+                            .for_each(|count| count.count(len(frame)));
                         forwarded.insert(lane);
                     }
                 }
@@ -106,7 +110,8 @@ impl Lanes {
         if let Some(flaw) = key.flaw() {
             return Err(flaw);
         }
-        let choice = frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
+        let choice =
+            frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
         let value = Value::new(choice.backend, State::first(flags), now);
         let place = free(bindings, frontend, value, flags, hash, world, now, counters)?;
         bindings.bind(place, key, hash, value);

@@ -7,7 +7,7 @@ use crate::dataplane::lanes::Outcome;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::IpPacket;
-use crate::snapshot::{Echo, Local};
+use crate::snapshot::Echo;
 use crate::wire::ethernet::{self, Addresses};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::{MacAddr, checksum, icmp, icmpv6, ipv4, ipv6};
@@ -26,11 +26,7 @@ pub(in crate::dataplane) fn answer_echo<F: Frame>(
     around: Around<'_>,
     limits: &mut Limits,
 ) -> Result<Outcome, DropReason> {
-    let state = match around.world.local_at(ip.destination).ok_or(DropReason::NotOurs)? {
-        Local::Port(_) => Echo::Reply,
-        Local::Frontend(state) => state,
-    };
-    match state {
+    match around.world.echo_at(ip.destination).ok_or(DropReason::NotOurs)? {
         Echo::Off => Err(DropReason::EchoOff),
         Echo::Unreachable => {
             let error = IcmpError::HostUnreachable;

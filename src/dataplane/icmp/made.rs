@@ -2,6 +2,7 @@
 
 use super::{Around, Limits};
 use crate::dataplane::counters::{Counter, WorkerCounters};
+use crate::dataplane::encapsulate::added_by;
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
@@ -60,24 +61,16 @@ impl Lanes {
     /// The largest packet that could go where this one should, as its sender counts.
     fn mtu_for(&self, lane: Lane, ip: &IpPacket, world: &Snapshot) -> Option<u16> {
         let backend = world.backend(self.backends[lane.index()])?;
+        // What full NAT adds or takes off, and where its responses go, is not known here.
+        if matches!(backend.forwarding, Forwarding::FullNat) {
+            return None;
+        }
         let (hop, added) = if self.responses.has(lane) || self.wide_responses.has(lane) {
             (world.routes.next_hop_to(ip.destination).hop, 0)
         } else {
             (backend.next_hop.hop, added_by(&backend.forwarding))
         };
         Some(less(hop.mtu, added, ip.source.is_ipv6()))
-    }
-}
-
-/// Bytes that go in front of a packet.
-pub(super) fn added_by(forwarding: &Forwarding) -> usize {
-    match forwarding {
-        Forwarding::Tunnel(template) => template.len(),
-        Forwarding::Translate
-        | Forwarding::Translate6 { .. }
-        | Forwarding::TranslateAddress
-        | Forwarding::FullNat
-        | Forwarding::Direct => 0,
     }
 }
 
@@ -100,7 +93,9 @@ pub(super) fn send_back<F: Frame>(
     let link = around.world.port(port)?;
     let station = ethernet::addresses(frame.bytes().first_chunk()?).source();
     let is_too_big = matches!(error, IcmpError::TooBig { .. });
-    if station.is_group() || !merits_error(frame.bytes(), ip, is_too_big) {
+    // Nor to whom no way leads: a network's broadcast address is nobody's.
+    let has_way = around.world.routes.next_hop_to(ip.source).leads_out_of().is_some();
+    if station.is_group() || !has_way || !merits_error(frame.bytes(), ip, is_too_big) {
         return None;
     }
     if !limits.errors.take(around.now) {

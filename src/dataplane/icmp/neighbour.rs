@@ -1,9 +1,7 @@
 //! Neighbour discovery (RFC 4861): who has our addresses, and where others are.
 
-use std::net::Ipv6Addr;
-
 use crate::dataplane::lanes::{Event, Outcome, Outcomes};
-use crate::dataplane::nat6;
+use crate::dataplane::others::destination;
 use crate::drop_reason::DropReason;
 use crate::io::{Frame, PortId};
 use crate::snapshot::{PortLink, Snapshot};
@@ -72,7 +70,7 @@ fn learn(
     let known = world.routes.known_mac(port, told.target.into());
     // Who says the address of a station that was asked by itself need not say where that is.
     let mac = told.target_mac.or(known);
-    let is_for_us = nat6::destination(frame).is_some_and(|to: Ipv6Addr| world.is_ours_at(to.into(), port));
+    let is_for_us = destination(frame).is_some_and(|to| world.is_ours_at(to, port));
     let is_news = known.is_some() && mac != known;
     if !is_for_us && !is_news {
         return Err(DropReason::NdNotOurs);

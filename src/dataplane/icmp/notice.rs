@@ -1,14 +1,11 @@
 //! Errors of others: which flow of ours they are about (RFC 5508 section 4, RFC 4443 section 3).
 
-use std::net::IpAddr;
-
 use super::tunnel;
-use crate::dataplane::classify::{Class, is_behind, to_frontend};
+use crate::dataplane::classify::{Class, is_behind, responder, to_frontend};
 use crate::dataplane::lanes::Source;
 use crate::drop_reason::DropReason;
 use crate::packet::{
-    EndpointKey, FlowKey, IpPacket, Packet, Quote, WideKey, flaw_of_source, is_martian, parse_quote,
-    quote_offset,
+    FlowKey, IpPacket, Packet, Quote, WideKey, flaw_of_source, is_martian, parse_quote, quote_offset,
 };
 use crate::snapshot::{BackendId, Snapshot};
 use crate::wire::l4::TcpFlags;
@@ -135,13 +132,7 @@ impl Quoted {
 /// The backend that the packet was translated for.
 fn backend_of(sent: &Quoted, world: &Snapshot) -> Option<BackendId> {
     let Packet { ip, destination_port: port, protocol, .. } = sent.0;
-    let one = match ip.destination {
-        IpAddr::V4(address) => {
-            let at = EndpointKey::new(address, port, protocol);
-            world.responder_at(at).or_else(|| world.resetting_at(at))
-        }
-        address => world.wide_responder_at(address, port, protocol).map(|(id, _)| id),
-    };
+    let one = responder(ip.destination, port, protocol, world).map(|(id, _)| id);
     one.or_else(|| world.broad_responder_at(ip.destination, port, protocol.number()))
 }
 

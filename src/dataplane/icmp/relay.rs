@@ -1,13 +1,11 @@
 //! Errors of others go to whom they concern: those about responses to the backend, those about clients' packets to the
 //! client. Whoever has the flow knows the backend.
 
-use std::net::IpAddr;
-
 use super::notice::{About, Conversation, Notice};
 use super::turn::Turn;
 use super::{Around, Limits, tunnel};
-use crate::dataplane::flow_table::Tables;
 use crate::dataplane::encapsulate;
+use crate::dataplane::flow_table::Tables;
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::dataplane::nat::{Refusal, refuse};
 use crate::dataplane::nat6::Side;
@@ -15,7 +13,7 @@ use crate::dataplane::steer::Steering;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::Flow;
-use crate::snapshot::{Backend, BackendId, Forwarding, Hop, NextHop, Snapshot};
+use crate::snapshot::{Backend, BackendId, Forwarding, Snapshot};
 
 impl Lanes {
     /// Sends errors about our flows on.
@@ -46,9 +44,9 @@ impl Lanes {
             let (lane, notice) = self.notices[i];
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
             let outcome = match notice.about {
-                About::Translated(id) => self.to_client(lane, frame, &notice, id, around),
+                About::Translated(id) => self.tell_client(lane, frame, &notice, id, around),
                 About::Response(flow) => match backend_of(flow, flows, steering, around) {
-                    Ok(id) => self.to_backend(lane, frame, &notice, (id, flow.hash()), around),
+                    Ok(id) => self.tell_backend(lane, frame, &notice, (id, flow.hash()), around),
                     Err(outcome) => Some(outcome),
                 },
                 About::InTunnel(flow, inner) => match backend_of(flow, flows, steering, around) {
@@ -63,7 +61,7 @@ impl Lanes {
     }
 
     /// What becomes of an error about a response; `None` where that has been decided.
-    fn to_backend<F: Frame>(
+    fn tell_backend<F: Frame>(
         &mut self,
         lane: Lane,
         frame: &mut F,
@@ -75,7 +73,7 @@ impl Lanes {
             return Some(Outcome::Drop(DropReason::NoBackendAvailable));
         };
         let next_hop = &backend.next_hop;
-        match send(frame, notice, backend, id, hash, around.world) {
+        match send(frame, notice, backend, hash) {
             Ok(()) => {
                 around.counters.icmp.to_backend.add(1);
                 Some(Outcome::Forward(next_hop.hop.port))
@@ -89,7 +87,7 @@ impl Lanes {
 
     /// What becomes of an error about a client's packet; likewise. It bears the frontend's name (RFC 5508 section 4.2,
     /// REQ-5), for the client knows no other.
-    fn to_client<F: Frame>(
+    fn tell_client<F: Frame>(
         &mut self,
         lane: Lane,
         frame: &mut F,
@@ -98,29 +96,16 @@ impl Lanes {
         around: Around<'_>,
     ) -> Option<Outcome> {
         let world = around.world;
+        let backend = world.backend(id).filter(|backend| backend.forwarding.translates());
+        // Else it is not by us that the backend got the packet in this form.
+        let frontend = backend.and_then(|backend| world.frontend(backend.frontend));
+        let (Some(frontend), Some(ends)) = (frontend, notice.quote.ends) else {
+            return Some(Outcome::Drop(DropReason::NotOurs));
+        };
+        let port = frontend.endpoint.one_port().unwrap_or(ends.destination_port);
         let next_hop = world.routes.next_hop_to(notice.ip.destination);
-        let quoted = Side::Destination;
-        let taken =
-            match (world.backend(id).map(|backend| &backend.forwarding), world.to_client.get(id.index())) {
-                (Some(Forwarding::Translate), Some(back)) => {
-                    let turn = Turn { quoted, address: back.rewrite.address, port: back.rewrite.port };
-                    turn.take(frame.bytes_mut(), notice, &next_hop.hop)
-                }
-                (Some(Forwarding::Translate6 { back, .. }), _) => {
-                    let turn = Turn { quoted, address: back.address, port: back.port };
-                    turn.take(frame.bytes_mut(), notice, &next_hop.hop)
-                }
-                (Some(Forwarding::TranslateAddress), _) => {
-                    let port = notice.quote.ends.map_or(0, |ends| ends.destination_port).to_be_bytes();
-                    let frontend = world.backend(id).and_then(|backend| world.frontend(backend.frontend));
-                    match frontend.map(|frontend| frontend.endpoint.address) {
-                        Some(to) => translate_address(frame, notice, quoted, to, port, &next_hop.hop),
-                        None => Err(Refusal::Mtu),
-                    }
-                }
-                // It is not by us that clients' packets get there.
-                _ => return Some(Outcome::Drop(DropReason::NotOurs)),
-            };
+        let turn = Turn { quoted: Side::Destination, to: (frontend.endpoint.address, port).into() };
+        let taken = turn.take(frame.bytes_mut(), notice, &next_hop.hop);
         if let Err(refusal) = taken {
             refuse(&mut self.outcomes, lane, refusal, &next_hop);
             return None;
@@ -173,47 +158,19 @@ fn choose(key: impl Flow, hash: u64, world: &Snapshot) -> Option<BackendId> {
     Some(world.frontend_of(key)?.selector.choose(&world.hash, key, hash)?.backend)
 }
 
-/// One address in place of another, the port as it is.
-fn translate_address<F: Frame>(
-    frame: &mut F,
-    notice: &Notice,
-    quoted: Side,
-    to: IpAddr,
-    port: [u8; 2],
-    hop: &Hop,
-) -> Result<(), Refusal> {
-    match to {
-        IpAddr::V4(to) => Turn { quoted, address: to.octets(), port }.take(frame.bytes_mut(), notice, hop),
-        IpAddr::V6(to) => Turn { quoted, address: to.octets(), port }.take(frame.bytes_mut(), notice, hop),
-    }
-}
-
 /// Sends an error about a response to the backend, in the same way as the flow's packets.
-fn send<F: Frame>(
-    frame: &mut F,
-    notice: &Notice,
-    backend: &Backend,
-    id: BackendId,
-    hash: u64,
-    world: &Snapshot,
-) -> Result<(), Refusal> {
-    let NextHop { hop, .. } = &backend.next_hop;
-    let quoted = Side::Source;
+fn send<F: Frame>(frame: &mut F, notice: &Notice, backend: &Backend, hash: u64) -> Result<(), Refusal> {
+    let hop = &backend.next_hop.hop;
     match &backend.forwarding {
-        Forwarding::Translate => {
-            let there = world.to_backend(id).ok_or(Refusal::Mtu)?.rewrite;
-            Turn { quoted, address: there.address, port: there.port }.take(frame.bytes_mut(), notice, hop)
-        }
-        Forwarding::Translate6 { there, .. } => {
-            Turn { quoted, address: there.address, port: there.port }.take(frame.bytes_mut(), notice, hop)
-        }
-        Forwarding::TranslateAddress => {
-            let port = notice.quote.ends.map_or(0, |ends| ends.source_port).to_be_bytes();
-            translate_address(frame, notice, quoted, backend.address, port, hop)
-        }
-        // Nobody but the backend knows the flow by its ends.
+        // Whose flow it is only the table of ports says, which is not asked yet.
         Forwarding::FullNat => Err(Refusal::Mtu),
         Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop).map(|_| ()),
         Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash).map(|_| ()),
+        Forwarding::Translate | Forwarding::Translate6 { .. } | Forwarding::TranslateAddress => {
+            let keeps_port = matches!(backend.forwarding, Forwarding::TranslateAddress);
+            let port = notice.quote.ends.filter(|_| keeps_port).map_or(backend.port, |ends| ends.source_port);
+            let turn = Turn { quoted: Side::Source, to: (backend.address, port).into() };
+            turn.take(frame.bytes_mut(), notice, hop)
+        }
     }
 }
