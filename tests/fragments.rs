@@ -279,7 +279,8 @@ proptest! {
         prop_assert_eq!(left.len(), parts.len(), "{:?}", drops(&replay));
         let (from, to, carried) = put_together(&left);
         prop_assert_eq!((from, to), (request.to.0, request.from.0));
-        prop_assert!(carried == Datagram { from: request.to, ..answer }.carried());
+        let at_client = Datagram { from: request.to, ..answer };
+        prop_assert!(carried == at_client.carried());
         prop_assert_eq!(replay.totals().held, 0);
         prop_assert_eq!(replay.totals().dropped(), 0);
         let totals = replay.backends().into_iter().find(|(who, _)| who.address == at_backend.to.0).unwrap().1;
@@ -388,7 +389,8 @@ fn every_way_to_forward_takes_fragments() {
                 parts = next.parts(1200);
                 parts.reverse();
                 let left = send(&mut replay, 1.0, OUTSIDE, &parts, INSIDE);
-                assert!(left.len() == 7 && left.iter().all(|frame| backend_of(frame) == number));
+                assert_eq!(left.len(), 7, "{rule} {inner} in {outer}, {workers}: {:?}", drops(&replay));
+                assert!(left.iter().all(|frame| backend_of(frame) == number));
                 let mut expected = packets(&parts[..6], 0);
                 expected.insert(0, packets(&parts[6..], 0).remove(0));
                 assert_eq!(packets(&left, front), expected, "right behind the first, as they came");

@@ -195,7 +195,6 @@ impl Lanes {
                 Standing::Alone => continue,
                 Standing::First(id) => {
                     fragments.decide(id, self.fate_of_first(*lane));
-                    fragments.finish(id);
                     continue;
                 }
                 Standing::Later(id) => {
@@ -223,7 +222,10 @@ impl Lanes {
                     Err(reason) => self.outcomes.decide(*lane, Outcome::Drop(reason)),
                 },
             }
-            if let Some(id) = id {
+        }
+        // Once all of the burst are through, for all of them have been counted.
+        for part in &parts {
+            if let Standing::First(id) | Standing::Later(id) = part.standing {
                 fragments.finish(id);
             }
         }
