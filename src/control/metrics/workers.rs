@@ -52,6 +52,11 @@ impl Sample {
                 .map(|(to, count)| ([("worker", name.as_str()), ("to", to)], count))
         });
         page.counter("guideway_worker_resets", "TCP resets for flows past a drain's deadline.", resets)?;
+        page.gauge(
+            "guideway_worker_held_frames",
+            "Fragments that wait for the first of their datagram.",
+            names.iter().zip(&self.workers).map(|(name, w)| ([("worker", name.as_str())], w.held)),
+        )?;
         let flows = names.iter().zip(&self.flows_by_worker);
         page.gauge(
             "guideway_flow_table_flows",
