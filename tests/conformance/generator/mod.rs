@@ -33,7 +33,6 @@ const WAITING: &[&str] = &[
     "gue1",
     "vxlan",
     "icmp",
-    "fragments",
     "vlan",
     "nd",
     "breadth",
