@@ -1,6 +1,6 @@
 //! Fragments, as whole frames: what leaves is put together by another implementation, and is the datagram that was
 //! sent, with the ends that it should have.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod common;
 
@@ -19,7 +19,8 @@ use proptest::prelude::*;
 
 const CLIENTS: [&str; 2] = ["192.0.2.7", "2001:db8:2::7"];
 const FRONTENDS: [&str; 2] = ["203.0.113.10", "2001:db8:1::10"];
-const BACKEND_MAC_ENDS: std::ops::RangeInclusive<u8> = 4..=9;
+/// The last bytes of the backends' addresses, and of their MACs.
+const NUMBERS: std::ops::RangeInclusive<u8> = 4..=9;
 
 /// Six backends behind UDP and TCP 443 of either family, at port 8443; or what `rule` says.
 fn config(family: usize, protocol: &str, backends: &str, rule: &str) -> String {
@@ -59,7 +60,7 @@ fn backend(family: usize, number: u8) -> String {
 }
 
 fn all(family: usize) -> String {
-    backends(family, BACKEND_MAC_ENDS)
+    backends(family, NUMBERS)
 }
 
 const NAT: &str = "backend_port = 8443";
@@ -321,8 +322,7 @@ fn fragments_go_where_their_flow_is() {
         let mut moved = 0;
         for port in 1000..1020 {
             let mut replay = balancer(&config(family, "443/udp", &backends(family, [4]), NAT), workers);
-            let datagram =
-                Datagram { from: (address(CLIENTS[family]), port), ..Datagram::new(family, 8192) };
+            let datagram = Datagram { from: (address(CLIENTS[family]), port), ..Datagram::new(family, 8192) };
             let short = Datagram { payload: vec![1; 10], ..datagram.clone() };
             let mut whole = Vec::new();
             let macs = PacketBuilder::ethernet2(ROUTER_MAC, OUTSIDE_MAC);
@@ -339,7 +339,8 @@ fn fragments_go_where_their_flow_is() {
             assert!(left.len() == 7 && left.iter().all(|frame| backend_of(frame) == 4));
             assert_eq!(replay.totals().flows_created, 1);
             let new = Datagram { from: (datagram.from.0, port + 100), ..datagram };
-            moved += u32::from(backend_of(&send(&mut replay, 1.0, OUTSIDE, &new.parts(1200), INSIDE)[0]) != 4);
+            moved +=
+                u32::from(backend_of(&send(&mut replay, 1.0, OUTSIDE, &new.parts(1200), INSIDE)[0]) != 4);
         }
         assert!(moved > 10, "{moved}");
     }
@@ -376,7 +377,9 @@ fn every_way_to_forward_takes_fragments() {
                 // UDP's source port is the flow's.
                 if rule.contains("gue") || rule.contains("vxlan") {
                     let port_at = if outer == 0 { 34 } else { 54 };
-                    assert!(left.iter().all(|frame| frame[port_at..port_at + 2] == left[0][port_at..port_at + 2]));
+                    assert!(
+                        left.iter().all(|frame| frame[port_at..port_at + 2] == left[0][port_at..port_at + 2])
+                    );
                 }
                 if outer == 0 && inner == 0 && front > 0 {
                     let mut ids: Vec<_> = left.iter().map(|frame| [frame[18], frame[19]]).collect();
@@ -505,7 +508,8 @@ fn without_the_first_none_goes_and_none_stays() {
 #[test]
 fn what_becomes_of_the_first_becomes_of_all() {
     for workers in [1, 3] {
-        let mut replay = balancer(&config(0, "443/udp", "{ address = \"10.0.0.4\", state = \"down\" }", NAT), workers);
+        let mut replay =
+            balancer(&config(0, "443/udp", "{ address = \"10.0.0.4\", state = \"down\" }", NAT), workers);
         let mut parts = Datagram::new(0, 8192).parts(1200);
         parts.rotate_left(2);
         assert!(send(&mut replay, 1.0, OUTSIDE, &parts, INSIDE).is_empty());

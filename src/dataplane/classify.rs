@@ -225,9 +225,8 @@ fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
 
 /// A client's packet of a protocol that we know nothing of but its number.
 pub(super) fn of_other_protocol(ip: &IpPacket, world: &Snapshot) -> Class {
-    to_broad(ip, world).unwrap_or_else(|| {
-        Class::Drop(classify_other(ip, world).err().unwrap_or(DropReason::NoRule))
-    })
+    to_broad(ip, world)
+        .unwrap_or_else(|| Class::Drop(classify_other(ip, world).err().unwrap_or(DropReason::NoRule)))
 }
 
 fn to_broad(ip: &IpPacket, world: &Snapshot) -> Option<Class> {
@@ -306,7 +305,8 @@ pub(super) fn from_backend(packet: &Packet, source: Source, world: &Snapshot) ->
         }
         None => world.wide_responder_at(ip.source, source_port, protocol),
     };
-    let several = || world.broad_responder_at(ip.source, source_port, protocol.number()).map(|id| (id, false));
+    let several =
+        || world.broad_responder_at(ip.source, source_port, protocol.number()).map(|id| (id, false));
     let broad = if responder.is_none() { several() } else { None };
     let is_broad = broad.is_some();
     let responder = responder.or(broad);

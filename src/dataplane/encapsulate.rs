@@ -88,7 +88,8 @@ fn entropy(hash: u64) -> u32 {
 /// the next datagram changes the low ones.
 #[inline(always)]
 fn identification(packet: &[u8]) -> u16 {
-    let Some([a, b, c, d]) = packet.get(ipv4::IDENTIFICATION_OFFSET..).and_then(|rest| rest.first_chunk()) else {
+    let Some([a, b, c, d]) = packet.get(ipv4::IDENTIFICATION_OFFSET..).and_then(|rest| rest.first_chunk())
+    else {
         return 0;
     };
     u16::from_be_bytes([*a, *b]) ^ (u16::from_be_bytes([*c, *d]) & ipv4::OFFSET_MASK).reverse_bits()

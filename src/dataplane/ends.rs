@@ -48,7 +48,8 @@ pub(super) fn translate<F: Frame>(
         // Padding would count where the header says more than it did.
         frame.truncate(ip.end());
         let old = usize::from(ip.payload_offset) - AT;
-        let has_room = if header_len > old { frame.grow(header_len - old) } else { frame.shrink(old - header_len) };
+        let has_room =
+            if header_len > old { frame.grow(header_len - old) } else { frame.shrink(old - header_len) };
         if !has_room {
             return Err(Refusal::Headroom);
         }
@@ -159,7 +160,8 @@ fn new_header(header: &mut [u8], packet: &Packet, total_len: u16, ends: &NewEnds
     match (ends.source.ip(), ends.destination.ip()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             // "Don't fragment", as IPv6 always means it (RFC 7915 section 5.1 has it for all that is long).
-            let fields = ipv4::Fields { type_of_service: traffic_class, total_len, protocol, source, destination };
+            let fields =
+                ipv4::Fields { type_of_service: traffic_class, total_len, protocol, source, destination };
             let mut bytes = fields.to_bytes();
             bytes[ipv4::TTL_OFFSET] = hop_limit.saturating_sub(1);
             ipv4::write_checksum(&mut bytes);

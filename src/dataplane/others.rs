@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::counters::WorkerCounters;
+use super::encapsulate;
 use super::ends::{self, NewEnds};
 use super::lanes::{Lane, Lanes};
 use super::nat::{Refusal, refuse};
 use super::nat6::{self, Layout, Side};
-use super::encapsulate;
 use crate::io::Frame;
 use crate::packet::{Packet, Parsed, first_fragment, parse};
 use crate::snapshot::{Backend, Forwarding, Hop, Snapshot};

@@ -52,6 +52,16 @@ impl Sample {
                 .map(|(to, count)| ([("worker", name.as_str()), ("to", to)], count))
         });
         page.counter("guideway_worker_resets", "TCP resets for flows past a drain's deadline.", resets)?;
+        self.of_room(page, &names)?;
+        page.counter(
+            "guideway_dropped_frames",
+            "Frames dropped by all workers, by reason.",
+            self.drops.iter().map(|drop| ([("reason", drop.reason.as_str())], drop.frames)),
+        )
+    }
+
+    /// What workers hold now.
+    fn of_room(&self, page: &mut Page<'_>, names: &[String]) -> Result {
         page.gauge(
             "guideway_worker_held_frames",
             "Fragments that wait for the first of their datagram.",
@@ -67,11 +77,6 @@ impl Sample {
             "guideway_flow_table_capacity_flows",
             "Flows that the worker's table has room for.",
             names.iter().map(|name| ([("worker", name.as_str())], self.flows_per_worker)),
-        )?;
-        page.counter(
-            "guideway_dropped_frames",
-            "Frames dropped by all workers, by reason.",
-            self.drops.iter().map(|drop| ([("reason", drop.reason.as_str())], drop.frames)),
         )
     }
 }

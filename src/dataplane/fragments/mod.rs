@@ -206,8 +206,7 @@ impl Lanes {
             match fate {
                 Fate::Unknown => {
                     let place = id.and_then(|id| fragments.hold(id, around.source.port()));
-                    let outcome =
-                        place.map_or(Outcome::Drop(DropReason::FragmentTableFull), Outcome::Hold);
+                    let outcome = place.map_or(Outcome::Drop(DropReason::FragmentTableFull), Outcome::Hold);
                     self.outcomes.decide(*lane, outcome);
                 }
                 Fate::Elsewhere(worker) => self.outcomes.decide(*lane, Outcome::HandOver(worker)),

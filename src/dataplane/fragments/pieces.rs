@@ -36,7 +36,8 @@ impl Pieces {
             }
             reach = reach.max(*to);
         }
-        let is_beyond = if is_last { self.total != 0 || reach > end } else { self.total != 0 && end > self.total };
+        let is_beyond =
+            if is_last { self.total != 0 || reach > end } else { self.total != 0 && end > self.total };
         if is_beyond {
             return Err(DropReason::FragmentOverlap);
         }

@@ -62,7 +62,8 @@ fn to_client<F: Frame>(
     if !is_behind(to_client, around.source) {
         return Err(DropReason::WrongPort);
     }
-    let source = world.backend(id).and_then(|backend| frontend_of(backend, around)).ok_or(DropReason::NotOurs)?;
+    let source =
+        world.backend(id).and_then(|backend| frontend_of(backend, around)).ok_or(DropReason::NotOurs)?;
     let next_hop = world.routes.next_hop_to(ip.destination);
     let total_len = ends::readdress(frame.bytes_mut(), ip, &next_hop.hop, source, ip.destination)
         .map_err(|refusal| reason(refusal, &next_hop))?;

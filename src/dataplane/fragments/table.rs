@@ -200,7 +200,8 @@ impl Fragments {
         let at = (self.oldest + self.spanned) % DATAGRAMS_MAX;
         self.spanned += 1;
         let mut id = DatagramId { at: at as u16, turn: 0 };
-        if let (Some(datagram), Some(head)) = (self.datagrams.get_mut(at), self.heads.get_mut(head_of(hash))) {
+        if let (Some(datagram), Some(head)) = (self.datagrams.get_mut(at), self.heads.get_mut(head_of(hash)))
+        {
             id.turn = datagram.turn.wrapping_add(1);
             *datagram = Datagram {
                 name,

@@ -18,7 +18,8 @@ fn firsts() -> [(u8, Vec<u8>); 2] {
 #[test]
 fn parts_of_a_datagram_are_told_in_both_families() {
     for (protocol, payload) in firsts() {
-        let whole = |next_header, offset, len, more, id| Some(FragmentPart { id, offset, len, more, next_header });
+        let whole =
+            |next_header, offset, len, more, id| Some(FragmentPart { id, offset, len, more, next_header });
         let frame = v4_part(protocol, 0, true, &payload);
         let ip = fragment(&frame);
         assert_eq!(ip.fragment, whole(protocol, 0, 24, true, 0x0908));

@@ -23,20 +23,8 @@ use site::{INSIDE, OUTSIDE, Port, Sent, Site};
 
 /// Names of cases begin so that what they test is not there yet: delete a line to switch them on, then write the
 /// files (see the head of tests/conformance.rs). What such a line keeps on meanwhile (`Case::until`) goes with it.
-const WAITING: &[&str] = &[
-    "nat-v6",
-    "full-nat",
-    "dsr",
-    "ipip",
-    "gre",
-    "gue0",
-    "gue1",
-    "vxlan",
-    "icmp",
-    "vlan",
-    "nd",
-    "breadth",
-];
+const WAITING: &[&str] =
+    &["nat-v6", "full-nat", "dsr", "ipip", "gre", "gue0", "gue1", "vxlan", "icmp", "vlan", "nd", "breadth"];
 
 /// Reasons of drops that will have another name once IPv6 is there: `not-ip`.
 const NOT_IP: &str = "not-ipv4";

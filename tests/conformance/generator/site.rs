@@ -326,7 +326,10 @@ impl Site {
         if self.outer == V4 && is_fragment {
             // They have one identification between them, and packets that may be cut up must differ.
             const UNIQUE: &str = "RFC 6864 section 4.3: an identification of its own for each outer packet";
-            masks.extend([mask(18, &[0xff; 2], UNIQUE), mask(24, &[0xff; 2], "the header checksum covers it")]);
+            masks.extend([
+                mask(18, &[0xff; 2], UNIQUE),
+                mask(24, &[0xff; 2], "the header checksum covers it"),
+            ]);
         }
         if matches!(outer.body, Body::Udp { .. }) {
             const SPREAD: &str = "the source port derives from the flow (RFC 7348 section 5)";
