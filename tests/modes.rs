@@ -301,7 +301,13 @@ fn a_backend_can_be_a_client_of_its_own_frontend_where_that_is_asked_for() {
     for family in [0, 1] {
         for is_tcp in [true, false] {
             let proto = if is_tcp { "443/tcp" } else { "443/udp" };
-            let call = frame((BACKEND_MACS[family], INSIDE_MAC), (BACKENDS[family], 40_000), (FRONTENDS[family], 443), 64, is_tcp);
+            let call = frame(
+                (BACKEND_MACS[family], INSIDE_MAC),
+                (BACKENDS[family], 40_000),
+                (FRONTENDS[family], 443),
+                64,
+                is_tcp,
+            );
             let text = |rule| config(&frontend_of(family, proto), BACKENDS[family], rule);
             let mut replay = balancer(&text(""), 1);
             assert!(replay.frame(seconds(1.0), INSIDE, call.clone()).is_empty());

@@ -12,7 +12,11 @@ pub(super) fn refuse(model: &Model, report: &mut Report) {
         report.error(Place::Whole, ValueProblem::Unsupported { subject, what, instead });
     };
     for port in model.ports.iter().filter(|port| !port.vlan.is_empty()) {
-        refuse(subject_of("port", &port.name), "vlan", "have the switch take the tags off, and give each VLAN a device");
+        refuse(
+            subject_of("port", &port.name),
+            "vlan",
+            "have the switch take the tags off, and give each VLAN a device",
+        );
     }
     for rule in &model.rules {
         if let Forward::FullNat(full_nat) = &rule.forward

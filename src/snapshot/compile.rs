@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::backend::{Forwarding, Records};
@@ -17,7 +17,7 @@ use super::{
     Routes, Selector, Snapshot, WideMap, WordMap, local,
 };
 use crate::config::{self, AdminState, Endpoint, HashKey, Model, ProtocolSelector};
-use crate::packet::{EndpointKey, FrontendWord, Pattern6, SipHash, wide_endpoint};
+use crate::packet::{FrontendWord, Pattern6, SipHash, wide_endpoint};
 use crate::tick;
 use crate::wire::plain::Pattern;
 use crate::wire::{MacAddr, Protocol};
@@ -332,8 +332,7 @@ impl Compiler {
             };
             let next_hop = routes.next_hop_to(identity.address);
             let forward = self.forwards.get(&identity.frontend);
-            let mut set =
-                |full_nat| sources.set(full_nat, identity.address, next_hop.hop.port, model);
+            let mut set = |full_nat| sources.set(full_nat, identity.address, next_hop.hop.port, model);
             let otherwise = match forward {
                 Some(config::Forward::FullNat(full_nat)) => (Some(Forwarding::FullNat), set(full_nat)),
                 Some(config::Forward::Nat) if self.hairpins.contains(&identity.frontend) => {
@@ -341,7 +340,10 @@ impl Compiler {
                 }
                 forward => {
                     let (front, back) = (identity.frontend, identity.address);
-                    (forward.and_then(|how| forwarding::as_they_are(how, front, back, &next_hop, model)), None)
+                    (
+                        forward.and_then(|how| forwarding::as_they_are(how, front, back, &next_hop, model)),
+                        None,
+                    )
                 }
             };
             records.set(id.index(), identity, frontend, next_hop, leaving, otherwise);

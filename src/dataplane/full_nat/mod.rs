@@ -131,7 +131,10 @@ impl Lanes {
         place: Place,
         world: &Snapshot,
     ) -> bool {
-        let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else { return false };
+        let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else {
+            self.outcomes.decide(lane, Outcome::Drop(DropReason::Fragment));
+            return false;
+        };
         let (source, port) = Bindings::source_of(place);
         let Some(source) = world.sources.address(source) else { return false };
         let to = if backend.port == 0 { packet.destination_port } else { backend.port };

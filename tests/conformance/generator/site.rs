@@ -322,6 +322,15 @@ impl Site {
         if self.outer == V6 {
             masks.push(mask(15, &[0x0f, 0xff, 0xff], "the flow label derives from the flow (RFC 6438)"));
         }
+        let is_fragment = self.inner == V4 && u16::from_be_bytes([inner[6], inner[7]]) & 0x3fff != 0;
+        if self.outer == V4 && is_fragment {
+            // They have one identification between them, and packets that may be cut up must differ.
+            const UNIQUE: &str = "RFC 6864 section 4.3: an identification of its own for each outer packet";
+            masks.extend([
+                mask(18, &[0xff; 2], UNIQUE),
+                mask(24, &[0xff; 2], "the header checksum covers it"),
+            ]);
+        }
         if matches!(outer.body, Body::Udp { .. }) {
             const SPREAD: &str = "the source port derives from the flow (RFC 7348 section 5)";
             let at = 14 + if self.outer == V4 { 20 } else { 40 };
