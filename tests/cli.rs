@@ -665,7 +665,7 @@ fn another_key_or_another_weight_gives_another_output() {
 /// The promises of docs/COUNTERS.md and docs/REPLAY.md about the sums.
 fn assert_adds_up(told: &Value) {
     let count = |name: &str| told.pointer(name).unwrap().as_u64().unwrap();
-    let ends = ["/transmitted", "/answered", "/controlled", "/dropped"].map(count);
+    let ends = ["/transmitted", "/answered", "/controlled", "/held", "/dropped"].map(count);
     assert_eq!(count("/received"), ends.iter().sum::<u64>(), "{told}");
     let drops: u64 = told["drops"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
     assert_eq!(count("/dropped"), drops, "{told}");

@@ -295,3 +295,36 @@ fn full_nat_gives_flows_a_source_of_ours_in_and_between_both_families() {
         }
     }
 }
+
+#[test]
+fn a_backend_can_be_a_client_of_its_own_frontend_where_that_is_asked_for() {
+    for family in [0, 1] {
+        for is_tcp in [true, false] {
+            let proto = if is_tcp { "443/tcp" } else { "443/udp" };
+            let call = frame(
+                (BACKEND_MACS[family], INSIDE_MAC),
+                (BACKENDS[family], 40_000),
+                (FRONTENDS[family], 443),
+                64,
+                is_tcp,
+            );
+            let text = |rule| config(&frontend_of(family, proto), BACKENDS[family], rule);
+            let mut replay = balancer(&text(""), 1);
+            assert!(replay.frame(seconds(1.0), INSIDE, call.clone()).is_empty());
+            for workers in [1, 3] {
+                let mut replay = balancer(&text("hairpin = true"), workers);
+                let left = one(&mut replay, INSIDE, &call, INSIDE);
+                let (source, backend) = ((OWN[family], ports(&left).0), (BACKENDS[family], 443));
+                assert_eq!(left, frame((INSIDE_MAC, BACKEND_MACS[family]), source, backend, 63, is_tcp));
+                let answer = frame((BACKEND_MACS[family], INSIDE_MAC), backend, source, 64, is_tcp);
+                let left = one(&mut replay, INSIDE, &answer, INSIDE);
+                let (frontend, client) = ((FRONTENDS[family], 443), (BACKENDS[family], 40_000));
+                assert_eq!(left, frame((INSIDE_MAC, BACKEND_MACS[family]), frontend, client, 63, is_tcp));
+                // Other clients are translated as ever.
+                let left = one(&mut replay, OUTSIDE, &from_client(family, 443, is_tcp), INSIDE);
+                assert_eq!(ports(&left).0, 40_000);
+                common::assert_balanced(&replay);
+            }
+        }
+    }
+}

@@ -261,6 +261,7 @@ fn summary(replay: &Replay, model: &Model, as_json: bool) -> String {
         "transmitted": totals.transmitted,
         "answered": totals.answered,
         "controlled": totals.controlled,
+        "held": totals.held,
         "dropped": totals.dropped(),
         "drops": drops,
         "flows": { "created": totals.flows_created, "expired": totals.flows_expired,

@@ -308,6 +308,7 @@ fn counters(view: &Counters, all: bool) -> String {
         ("transmitted", frames.transmitted),
         ("answered", frames.answered),
         ("controlled", frames.controlled),
+        ("held", frames.held),
         ("dropped", frames.dropped),
         ("originated", frames.originated),
     ];

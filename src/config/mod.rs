@@ -25,6 +25,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unready;
 mod validate;
 
 pub use emit::{to_text, to_text_with};
@@ -70,7 +71,7 @@ pub fn load(flags: &ConfigFlags) -> Result<Loaded, Findings> {
         None => {
             // The flags are judged all the same, but not for what the file may hold.
             let raw = raw::RawConfig { is_partial: true, ..Default::default() };
-            finish(&name, raw, flags, report)
+            finish(&name, raw, flags, report, unready::refuse)
         }
     }
 }
@@ -83,7 +84,15 @@ pub fn load(flags: &ConfigFlags) -> Result<Loaded, Findings> {
 pub fn load_text(name: &str, text: &str, flags: &ConfigFlags) -> Result<Loaded, Findings> {
     let mut report = Report::default();
     let raw = sections::read(text, &mut report);
-    finish(name, raw, flags, report)
+    finish(name, raw, flags, report, unready::refuse)
+}
+
+/// The same, with what the path cannot do yet.
+#[cfg(test)]
+fn parse_text(name: &str, text: &str, flags: &ConfigFlags) -> Result<Loaded, Findings> {
+    let mut report = Report::default();
+    let raw = sections::read(text, &mut report);
+    finish(name, raw, flags, report, |_, _| {})
 }
 
 fn finish(
@@ -91,9 +100,11 @@ fn finish(
     mut raw: raw::RawConfig,
     flags: &ConfigFlags,
     mut report: Report,
+    refuse: fn(&Model, &mut Report),
 ) -> Result<Loaded, Findings> {
     overlay::apply(flags, &mut raw, &mut report);
     let model = validate::model(&raw, &mut report);
+    refuse(&model, &mut report);
     let warnings = report.finish(name)?;
     Ok(Loaded { model, warnings })
 }

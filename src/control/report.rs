@@ -23,11 +23,12 @@ pub fn counters_text(
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "frames   received {}  transmitted {}  answered {}  controlled {}  dropped {}  originated {}",
+        "frames   received {}  transmitted {}  answered {}  controlled {}  held {}  dropped {}  originated {}",
         t.received,
         t.transmitted,
         t.answered,
         t.controlled,
+        t.held,
         t.dropped(),
         t.originated
     );

@@ -56,6 +56,7 @@ pub struct Frames {
     pub transmitted: u64,
     pub answered: u64,
     pub controlled: u64,
+    pub held: u64,
     pub dropped: u64,
     pub originated: u64,
 }
@@ -229,6 +230,7 @@ fn frames(t: &Totals) -> Frames {
         transmitted: t.transmitted,
         answered: t.answered,
         controlled: t.controlled,
+        held: t.held,
         dropped: t.dropped(),
         originated: t.originated,
     }

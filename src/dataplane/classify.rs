@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::ControlFrame;
 use super::flow_table::Tables;
+use super::fragments::Part;
 use super::full_nat::{SOURCE_PORTS, ToSource};
 use super::icmp::{self, Notice};
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
@@ -38,6 +39,8 @@ pub(super) enum Class {
     Ours(Ours),
     /// An ICMP error about a flow of ours.
     Notice(Notice),
+    /// A part of a datagram.
+    Fragment(IpPacket),
     /// Nothing.
     Drop(DropReason),
 }
@@ -161,42 +164,49 @@ impl Lanes {
             let (Some(frame), Some(link)) = (burst.get(lane.index()), world.port(source.port())) else {
                 continue;
             };
-            match classify_rare(frame.bytes(), link, source, world) {
-                Class::Client(client) => {
-                    self.keys[lane.index()] = client.key;
-                    self.hashes[lane.index()] = world.hash.word(client.to_hash);
-                    self.tcp_flags[lane.index()] = client.tcp_flags;
-                    self.clients.insert(lane);
-                }
-                Class::Bound(client) => {
-                    self.set_wide_key(lane, client.key);
-                    self.hashes[lane.index()] = client.hash;
-                    self.tcp_flags[lane.index()] = client.tcp_flags;
-                    self.bound.insert(lane);
-                }
-                Class::ToSource(to) => self.to_sources.push((lane, to)),
-                Class::WideClient(client) => {
-                    self.set_wide_key(lane, client.key);
-                    self.hashes[lane.index()] = client.hash;
-                    self.tcp_flags[lane.index()] = client.tcp_flags;
-                    self.wide.insert(lane);
-                }
-                Class::Response(backend) => {
-                    self.backends[lane.index()] = backend;
-                    self.responses.insert(lane);
-                }
-                Class::WideResponse(backend) => {
-                    self.backends[lane.index()] = backend;
-                    self.wide_responses.insert(lane);
-                }
-                Class::CutOff(backend) => {
-                    self.backends[lane.index()] = backend;
-                    self.resets.insert(lane);
-                }
-                Class::Ours(what) => self.ours.push((lane, what)),
-                Class::Notice(notice) => self.notices.push((lane, notice)),
-                Class::Drop(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
+            let class = classify_rare(frame.bytes(), link, source, world);
+            self.place(lane, class, world);
+        }
+    }
+
+    /// Puts the frame to where what it is will be seen to.
+    pub(super) fn place(&mut self, lane: Lane, class: Class, world: &Snapshot) {
+        match class {
+            Class::Client(client) => {
+                self.keys[lane.index()] = client.key;
+                self.hashes[lane.index()] = world.hash.word(client.to_hash);
+                self.tcp_flags[lane.index()] = client.tcp_flags;
+                self.clients.insert(lane);
             }
+            Class::Bound(client) => {
+                self.set_wide_key(lane, client.key);
+                self.hashes[lane.index()] = client.hash;
+                self.tcp_flags[lane.index()] = client.tcp_flags;
+                self.bound.insert(lane);
+            }
+            Class::ToSource(to) => self.to_sources.push((lane, to)),
+            Class::WideClient(client) => {
+                self.set_wide_key(lane, client.key);
+                self.hashes[lane.index()] = client.hash;
+                self.tcp_flags[lane.index()] = client.tcp_flags;
+                self.wide.insert(lane);
+            }
+            Class::Response(backend) => {
+                self.backends[lane.index()] = backend;
+                self.responses.insert(lane);
+            }
+            Class::WideResponse(backend) => {
+                self.backends[lane.index()] = backend;
+                self.wide_responses.insert(lane);
+            }
+            Class::CutOff(backend) => {
+                self.backends[lane.index()] = backend;
+                self.resets.insert(lane);
+            }
+            Class::Ours(what) => self.ours.push((lane, what)),
+            Class::Notice(notice) => self.notices.push((lane, notice)),
+            Class::Fragment(ip) => self.fragments.push(Part::new(lane, ip)),
+            Class::Drop(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
         }
     }
 }
@@ -214,12 +224,15 @@ pub(super) fn to_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
 /// The same where flows have wide keys.
 fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let Packet { ip, source_port, destination_port, protocol, tcp_flags } = *packet;
+    if source_port == 0 || destination_port == 0 {
+        return None;
+    }
     let wide = world.wide_frontend_at(ip.destination, destination_port, protocol);
     let bound = || world.bound_frontend_at(ip.destination, destination_port, protocol);
     if let Some(id) = wide.or_else(bound) {
         return wide_client(WideKey::new(ip.source, source_port, id.0), id, tcp_flags, world);
     }
-    if world.broad.is_empty() || source_port == 0 || destination_port == 0 {
+    if world.broad.is_empty() {
         return None;
     }
     let id = world.broad.find(ip.destination, Some(destination_port), protocol.number())?.id();
@@ -229,7 +242,12 @@ fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
 }
 
 /// A client's packet of a protocol that we know nothing of but its number.
-fn of_other_protocol(ip: &IpPacket, world: &Snapshot) -> Option<Class> {
+pub(super) fn of_other_protocol(ip: &IpPacket, world: &Snapshot) -> Class {
+    to_broad(ip, world)
+        .unwrap_or_else(|| Class::Drop(classify_other(ip, world).err().unwrap_or(DropReason::NoRule)))
+}
+
+fn to_broad(ip: &IpPacket, world: &Snapshot) -> Option<Class> {
     if world.broad.is_empty() {
         return None;
     }
@@ -260,9 +278,8 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
             None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
         },
         Ok(Parsed::Icmp(ip)) => icmp::classify(bytes, &ip, source, world).unwrap_or_else(Class::Drop),
-        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world)
-            .unwrap_or_else(|| Class::Drop(classify_other(&ip, world).err().unwrap_or(DropReason::NoRule))),
-        Ok(Parsed::Fragment(_)) => Class::Drop(DropReason::Fragment),
+        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world),
+        Ok(Parsed::Fragment(ip)) => Class::Fragment(ip),
         Ok(Parsed::Arp) => Class::Ours(Ours::Arp),
         Err(reason) => Class::Drop(reason),
     }
@@ -299,11 +316,11 @@ fn to_source(packet: &Packet, world: &Snapshot) -> Option<ToSource> {
 
 /// Whether the management thread may wait for the packet. It is no longer than a frame for that thread can be.
 fn answers_probe(packet: &Packet, source: Source, world: &Snapshot) -> bool {
-    let Some((address, to)) = packet.ip.v4() else { return false };
-    let from = EndpointKey::new(address, packet.source_port, packet.protocol);
-    let port = packet.destination_port;
-    usize::from(packet.ip.total_len) <= ControlFrame::PACKET_MAX
-        && world.answers_probe(source.port(), from, to, port)
+    let from = (packet.ip.source, packet.source_port).into();
+    let to = (packet.ip.destination, packet.destination_port).into();
+    packet.protocol == Protocol::Tcp
+        && usize::from(packet.ip.total_len) <= ControlFrame::PACKET_MAX
+        && world.answers_probe(source.port(), from, to)
 }
 
 /// The backend that answers from an endpoint, if from that alone, and whether its TCP flows are reset.
@@ -320,7 +337,7 @@ pub(super) fn responder(
 }
 
 /// The backend that sent the packet to a client.
-fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Class, DropReason> {
+pub(super) fn from_backend(packet: &Packet, source: Source, world: &Snapshot) -> Result<Class, DropReason> {
     let Packet { ip, source_port, destination_port, protocol, .. } = *packet;
     let responder = responder(ip.source, source_port, protocol, world);
     let several =
@@ -357,7 +374,7 @@ pub(super) fn is_behind(backend: &ToClient, source: Source) -> bool {
 }
 
 /// Why a packet is not for us to forward.
-fn stranger(source: IpAddr, port: u16, destination: IpAddr, world: &Snapshot) -> DropReason {
+pub(super) fn stranger(source: IpAddr, port: u16, destination: IpAddr, world: &Snapshot) -> DropReason {
     if let Some(flaw) = flaw_of_source(source, port) {
         flaw
     } else if world.local_at(source).is_some() {

@@ -33,7 +33,7 @@ impl Counter {
 }
 
 /// All counters of one worker. For each worker, at any moment when it is between two bursts:
-/// `received + taken_over = transmitted + answered + controlled + handed_over + Σ drops`.
+/// `received + taken_over = transmitted + answered + controlled + handed_over + held + Σ drops`.
 pub struct WorkerCounters {
     /// Frames taken from ports.
     pub(super) received: CachePadded<[Counter; PORTS_MAX]>,
@@ -63,6 +63,8 @@ pub(super) struct OtherCounters {
     pub(super) handed_over: Counter,
     /// Come from another worker.
     pub(super) taken_over: Counter,
+    /// Fragments that wait just now for the first of their datagram.
+    pub(super) held: Counter,
     /// Frames of the management thread that left.
     pub(super) originated: Counter,
     /// Bursts, empty polls not counted.
@@ -217,6 +219,7 @@ impl WorkerCounters {
             controlled: self.other.controlled.get(),
             handed_over: self.other.handed_over.get(),
             taken_over: self.other.taken_over.get(),
+            held: self.other.held.get(),
             originated: self.other.originated.get(),
             drops: DropReason::ALL.iter().map(|r| (*r, self.drops[*r as usize].get())).collect(),
             flows_created: self.flow.created.get(),
@@ -251,6 +254,7 @@ pub struct WorkerTotals {
     pub controlled: u64,
     pub handed_over: u64,
     pub taken_over: u64,
+    pub held: u64,
     pub originated: u64,
     pub drops: Vec<(DropReason, u64)>,
     pub flows_created: u64,
@@ -285,7 +289,7 @@ pub struct BackendTotals {
     pub bytes_out: u64,
 }
 
-/// The sum over all workers. Between bursts `received = transmitted + answered + controlled + dropped`,
+/// The sum over all workers. Between bursts `received = transmitted + answered + controlled + held + dropped`,
 /// for what one worker hands over another takes over.
 pub type Totals = WorkerTotals;
 
@@ -298,6 +302,7 @@ impl WorkerTotals {
         self.controlled += other.controlled;
         self.handed_over += other.handed_over;
         self.taken_over += other.taken_over;
+        self.held += other.held;
         self.originated += other.originated;
         self.flows_created += other.flows_created;
         self.flows_expired += other.flows_expired;

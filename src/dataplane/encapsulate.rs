@@ -13,7 +13,7 @@ pub(super) fn added_by(forwarding: &Forwarding) -> usize {
         Forwarding::Translate
         | Forwarding::Translate6 { .. }
         | Forwarding::TranslateAddress
-        | Forwarding::FullNat { .. }
+        | Forwarding::FullNat
         | Forwarding::Direct => 0,
     }
 }
@@ -96,10 +96,13 @@ fn entropy(hash: u64) -> u32 {
 }
 
 /// What an outer header takes that may be cut up on its way: two packets of one client never have the same at once.
+/// Fragments of one datagram have one between them, and are told apart by their offsets; these change the high bits, as
+/// the next datagram changes the low ones.
 #[inline(always)]
 fn identification(packet: &[u8]) -> u16 {
-    packet
-        .get(ipv4::IDENTIFICATION_OFFSET..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |bytes| u16::from_be_bytes(*bytes))
+    let Some([a, b, c, d]) = packet.get(ipv4::IDENTIFICATION_OFFSET..).and_then(|rest| rest.first_chunk())
+    else {
+        return 0;
+    };
+    u16::from_be_bytes([*a, *b]) ^ (u16::from_be_bytes([*c, *d]) & ipv4::OFFSET_MASK).reverse_bits()
 }

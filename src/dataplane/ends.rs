@@ -109,6 +109,28 @@ fn address_sum(address: IpAddr) -> u16 {
     }
 }
 
+/// Gives a later fragment new addresses of its family, and returns its length.
+pub(super) fn readdress(
+    frame: &mut [u8],
+    ip: &IpPacket,
+    hop: &Hop,
+    source: IpAddr,
+    destination: IpAddr,
+) -> Result<u16, Refusal> {
+    if ip.hop_limit <= 1 {
+        return Err(Refusal::Ttl);
+    }
+    let is_same_family = [source, destination].iter().all(|new| new.is_ipv4() == ip.source.is_ipv4());
+    if ip.total_len > hop.mtu || !is_same_family {
+        return Err(Refusal::Mtu);
+    }
+    let head = frame.get_mut(..ip.payload_offset.into()).ok_or(Refusal::Mtu)?;
+    let (ethernet, header) = head.split_first_chunk_mut::<AT>().ok_or(Refusal::Mtu)?;
+    ethernet[..12].copy_from_slice(&hop.addresses.0);
+    rewrite_header(header, &NewEnds { source: (source, 0).into(), destination: (destination, 0).into() });
+    Ok(ip.total_len)
+}
+
 /// New addresses in a header of their family, and one hop less.
 fn rewrite_header(header: &mut [u8], ends: &NewEnds) {
     match (ends.source.ip(), ends.destination.ip()) {

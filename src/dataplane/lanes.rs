@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
+use super::fragments::Part;
 use super::full_nat::ToSource;
 use super::icmp::Notice;
 use super::mesh::ControlFrame;
@@ -35,6 +36,8 @@ pub enum Source {
         /// to be ours, if anybody's.
         looked: u8,
     },
+    /// Fragments that this worker held, and holds no longer; they came in by this port.
+    Held(PortId),
 }
 
 impl Source {
@@ -42,7 +45,7 @@ impl Source {
     #[inline]
     pub fn port(self) -> PortId {
         match self {
-            Self::Port { port, .. } | Self::Worker { port, .. } => port,
+            Self::Port { port, .. } | Self::Worker { port, .. } | Self::Held(port) => port,
         }
     }
 }
@@ -51,7 +54,7 @@ impl Source {
     /// How many workers have looked for the flow that an ICMP error is about.
     pub(super) fn looked(self) -> u8 {
         match self {
-            Self::Port { .. } => 0,
+            Self::Port { .. } | Self::Held(_) => 0,
             Self::Worker { looked, .. } => looked,
         }
     }
@@ -72,6 +75,8 @@ pub enum Outcome {
     HandOver(WorkerId),
     /// For the next worker, which may hold the flow that an ICMP error is about.
     Ask(WorkerId),
+    /// Kept at this place until the first fragment of its datagram comes.
+    Hold(u16),
     /// Not sent on.
     Drop(DropReason),
 }
@@ -226,6 +231,8 @@ pub(super) struct Lanes {
     pub(super) ours: Vec<(Lane, Ours)>,
     /// ICMP errors about our flows.
     pub(super) notices: Vec<(Lane, Notice)>,
+    /// Fragments of datagrams, in the order of lanes.
+    pub(super) fragments: Vec<Part>,
     pub(super) outcomes: Outcomes,
 }
 
@@ -251,6 +258,7 @@ impl Default for Lanes {
             backends: [BackendId::NONE; BURST_MAX],
             ours: Vec::with_capacity(BURST_MAX),
             notices: Vec::with_capacity(BURST_MAX),
+            fragments: Vec::with_capacity(BURST_MAX),
             outcomes: Outcomes::default(),
         }
     }
@@ -305,6 +313,7 @@ impl Lanes {
         debug_assert!(len <= BURST_MAX, "a burst is never longer than its lanes");
         self.ours.clear();
         self.notices.clear();
+        self.fragments.clear();
         self.resets = LaneSet::default();
         self.wide = LaneSet::default();
         self.bound = LaneSet::default();
@@ -399,6 +408,11 @@ impl Outcomes {
     #[inline(always)]
     pub(super) fn refused(&self) -> LaneSet {
         self.refused
+    }
+
+    /// Whether the frame is forwarded.
+    pub(super) fn is_forwarded(&self, lane: Lane) -> bool {
+        self.forwarded.has(lane)
     }
 
     /// What becomes of the frame, unless it is forwarded.

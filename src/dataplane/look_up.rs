@@ -5,6 +5,7 @@ use super::counters::WorkerCounters;
 use super::flow_table::{Found, Key, Lines, Query, State, TURNS, Tables, Value};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome};
 use crate::drop_reason::DropReason;
+use crate::packet::wide_endpoint;
 use crate::snapshot::{BackendId, Frontend, Leaving, Snapshot};
 use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
@@ -91,6 +92,7 @@ impl Lanes {
                     created += u64::from(lines.record(key, hash, value, world, counters));
                     self.backends[lane.index()] = backend;
                 }
+                Err(DropReason::Hairpin) if frontend.hairpin => self.turn_back(lane, key),
                 Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
@@ -110,6 +112,15 @@ impl Lanes {
             self.look_up(self.wide, flows.wide.open(), world, now, counters);
             self.select(flows.wide.open(), world, now, counters);
         }
+    }
+
+    /// A backend's packet to its own frontend: its source is translated too.
+    #[cold]
+    fn turn_back<K: Key>(&mut self, lane: Lane, key: K) {
+        self.clients.remove(lane);
+        self.wide.remove(lane);
+        self.set_wide_key(lane, key.widened());
+        self.bound.insert(lane);
     }
 
     #[inline(always)]
@@ -177,6 +188,12 @@ fn find_second<K: Key>(
     None
 }
 
+/// Whether the client is one of its frontend's backends.
+#[cold]
+fn is_of_pool<K: Key>(key: K, world: &Snapshot) -> bool {
+    world.hairpins.get(wide_endpoint(key.client().ip(), key.frontend(), 0)).is_some()
+}
+
 /// A backend for a new flow.
 #[inline(always)]
 fn choose<K: Key>(key: K, hash: u64, frontend: &Frontend, world: &Snapshot) -> Result<BackendId, DropReason> {
@@ -189,8 +206,8 @@ fn choose<K: Key>(key: K, hash: u64, frontend: &Frontend, world: &Snapshot) -> R
         return Err(DropReason::MartianSource);
     }
     let choice = frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
-    // It would get a packet from itself, and answer itself.
-    if key.is_of_backend(choice.backend, world) {
+    // It would get a packet from itself and answer itself, or from a neighbour that waits for another's answer.
+    if key.is_of_backend(choice.backend, world) || frontend.hairpin && is_of_pool(key, world) {
         return Err(DropReason::Hairpin);
     }
     Ok(choice.backend)

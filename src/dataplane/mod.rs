@@ -14,6 +14,7 @@ mod counters;
 mod encapsulate;
 mod ends;
 mod flow_table;
+mod fragments;
 mod full_nat;
 mod icmp;
 mod lanes;
@@ -31,6 +32,7 @@ mod worker;
 
 pub use counters::{BackendTotals, Totals, WorkerCounters, WorkerTotals};
 pub use flow_table::FlowTable;
+pub use fragments::HELD_MAX;
 pub use lanes::{Event, Outcome, Outcomes, Source, WorkerId};
 pub use mesh::{ControlFrame, Events, Mesh, Seat};
 pub use survey::{FlowFilter, FlowState, FoundFlow, SURVEYS_MAX, Survey, Surveys};
@@ -38,7 +40,7 @@ pub use worker::{IdlePolicy, Worker, WorkerPort};
 
 use std::sync::Arc;
 
-use crate::io::Frame;
+use crate::io::{BURST_MAX, Frame, PortId};
 use crate::snapshot::Snapshot;
 use crate::tick::Tick;
 use flow_table::Tables;
@@ -52,6 +54,7 @@ pub struct Path {
     steering: steer::Steering,
     limits: icmp::Limits,
     bindings: full_nat::Bindings,
+    fragments: Box<fragments::Fragments>,
 }
 
 impl Path {
@@ -65,6 +68,7 @@ impl Path {
             steering: steer::Steering::new(id, workers),
             limits: icmp::Limits::default(),
             bindings: full_nat::Bindings::new(id, workers, ports),
+            fragments: Box::new(fragments::Fragments::new()),
         }
     }
 
@@ -76,13 +80,14 @@ impl Path {
         world: &Snapshot,
         now: Tick,
     ) -> &Outcomes {
-        let Self { flows, counters, lanes, steering, limits, bindings } = self;
+        let Self { flows, counters, lanes, steering, limits, bindings, fragments } = self;
         let around = icmp::Around { source, world, now, counters };
         lanes.begin(burst.len());
         lanes.find_clients(burst, source, world, flows);
         lanes.find_responses(burst, source, world);
         lanes.find_wide_clients(burst, source, world, flows);
         lanes.sort_rest(burst, source, world);
+        lanes.sort_fragments(burst, fragments, steering, around);
         lanes.answer(burst, around, limits);
         lanes.steer(source, steering);
         lanes.look_up(lanes.clients, flows.narrow.open(), world, now, counters);
@@ -98,13 +103,15 @@ impl Path {
         lanes.return_others(burst, world, counters);
         lanes.full_nat(burst, bindings, world, now, counters);
         lanes.complain(burst, around, limits);
+        lanes.follow_first_fragments(burst, fragments, around);
         &lanes.outcomes
     }
 
     /// Forgets flows that have ended, some lines of the table at a time. Returns what is to be sent on account of it:
     /// questions to the ends of flows that are to be reset.
     pub fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick) -> &[ControlFrame] {
-        let Self { flows, counters, lanes, bindings, .. } = self;
+        let Self { flows, counters, lanes, bindings, fragments, .. } = self;
+        fragments.sweep(BURST_MAX, now);
         let outcomes = &mut lanes.outcomes;
         outcomes.forget_originated();
         flows
@@ -114,6 +121,22 @@ impl Path {
         let share = bindings.len() / flows.narrow.lines().max(1) + 1;
         full_nat::sweep(bindings, lines * share, world, now, counters);
         outcomes.originated()
+    }
+
+    /// Forgets all datagrams whose time is over.
+    fn sweep_fragments(&mut self, now: Tick) {
+        self.fragments.sweep(usize::MAX, now);
+    }
+
+    /// Whether fragments that were held are held no longer.
+    #[inline(always)]
+    fn has_released(&self) -> bool {
+        self.fragments.has_released()
+    }
+
+    /// Makes a burst of such fragments, of `held` by their places. Returns the port by which they came in.
+    fn take_released<F: Frame>(&mut self, held: &mut [Option<F>], burst: &mut Vec<F>) -> Option<PortId> {
+        self.fragments.take_released(held, burst)
     }
 
     /// Goes on with what the management thread wants to know of the flows.

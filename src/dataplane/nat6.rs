@@ -35,6 +35,7 @@ impl Layout {
     fn behind_extensions(frame: &[u8]) -> Option<Self> {
         let ip: IpPacket = match parse(frame).ok()? {
             Parsed::Transport(packet) => packet.ip,
+            Parsed::Fragment(ip) => ip,
             _ => return None,
         };
         Some(Self { total_len: ip.total_len, segment_at: ip.payload_offset.into() })

@@ -9,7 +9,7 @@ use super::lanes::{Lane, Lanes};
 use super::nat::{Refusal, refuse};
 use super::nat6::{self, Layout, Side};
 use crate::io::Frame;
-use crate::packet::{Parsed, parse};
+use crate::packet::{Packet, Parsed, first_fragment, parse};
 use crate::snapshot::{Backend, Forwarding, Hop, Snapshot};
 use crate::wire::{ethernet, ipv4, ipv6};
 
@@ -100,14 +100,14 @@ fn send_one<F: Frame>(frame: &mut F, backend: &Backend, hash: u64) -> Result<u16
     let hop = &backend.next_hop.hop;
     match &backend.forwarding {
         // Other stages do.
-        Forwarding::Translate | Forwarding::FullNat { .. } => Err(Refusal::Mtu),
+        Forwarding::Translate | Forwarding::FullNat => Err(Refusal::Mtu),
         Forwarding::Translate6 { there, .. } => {
             let layout = Layout::of(frame.bytes()).ok_or(Refusal::Mtu)?;
             nat6::translate(frame.bytes_mut(), layout, hop, there, Side::Destination)?;
             Ok(layout.total_len)
         }
         Forwarding::TranslateAddress => {
-            let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else { return Err(Refusal::Mtu) };
+            let packet = transport(frame.bytes()).ok_or(Refusal::Mtu)?;
             let source = (packet.ip.source, packet.source_port).into();
             let destination = (backend.address, packet.destination_port).into();
             ends::translate(frame, &packet, hop, &NewEnds { source, destination })
@@ -129,11 +129,20 @@ fn return_to<F: Frame>(
         nat6::translate(frame.bytes_mut(), layout, hop, back, Side::Source)?;
         return Ok(layout.total_len);
     }
-    let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else { return Err(Refusal::Mtu) };
+    let packet = transport(frame.bytes()).ok_or(Refusal::Mtu)?;
     let frontend = world.frontend(backend.frontend).ok_or(Refusal::Mtu)?.endpoint.address;
     let source = (frontend, packet.source_port).into();
     let destination = (packet.ip.destination, packet.destination_port).into();
     ends::translate(frame, &packet, hop, &NewEnds { source, destination })
+}
+
+/// A packet that is whole, or the first fragment of one.
+fn transport(frame: &[u8]) -> Option<Packet> {
+    match parse(frame).ok()? {
+        Parsed::Transport(packet) => Some(packet),
+        Parsed::Fragment(ip) => first_fragment(frame, &ip),
+        _ => None,
+    }
 }
 
 /// Whom a parsed packet is for.

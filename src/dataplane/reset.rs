@@ -250,7 +250,7 @@ impl Ends {
             Forwarding::Translate | Forwarding::Translate6 { .. } => {
                 Way::new(self.client, (address, port).into(), next_hop, None)
             }
-            Forwarding::TranslateAddress | Forwarding::FullNat { .. } => {
+            Forwarding::TranslateAddress | Forwarding::FullNat => {
                 Way::new(self.client, (address, self.frontend.port()).into(), next_hop, None)
             }
             Forwarding::Direct => Way::new(self.client, self.frontend, next_hop, None),

@@ -1,10 +1,10 @@
 //! Which worker owns a flow, where the queues do not see to it.
 
-use super::lanes::{Lanes, Outcome, Source, WorkerId};
+use super::lanes::{Lane, Lanes, Outcome, Source, WorkerId};
 
 /// How flows are spread over the workers.
 pub(super) struct Steering {
-    me: WorkerId,
+    pub(super) me: WorkerId,
     workers: u64,
 }
 
@@ -39,6 +39,7 @@ impl Steering {
                 let owner = self.owner(hash);
                 (owner != self.me).then_some(Outcome::HandOver(owner))
             }
+            Source::Held(_) => None,
             Source::Worker { looked, .. } => {
                 (u64::from(looked) + 1 < self.workers).then_some(Outcome::Ask(next()))
             }
@@ -53,19 +54,24 @@ impl Lanes {
     pub(super) fn steer(&mut self, source: Source, steering: &Steering) {
         let keeps_flows = match source {
             Source::Port { keeps_flows, .. } => keeps_flows,
-            Source::Worker { .. } => true,
+            Source::Worker { .. } | Source::Held(_) => true,
         };
         if keeps_flows || steering.workers == 1 {
             return;
         }
         for lane in self.clients.with(self.wide).with(self.bound) {
-            let owner = steering.owner(self.hashes[lane.index()]);
-            if owner != steering.me {
-                self.clients.remove(lane);
-                self.wide.remove(lane);
-                self.bound.remove(lane);
-                self.outcomes.decide(lane, Outcome::HandOver(owner));
-            }
+            self.steer_one(lane, steering);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn steer_one(&mut self, lane: Lane, steering: &Steering) {
+        let owner = steering.owner(self.hashes[lane.index()]);
+        if owner != steering.me {
+            self.clients.remove(lane);
+            self.wide.remove(lane);
+            self.bound.remove(lane);
+            self.outcomes.decide(lane, Outcome::HandOver(owner));
         }
     }
 }

@@ -132,7 +132,7 @@ impl Recorder {
                     Outcome::Forward(port) => End::Forwarded(port, transmitter(port)),
                     Outcome::Answer(port) => End::Answered(port, transmitter(port)),
                     Outcome::Control | Outcome::HandUp => End::Controlled,
-                    Outcome::HandOver(_) | Outcome::Ask(_) => End::HandedOver,
+                    Outcome::HandOver(_) | Outcome::Ask(_) | Outcome::Hold(_) => End::HandedOver,
                     Outcome::Drop(reason) => End::Dropped(reason),
                 };
                 note.leave(frame, watch, scene.world);
@@ -235,7 +235,7 @@ impl Note {
             End::Dropped(reason) => (Some(reason), false),
             end => (None, end != End::HandedOver),
         };
-        // What another worker has, that worker writes down.
+        // What another worker has, that worker writes down; and what is held, whoever sends or drops it later.
         let is_wanted = is_wanted && watch.filter.takes_end(dropped) && about.end != End::HandedOver;
         hand_in(watch, received, is_wanted.then_some(about));
         if let Some((port, record)) = sent {

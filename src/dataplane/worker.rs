@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::counters::WorkerCounters;
+use super::fragments::PLACES;
 use super::lanes::{Outcome, Outcomes, Source, WorkerId};
 use super::mesh::{ControlFrame, FrameKind, Handed, Seat};
 use super::survey::Surveyor;
@@ -79,7 +80,8 @@ impl<Q: Queues> Worker<Q> {
         let surveyor = seat.surveyor();
         let buffers = ports.iter().map(|_| std::array::from_fn(|_| Vec::with_capacity(2 * BURST_MAX)));
         let recorder = Recorder::new(seat.me().0);
-        let out = Outbox { buffers: buffers.collect(), ports, seat, counters, recorder };
+        let held = (0..PLACES).map(|_| None).collect();
+        let out = Outbox { buffers: buffers.collect(), ports, seat, counters, recorder, held };
         let burst = Vec::with_capacity(BURST_MAX);
         Self { path, queues, reader, burst, out, surveyor, swept_at: Duration::ZERO, sweep_debt: 0 }
     }
@@ -176,6 +178,22 @@ impl<Q: Queues> Worker<Q> {
 
     fn process(&mut self, source: Source, tick: Tick) {
         self.out.counters.other.bursts.add(1);
+        self.process_burst(source, tick);
+        if self.path.has_released() {
+            self.process_released(tick);
+        }
+    }
+
+    /// Fragments that waited for the first of their datagram, and wait no longer.
+    #[cold]
+    fn process_released(&mut self, tick: Tick) {
+        while let Some(port) = self.path.take_released(&mut self.out.held, &mut self.burst) {
+            self.out.counters.other.held.subtract(self.burst.len() as u64);
+            self.process_burst(Source::Held(port), tick);
+        }
+    }
+
+    fn process_burst(&mut self, source: Source, tick: Tick) {
         let world = self.reader.current();
         if !world.watches.is_empty() {
             return self.process_watched(source, tick);
@@ -217,6 +235,9 @@ impl<Q: Queues> Worker<Q> {
             let world = self.reader.current();
             let asks = self.path.sweep(lines as usize, world, tick);
             self.out.originate(asks, &mut self.queues, world);
+            if self.path.has_released() {
+                self.process_released(tick);
+            }
         }
     }
 
@@ -233,6 +254,8 @@ impl<Q: Queues> Worker<Q> {
             self.out.originate(asks, &mut self.queues, world);
             self.out.flush(&mut self.queues, world);
         }
+        self.path.sweep_fragments(Tick::at(now));
+        self.process_released(Tick::at(now));
     }
 
     /// The queues, to look at what left by them.
@@ -249,6 +272,8 @@ struct Outbox<F> {
     seat: Seat<F>,
     counters: Arc<WorkerCounters>,
     recorder: Recorder,
+    /// Fragments that wait for the first of their datagram, by their places.
+    held: Box<[Option<F>]>,
 }
 
 /// Since 1970.
@@ -280,10 +305,19 @@ impl<F: crate::io::Frame> Outbox<F> {
                     let looked = source.looked().saturating_add(1);
                     self.hand_over(worker, Handed::Process(source.port(), looked, frame));
                 }
+                Outcome::Hold(place) => self.hold(place, frame),
                 Outcome::Drop(reason) => self.counters.dropped(reason),
             }
         }
         outcomes.events().iter().for_each(|event| self.seat.tell(*event));
+    }
+
+    #[cold]
+    fn hold(&mut self, place: u16, frame: F) {
+        if let Some(place) = self.held.get_mut(usize::from(place)) {
+            *place = Some(frame);
+            self.counters.other.held.add(1);
+        }
     }
 
     /// Buffers a whole burst, where this worker can and there is room for it.

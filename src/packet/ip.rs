@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::ipv6::is_extension;
 use crate::drop_reason::DropReason;
 use crate::wire::ipv4;
 
@@ -37,6 +38,8 @@ pub struct FragmentPart {
     pub id: u32,
     /// Where its data begins in the datagram, in bytes.
     pub offset: u16,
+    /// Bytes of its data, extension headers behind its own included.
+    pub len: u16,
     /// Whether it is not the last.
     pub more: bool,
     /// In IPv4 the protocol, in IPv6 what the fragment header says.
@@ -54,6 +57,13 @@ impl IpPacket {
             (IpAddr::V4(source), IpAddr::V4(destination)) => Some((source, destination)),
             _ => None,
         }
+    }
+
+    /// Of an IPv6 fragment: whether further extension headers stand between its header and what the datagram carries. Only
+    /// the first fragment has them.
+    #[inline]
+    pub fn has_hidden_protocol(&self) -> bool {
+        self.source.is_ipv6() && self.fragment.is_some_and(|part| is_extension(part.next_header))
     }
 
     /// Where the packet ends, in bytes from the start of the frame.
@@ -115,6 +125,7 @@ pub(super) fn read_ipv4(frame: &[u8], at: usize, whole: Extent) -> Result<(IpPac
     let fragment = header.is_fragment().then(|| FragmentPart {
         id: header.identification().into(),
         offset: header.fragment_offset(),
+        len: payload.len() as u16,
         more: header.more_fragments(),
         next_header: header.protocol(),
     });

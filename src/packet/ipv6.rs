@@ -85,7 +85,8 @@ impl Chain {
             ipv6::FRAGMENT if self.fragment.is_some() => return Err(DropReason::Ipv6BadExtension),
             ipv6::FRAGMENT => {
                 let Fragment { next_header, offset, more, id } = Fragment::of(header);
-                let part = FragmentPart { id, offset, more, next_header };
+                let len = behind.len().min(usize::from(u16::MAX)) as u16;
+                let part = FragmentPart { id, offset, len, more, next_header };
                 if !part.is_all() && whole == Extent::Whole {
                     // The headers in front of it count, its own does not (RFC 8200 section 4.5).
                     part.check(self.at - ipv6::HEADER_LEN, behind.len())?;
@@ -99,7 +100,7 @@ impl Chain {
     }
 }
 
-fn is_extension(number: u8) -> bool {
+pub(super) fn is_extension(number: u8) -> bool {
     use ipv6::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HIP, HOP_BY_HOP, MOBILITY, ROUTING, SHIM6};
     matches!(
         number,

@@ -35,6 +35,12 @@ impl SipHash {
         self.blocks([a, b, c, 24 << 56])
     }
 
+    /// The hash of five words, as of their 40 bytes.
+    #[inline]
+    pub fn five(&self, [a, b, c, d, e]: [u64; 5]) -> u64 {
+        self.blocks([a, b, c, d, e, 40 << 56])
+    }
+
     /// The last block of a message is its length, in the top byte.
     #[inline(always)]
     fn blocks<const N: usize>(&self, blocks: [u64; N]) -> u64 {

@@ -25,6 +25,8 @@ pub struct Backend {
     pub(crate) next_hop: NextHop,
     /// How clients' packets get to it.
     pub(crate) forwarding: Forwarding,
+    /// What sources are translated to: by full NAT, and by NAT those of backends that are clients themselves.
+    pub(crate) sources: Option<SourceSet>,
 }
 
 /// How clients' packets get to a backend, and its own to them.
@@ -38,7 +40,7 @@ pub(crate) enum Forwarding {
     /// Translated, the address alone: for frontends of several ports.
     TranslateAddress,
     /// Translated, both ends.
-    FullNat { sources: SourceSet },
+    FullNat,
     /// To the backend's station, the packet as it is.
     Direct,
     /// In a tunnel: its headers in front of the packet as it is.
@@ -149,6 +151,7 @@ impl Records {
             frontend: FrontendId(u16::MAX),
             next_hop,
             forwarding: Forwarding::Translate,
+            sources: None,
         };
         Self {
             backends: vec![nobody; ids],
@@ -165,7 +168,7 @@ impl Records {
         frontend: FrontendId,
         next_hop: NextHop,
         leaving: Leaving,
-        otherwise: Option<Forwarding>,
+        (otherwise, sources): (Option<Forwarding>, Option<SourceSet>),
     ) {
         let BackendIdentity { frontend: front, address, port } = identity;
         let from = next_hop.leads_out_of();
@@ -190,7 +193,7 @@ impl Records {
         };
         self.to_backend[index] = to_backend;
         self.to_client[index] = to_client;
-        self.backends[index] = Backend { address, port, frontend, next_hop, forwarding };
+        self.backends[index] = Backend { address, port, frontend, next_hop, forwarding, sources };
     }
 }
 

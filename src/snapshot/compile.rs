@@ -2,14 +2,14 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::backend::{Forwarding, Records};
 use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
-use super::kinds::{Kind, is_full_nat};
+use super::kinds::{Kind, any_key, endpoint_key, is_full_nat, narrow_map, wide_map};
 use super::sources::Numbers;
 use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
 use super::{
@@ -17,7 +17,7 @@ use super::{
     Routes, Selector, Snapshot, WideMap, WordMap, local,
 };
 use crate::config::{self, AdminState, Endpoint, HashKey, Model, ProtocolSelector};
-use crate::packet::{EndpointKey, FrontendWord, Pattern6, SipHash, wide_endpoint};
+use crate::packet::{FrontendWord, Pattern6, SipHash, wide_endpoint};
 use crate::tick;
 use crate::wire::plain::Pattern;
 use crate::wire::{MacAddr, Protocol};
@@ -69,7 +69,9 @@ pub struct Compiler {
     resetting: BTreeSet<BackendIdentity>,
     /// How packets of each frontend get to its backends, those included that linger.
     forwards: BTreeMap<config::Frontend, config::Forward>,
-    /// What full NAT translates sources to.
+    /// Frontends whose backends may be clients of theirs.
+    hairpins: BTreeSet<config::Frontend>,
+    /// What sources are translated to.
     sources: Numbers,
     generation: u64,
 }
@@ -84,6 +86,7 @@ impl Compiler {
             down: BTreeSet::new(),
             resetting: BTreeSet::new(),
             forwards: BTreeMap::new(),
+            hairpins: BTreeSet::new(),
             sources: Numbers::default(),
             generation: 0,
         }
@@ -106,6 +109,7 @@ impl Compiler {
         self.generation += 1;
         let ids = &self.ids;
         self.forwards.retain(|frontend, _| ids.frontend(*frontend).is_some());
+        self.hairpins = model.rules.iter().filter(|rule| rule.hairpin).map(|rule| rule.frontend).collect();
         self.forwards.extend(model.rules.iter().map(|rule| (rule.frontend, rule.forward.clone())));
 
         let routes = Routes::under(model, conditions);
@@ -138,6 +142,7 @@ impl Compiler {
             by_frontend_bound: wide_words(Kind::Bound),
             broad: BroadFrontends::new(words(Kind::Broad).map(|(frontend, word)| Broad { frontend, word })),
             sources: self.sources.compiled(),
+            hairpins: self.hairpin_clients(),
             by_response: narrow_map(&responses),
             by_response_wide: wide_map(&responses),
             by_response_broad: WideMap::of(self.broad_responses()),
@@ -243,6 +248,7 @@ impl Compiler {
                 is_bound,
                 flow_seed,
                 tcp_reset: false,
+                hairpin: false,
                 idle_ticks: 0,
                 echo: Echo::Off,
                 mss_clamp: None,
@@ -257,6 +263,7 @@ impl Compiler {
                 record.echo = Echo::of(rule, &selector);
                 record.mss_clamp = rule.mss_clamp;
                 record.tcp_reset = rule.tcp_reset;
+                record.hairpin = rule.hairpin;
                 record.selector = selector;
             }
         }
@@ -267,6 +274,7 @@ impl Compiler {
             is_bound: false,
             flow_seed: 0,
             tcp_reset: false,
+            hairpin: false,
             idle_ticks: 0,
             echo: Echo::Off,
             mss_clamp: None,
@@ -324,14 +332,19 @@ impl Compiler {
             };
             let next_hop = routes.next_hop_to(identity.address);
             let forward = self.forwards.get(&identity.frontend);
+            let mut set = |full_nat| sources.set(full_nat, identity.address, next_hop.hop.port, model);
             let otherwise = match forward {
-                Some(config::Forward::FullNat(full_nat)) => {
-                    let set = sources.set(full_nat, identity.address, next_hop.hop.port, model);
-                    set.map(|sources| Forwarding::FullNat { sources })
+                Some(config::Forward::FullNat(full_nat)) => (Some(Forwarding::FullNat), set(full_nat)),
+                Some(config::Forward::Nat) if self.hairpins.contains(&identity.frontend) => {
+                    (None, set(&config::FullNat::default()))
                 }
-                forward => forward.and_then(|forward| {
-                    forwarding::as_they_are(forward, identity.frontend, identity.address, &next_hop, model)
-                }),
+                forward => {
+                    let (front, back) = (identity.frontend, identity.address);
+                    (
+                        forward.and_then(|how| forwarding::as_they_are(how, front, back, &next_hop, model)),
+                        None,
+                    )
+                }
             };
             records.set(id.index(), identity, frontend, next_hop, leaving, otherwise);
         }
@@ -349,6 +362,15 @@ impl Compiler {
                 .map(move |protocol| (wide_endpoint(identity.address, 0, protocol.number()), id.0.into()))
         };
         all.flat_map(of_one).collect()
+    }
+
+    /// Backends that may be clients of their own frontend.
+    fn hairpin_clients(&self) -> WideMap {
+        let all = self.ids.backends().filter(|(one, _)| self.hairpins.contains(&one.frontend));
+        WideMap::of(all.filter_map(|(one, _)| {
+            let frontend = self.ids.frontend(one.frontend)?;
+            Some((wide_endpoint(one.address, frontend.0, 0), 1))
+        }))
     }
 
     /// Whether its responses come back by us, and are told by where they come from.
@@ -410,30 +432,4 @@ fn response_endpoint(identity: &BackendIdentity) -> Option<Endpoint> {
 
 fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {
     BackendIdentity { frontend: rule.frontend, address: backend.address, port: rule.backend_port }
-}
-
-/// Of IPv4; what IPv6 needs lies elsewhere.
-fn endpoint_key(endpoint: Endpoint) -> Option<u64> {
-    let IpAddr::V4(address) = endpoint.address else { return None };
-    Some(EndpointKey::new(address, endpoint.port, endpoint.protocol).0)
-}
-
-/// Of IPv6.
-fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
-    let Endpoint { address, port, protocol } = endpoint;
-    address.is_ipv6().then(|| wide_endpoint(address, port, protocol.number()))
-}
-
-fn any_key(Endpoint { address, port, protocol }: Endpoint) -> [u64; 3] {
-    wide_endpoint(address, port, protocol.number())
-}
-
-/// What is found by endpoints of IPv4.
-fn narrow_map(all: &[(Endpoint, u64)]) -> WordMap {
-    WordMap::new(all.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))))
-}
-
-/// The same of IPv6.
-fn wide_map(all: &[(Endpoint, u64)]) -> WideMap {
-    WideMap::of(all.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id))))
 }

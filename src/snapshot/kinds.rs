@@ -1,6 +1,10 @@
 //! Which map of the snapshot a frontend is found in.
 
-use crate::config::{self, Forward};
+use std::net::IpAddr;
+
+use super::{WideMap, WordMap};
+use crate::config::{self, Endpoint, Forward};
+use crate::packet::{EndpointKey, wide_endpoint};
 
 /// Where packets find their frontend, and so which keys its flows have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,4 +38,31 @@ impl Kind {
 /// Whether flows are given ports of ours.
 pub(super) fn is_full_nat(forward: Option<&Forward>) -> bool {
     matches!(forward, Some(Forward::FullNat(_)))
+}
+
+/// Of IPv4; what IPv6 needs lies elsewhere.
+pub(super) fn endpoint_key(endpoint: Endpoint) -> Option<u64> {
+    let IpAddr::V4(address) = endpoint.address else { return None };
+    Some(EndpointKey::new(address, endpoint.port, endpoint.protocol).0)
+}
+
+/// Of IPv6.
+fn wide_key(endpoint: Endpoint) -> Option<[u64; 3]> {
+    let Endpoint { address, port, protocol } = endpoint;
+    address.is_ipv6().then(|| wide_endpoint(address, port, protocol.number()))
+}
+
+/// Of either.
+pub(super) fn any_key(Endpoint { address, port, protocol }: Endpoint) -> [u64; 3] {
+    wide_endpoint(address, port, protocol.number())
+}
+
+/// What is found by endpoints of IPv4.
+pub(super) fn narrow_map(all: &[(Endpoint, u64)]) -> WordMap {
+    WordMap::new(all.iter().filter_map(|(at, id)| Some((endpoint_key(*at)?, *id))))
+}
+
+/// The same of IPv6.
+pub(super) fn wide_map(all: &[(Endpoint, u64)]) -> WideMap {
+    WideMap::of(all.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id))))
 }

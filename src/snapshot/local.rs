@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Routes, Selector, WideMap, WordMap, address_key};
 use crate::config::{Model, Port, Rule, Via};
-use crate::packet::{EndpointKey, wide_endpoint};
+use crate::packet::wide_endpoint;
 use crate::wire::Protocol;
 
 /// The first word in [`Snapshot::locals`](super::Snapshot::locals) of a frontend's address: [`Echo`] is added to it.
@@ -102,7 +102,7 @@ pub(super) fn wide(all: &BTreeMap<IpAddr, u64>) -> WideMap {
 }
 
 /// Endpoints that probes ask out of our ports, and the port where each answers.
-pub(super) fn probed(model: &Model, routes: &Routes) -> WordMap {
+pub(super) fn probed(model: &Model, routes: &Routes) -> WideMap {
     let by_port = model.rules.iter().filter_map(|rule| {
         let probe = rule.probe.as_ref().filter(|probe| probe.via == Via::Port)?;
         Some((rule, probe.port.unwrap_or(rule.backend_port)))
@@ -110,9 +110,9 @@ pub(super) fn probed(model: &Model, routes: &Routes) -> WordMap {
     let endpoints = by_port.flat_map(|(rule, port)| {
         rule.pool.backends.iter().filter_map(move |backend| {
             let (leads_there, _) = routes.neighbour_for(backend.address)?;
-            let IpAddr::V4(address) = backend.address else { return None };
-            Some((EndpointKey::new(address, port, Protocol::Tcp).0, u64::from(leads_there.0)))
+            let key = wide_endpoint(backend.address, port, Protocol::Tcp.number());
+            Some((key, u64::from(leads_there.0)))
         })
     });
-    WordMap::new(endpoints)
+    WideMap::of(endpoints)
 }

@@ -88,8 +88,10 @@ pub struct Snapshot {
     pub(crate) broad: BroadFrontends,
     /// Endpoint → word of its frontend, of full NAT.
     pub(crate) by_frontend_bound: WideMap,
-    /// What full NAT translates sources to.
+    /// What sources are translated to.
     pub(crate) sources: Sources,
+    /// Address of a backend and frontend that it may be a client of.
+    pub(crate) hairpins: WideMap,
     /// Backend's endpoint → backend, for responses.
     pub(crate) by_response: WordMap,
     /// The same of IPv6.
@@ -97,7 +99,7 @@ pub struct Snapshot {
     /// The same for backends that answer from several ports: address and protocol → backend.
     pub(crate) by_response_broad: WideMap,
     /// Endpoint that a probe asks out of a port → index of that port.
-    pub(crate) probed: WordMap,
+    pub(crate) probed: WideMap,
     /// The same, of backends whose TCP flows are reset: they lie apart, so that no other response meets a test for
     /// them.
     pub(crate) by_reset: WordMap,
@@ -147,6 +149,8 @@ pub struct Frontend {
     pub(crate) is_bound: bool,
     /// Mixed into the client's address and port before hashing.
     pub(crate) flow_seed: u64,
+    /// Whether its backends may be its clients: their sources are translated then.
+    pub(crate) hairpin: bool,
     /// Whether both ends of a TCP flow that is forgotten for being idle are reset.
     pub(crate) tcp_reset: bool,
     /// Established flows without packets for more ticks than this are forgotten.
@@ -349,11 +353,12 @@ impl Snapshot {
         if like.is_ipv4() { own.v4.map(IpAddr::V4) } else { own.v6.map(IpAddr::V6) }
     }
 
-    /// Whether a segment that came in by `port`, for TCP port `to_port` of `to`, can be an endpoint's answer to a probe.
-    pub(crate) fn answers_probe(&self, port: PortId, from: EndpointKey, to: Ipv4Addr, to_port: u16) -> bool {
-        to_port >= PROBE_PORT_FIRST
-            && self.probed.get(from.0) == Some(u64::from(port.0))
-            && self.local(to) == Some(Local::Port(port))
+    /// Whether a segment that came in by `port`, for `to`, can be an endpoint's answer to a probe.
+    pub(crate) fn answers_probe(&self, port: PortId, from: SocketAddr, to: SocketAddr) -> bool {
+        let key = wide_endpoint(from.ip(), from.port(), Protocol::Tcp.number());
+        to.port() >= PROBE_PORT_FIRST
+            && self.probed.get(key) == Some(u64::from(port.0))
+            && self.local_at(to.ip()) == Some(Local::Port(port))
     }
 
     /// The port's Ethernet address and limits.

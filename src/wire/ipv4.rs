@@ -19,6 +19,8 @@ pub const TTL_DEFAULT: u8 = 64;
 
 /// More fragments, and the 13 bits of the fragment offset.
 pub const FRAGMENT_MASK: u16 = 0x3fff;
+/// The fragment offset alone.
+pub const OFFSET_MASK: u16 = 0x1fff;
 
 /// "Don't fragment", in the first byte of the fragment's word.
 pub const DONT_FRAGMENT: u8 = 0x40;

@@ -103,7 +103,7 @@ pub fn moved(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> V
 /// Holds the promises that every frame has exactly one end, and that flows are counted in and out.
 pub fn assert_balanced(replay: &Replay) {
     let t = replay.totals();
-    assert_eq!(t.received, t.transmitted + t.answered + t.controlled + t.dropped(), "{t:?}");
+    assert_eq!(t.received, t.transmitted + t.answered + t.controlled + t.held + t.dropped(), "{t:?}");
     assert_eq!(t.handed_over, t.taken_over, "{t:?}");
     let flows: u64 = replay.backends().iter().map(|(_, backend)| backend.flows).sum();
     let ended = t.flows_expired + t.flows_reclaimed + t.flows_reset + t.flows_unanswered;

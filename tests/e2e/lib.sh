@@ -330,11 +330,11 @@ backend_counter() {
 
 # After `gw_stop`: every frame that came in has one end.
 check_counters_add_up() {
-    local received transmitted answered controlled dropped
+    local received transmitted answered controlled held dropped
     received=$(counter received) transmitted=$(counter transmitted) answered=$(counter answered)
-    controlled=$(counter controlled) dropped=$(counter dropped)
-    equal "received ($received) = transmitted + answered + controlled + dropped" \
-        "$received" "$((transmitted + answered + controlled + dropped))"
+    controlled=$(counter controlled) held=$(counter held) dropped=$(counter dropped)
+    equal "received ($received) = transmitted + answered + controlled + held + dropped" \
+        "$received" "$((transmitted + answered + controlled + held + dropped))"
     check "frames were received" test "$received" -gt 0
 }
 

@@ -256,7 +256,7 @@ pub(super) mod tests {
     /// `frames` came in, half of them for each of two rules; one in ten was dropped.
     pub(in crate::cli::top) fn sample(pid: u32, second: u64, frames: u64, began: Instant) -> Sample {
         let ends = json!({ "received": frames, "transmitted": frames, "answered": 0, "controlled": 0,
-            "dropped": frames / 10, "originated": 0 });
+            "held": 0, "dropped": frames / 10, "originated": 0 });
         let traffic = |packets: u64| {
             json!({ "flows": 7, "flows_total": packets / 4, "packets_to_backend": packets,
                 "bytes_to_backend": packets * 100, "packets_to_client": packets, "bytes_to_client": packets * 1000 })

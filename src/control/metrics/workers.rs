@@ -48,6 +48,11 @@ impl Sample {
         })?;
         count("guideway_worker_untracked_packets", "Packets forwarded without an entry.", |w| w.untracked)?;
         self.of_messages(page, &names)?;
+        page.gauge(
+            "guideway_worker_held_frames",
+            "Fragments that wait for the first of their datagram.",
+            names.iter().zip(&self.workers).map(|(name, w)| ([("worker", name.as_str())], w.held)),
+        )?;
         let flows = names.iter().zip(&self.flows_by_worker);
         page.gauge(
             "guideway_flow_table_flows",
@@ -58,11 +63,6 @@ impl Sample {
             "guideway_flow_table_capacity_flows",
             "Flows that the worker's table has room for.",
             names.iter().map(|name| ([("worker", name.as_str())], self.flows_per_worker)),
-        )?;
-        page.counter(
-            "guideway_dropped_frames",
-            "Frames dropped by all workers, by reason.",
-            self.drops.iter().map(|drop| ([("reason", drop.reason.as_str())], drop.frames)),
         )
     }
 
@@ -84,6 +84,11 @@ impl Sample {
             ]
             .map(|(kind, count)| ([("worker", name.as_str()), ("kind", kind)], count))
         });
-        page.counter("guideway_worker_icmp_messages", "ICMP messages sent, made or passed on.", messages)
+        page.counter("guideway_worker_icmp_messages", "ICMP messages sent, made or passed on.", messages)?;
+        page.counter(
+            "guideway_dropped_frames",
+            "Frames dropped by all workers, by reason.",
+            self.drops.iter().map(|drop| ([("reason", drop.reason.as_str())], drop.frames)),
+        )
     }
 }

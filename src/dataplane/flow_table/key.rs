@@ -25,6 +25,9 @@ pub(in crate::dataplane) trait Key: Flow {
     /// Why no packet can come from the client, if that is so.
     fn flaw(self) -> Option<DropReason>;
 
+    /// The same flow's wide key.
+    fn widened(self) -> WideKey;
+
     /// Whether the client has an address of ours.
     fn is_ours(self, world: &Snapshot) -> bool;
 
@@ -116,6 +119,10 @@ impl Key for FlowKey {
         flaw_of_source(self.client_address(), self.client_port())
     }
 
+    fn widened(self) -> WideKey {
+        WideKey::new(self.client_address().into(), self.client_port(), self.frontend())
+    }
+
     #[inline(always)]
     fn is_ours(self, world: &Snapshot) -> bool {
         world.local(self.client_address()).is_some()
@@ -181,6 +188,10 @@ impl Key for WideKey {
     fn flaw(self) -> Option<DropReason> {
         // That of ports was found before: not all protocols have them.
         is_martian(self.client().ip()).then_some(DropReason::MartianSource)
+    }
+
+    fn widened(self) -> WideKey {
+        self
     }
 
     fn is_ours(self, world: &Snapshot) -> bool {

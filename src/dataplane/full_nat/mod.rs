@@ -13,7 +13,7 @@ use super::nat::refuse;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{Flow, Packet, Parsed, WideKey, parse};
-use crate::snapshot::{Backend, BackendId, Forwarding, Frontend, Snapshot};
+use crate::snapshot::{Backend, BackendId, Frontend, Snapshot};
 use crate::tick::Tick;
 use crate::wire::Protocol;
 use crate::wire::l4::TcpFlags;
@@ -131,7 +131,10 @@ impl Lanes {
         place: Place,
         world: &Snapshot,
     ) -> bool {
-        let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else { return false };
+        let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else {
+            self.outcomes.decide(lane, Outcome::Drop(DropReason::Fragment));
+            return false;
+        };
         let (source, port) = Bindings::source_of(place);
         let Some(source) = world.sources.address(source) else { return false };
         let to = if backend.port == 0 { packet.destination_port } else { backend.port };
@@ -199,11 +202,8 @@ fn free(
     now: Tick,
     counters: &WorkerCounters,
 ) -> Result<Place, DropReason> {
-    let Some(Forwarding::FullNat { sources }) =
-        world.backend(value.backend()).map(|backend| backend.forwarding)
-    else {
-        return Err(DropReason::NoRule);
-    };
+    let sources = world.backend(value.backend()).and_then(|backend| backend.sources);
+    let sources = sources.ok_or(DropReason::NoSourcePort)?;
     let is_udp = flags == TcpFlags::default();
     let numbers = world.sources.of_set(sources);
     let start = (hash >> 32) as usize % numbers.len().max(1);

@@ -62,7 +62,7 @@ impl Lanes {
     fn mtu_for(&self, lane: Lane, ip: &IpPacket, world: &Snapshot) -> Option<u16> {
         let backend = world.backend(self.backends[lane.index()])?;
         // What full NAT adds or takes off, and where its responses go, is not known here.
-        if matches!(backend.forwarding, Forwarding::FullNat { .. }) {
+        if matches!(backend.forwarding, Forwarding::FullNat) {
             return None;
         }
         let (hop, added) = if self.responses.has(lane) || self.wide_responses.has(lane) {

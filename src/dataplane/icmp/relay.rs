@@ -163,7 +163,7 @@ fn send<F: Frame>(frame: &mut F, notice: &Notice, backend: &Backend, hash: u64) 
     let hop = &backend.next_hop.hop;
     match &backend.forwarding {
         // Whose flow it is only the table of ports says, which is not asked yet.
-        Forwarding::FullNat { .. } => Err(Refusal::Mtu),
+        Forwarding::FullNat => Err(Refusal::Mtu),
         Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop).map(|_| ()),
         Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash).map(|_| ()),
         Forwarding::Translate | Forwarding::Translate6 { .. } | Forwarding::TranslateAddress => {

@@ -18,10 +18,11 @@ fn firsts() -> [(u8, Vec<u8>); 2] {
 #[test]
 fn parts_of_a_datagram_are_told_in_both_families() {
     for (protocol, payload) in firsts() {
-        let whole = |next_header, offset, more, id| Some(FragmentPart { id, offset, more, next_header });
+        let whole =
+            |next_header, offset, len, more, id| Some(FragmentPart { id, offset, len, more, next_header });
         let frame = v4_part(protocol, 0, true, &payload);
         let ip = fragment(&frame);
-        assert_eq!(ip.fragment, whole(protocol, 0, true, 0x0908));
+        assert_eq!(ip.fragment, whole(protocol, 0, 24, true, 0x0908));
         assert_eq!((ip.protocol, ip.payload_offset), (protocol, 34));
         let packet = first_fragment(&frame, &ip).unwrap();
         assert_eq!((packet.ip, packet.source_port), (ip, 40_000));
@@ -30,18 +31,18 @@ fn parts_of_a_datagram_are_told_in_both_families() {
 
         let later = v4_part(protocol, 65_496, false, &payload[..19]);
         let ip = fragment(&later);
-        assert_eq!(ip.fragment, whole(protocol, 65_496, false, 0x0908));
+        assert_eq!(ip.fragment, whole(protocol, 65_496, 19, false, 0x0908));
         assert_eq!(first_fragment(&later, &ip), None);
 
         // Behind the fragment header there can be more headers, and the first fragment has them all.
         let frame = v6_frame(&[padding(0, 1), part(0, true), padding(60, 1)], protocol, &payload);
         let ip = fragment(&frame);
-        assert_eq!(ip.fragment, whole(60, 0, true, 0x0102_0304));
+        assert_eq!(ip.fragment, whole(60, 0, 40, true, 0x0102_0304));
         assert_eq!((ip.protocol, ip.payload_offset), (protocol, 78));
         assert_eq!(first_fragment(&frame, &ip).unwrap().source_port, 40_000);
         let later = v6_frame(&[part(32, false)], 60, &payload[..3]);
         let ip = fragment(&later);
-        assert_eq!(ip.fragment, whole(60, 32, false, 0x0102_0304));
+        assert_eq!(ip.fragment, whole(60, 32, 3, false, 0x0102_0304));
         assert_eq!((ip.protocol, ip.payload_offset), (60, 62));
     }
 }

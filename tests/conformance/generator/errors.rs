@@ -94,8 +94,8 @@ fn translated(site: &Site, kind: &Kind) -> Vec<Case> {
     for body in bodies {
         let request = site.request(body);
         let answer = site.response(request.body.clone());
-        from_outside = from_outside.to_backend(site, &request).to_client(site, &answer);
-        from_inside = from_inside.to_backend(site, &request);
+        from_outside = from_outside.requests(site, &request).responds(site, &answer);
+        from_inside = from_inside.requests(site, &request);
         // As they were on their way, some hops further.
         let answer_seen = Packet {
             from: frontend(site.inner),
@@ -115,10 +115,11 @@ fn translated(site: &Site, kind: &Kind) -> Vec<Case> {
             let came = from(router(site.inner), frontend(site.inner), &answer_seen);
             let left = Packet { hops: 39, ..from(router(site.inner), backend(site.inner), &answer_sent) };
             from_outside =
-                from_outside.sends(OUTSIDE, site.from_client(&came.bytes()), at_backend(site, &left));
+                from_outside.sends(OUTSIDE, site.client_frame(&came.bytes()), at_backend(site, &left));
             let came = from(backend(site.inner), client(site.inner), &request_seen);
             let left = Packet { hops: 39, ..from(frontend(site.inner), client(site.inner), &request_sent) };
-            from_inside = from_inside.sends(INSIDE, site.from_backend(&came.bytes()), at_client(site, &left));
+            from_inside =
+                from_inside.sends(INSIDE, site.backend_frame(&came.bytes()), at_client(site, &left));
         }
     }
     vec![from_outside, from_inside]
@@ -135,7 +136,7 @@ fn not_translated(site: &Site) -> Vec<Case> {
     let about =
         |quoted: &[u8]| Packet::new(router(site.inner), frontend(site.inner), error(&kind, quoted)).bytes();
     let ip = if site.inner == Family::V4 { 20 } else { 40 };
-    let mut damaged = site.from_client(&about(&seen.bytes()));
+    let mut damaged = site.client_frame(&about(&seen.bytes()));
     damaged[14 + ip + 2] ^= 1;
     let other = Packet { from: client(site.inner), ..seen.clone() };
     let case = |event: &str, why: &str, frame: Vec<u8>, reason: &str| {
@@ -151,14 +152,14 @@ fn not_translated(site: &Site) -> Vec<Case> {
         case(
             "error-quote-cut",
             "RFC 792: an error that quotes no ports says nothing of any flow",
-            site.from_client(&about(&seen.bytes()[..ip + 3])),
+            site.client_frame(&about(&seen.bytes()[..ip + 3])),
             "icmp-bad-quote",
         ),
         case(
             "error-about-others",
             "RFC 5508 section 4.2: an error about a packet that we cannot have sent is dropped",
-            site.from_client(&about(&other.bytes())),
-            "not-ours",
+            site.client_frame(&about(&other.bytes())),
+            "icmp-unhandled",
         ),
     ]
 }
@@ -208,8 +209,8 @@ fn time_exceeded(site: &Site) -> Vec<Case> {
     let told = made(site, OUTSIDE, client(site.inner), &kind, &request.bytes());
     let told_inside = made(site, INSIDE, backend(site.inner), &kind, &answer.bytes());
     vec![
-        made_case(case("outside"), OUTSIDE, site.from_client(&request.bytes()), told),
-        made_case(case("inside"), INSIDE, site.from_backend(&answer.bytes()), told_inside),
+        made_case(case("outside"), OUTSIDE, site.client_frame(&request.bytes()), told),
+        made_case(case("inside"), INSIDE, site.backend_frame(&answer.bytes()), told_inside),
     ]
 }
 
@@ -230,8 +231,8 @@ fn too_big(site: &Site, mtu: usize) -> Case {
     let fits = site.tcp("A", &vec![0x5a; mtu - ip - 20]);
     let long = site.tcp("A", &vec![0x5a; mtu - ip - 20 + 1]);
     let told = made(site, OUTSIDE, client(site.inner), &kind, &long.bytes());
-    let case = Case::new(format!("icmp-{}-too-big", site.name()), why, site.config()).to_backend(site, &fits);
-    made_case(case, OUTSIDE, site.from_client(&long.bytes()), told)
+    let case = Case::new(format!("icmp-{}-too-big", site.name()), why, site.config()).requests(site, &fits);
+    made_case(case, OUTSIDE, site.client_frame(&long.bytes()), told)
 }
 
 /// An error about what a backend has answered a client itself.
@@ -248,6 +249,6 @@ fn carried(site: &Site) -> Case {
         "RFC 1191 section 6.3: an error about a backend's own packets reaches that backend, or its path MTU stays wrong",
         site.config(),
     )
-    .to_backend(site, &site.tcp("A", b"ask"))
-    .to_backend(site, &error)
+    .requests(site, &site.tcp("A", b"ask"))
+    .requests(site, &error)
 }

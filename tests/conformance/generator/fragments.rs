@@ -44,7 +44,7 @@ fn pieces(site: &Site, packet: &Packet, cuts: &[usize]) -> Vec<(Vec<u8>, Sent)> 
         frame: ip_frame(to, INSIDE.mac, &[], &bytes),
         masks,
     });
-    came.iter().map(|bytes| site.from_client(bytes)).zip(sent).collect()
+    came.iter().map(|bytes| site.client_frame(bytes)).zip(sent).collect()
 }
 
 fn orders(site: &Site) -> Vec<Case> {
@@ -99,11 +99,11 @@ fn hostile(site: &Site) -> Vec<Case> {
         Family::V6 => odd[43] |= 1,
     }
     let drop = |event: &str, why: &str, packet: &[u8], reason: &str| {
-        case(site, event, why).drops(OUTSIDE, site.from_client(packet), reason)
+        case(site, event, why).drops(OUTSIDE, site.client_frame(packet), reason)
     };
     let all = pieces(site, &datagram(site), &CUTS);
     let overlap = Packet { body: Body::udp((CLIENT_PORT, FRONTEND_PORT), &[0xee; 1400]), ..datagram(site) };
-    let overlap = site.from_client(&overlap.fragments(&[504, 1016])[1]);
+    let overlap = site.client_frame(&overlap.fragments(&[504, 1016])[1]);
     vec![
         drop(
             "tiny",

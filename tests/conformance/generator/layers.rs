@@ -40,13 +40,13 @@ fn with_tags(mut sent: Sent, tags: &[u16]) -> Sent {
 fn tagged(site: &Site, event: &str, outside: &[u16], inside: &[u16]) -> Case {
     let mut with = site.clone();
     (with.outside, with.inside) = (vlan(outside), vlan(inside));
-    let from_client =
+    let client_frame =
         |packet: &Packet| ip_frame(OUTSIDE.mac, mac_of(router(site.inner)), outside, &packet.bytes());
     let why =
         "IEEE 802.1Q section 6.9: what leaves by a port bears the tags of its VLAN, whatever it came with";
     let mut case = Case::new(format!("vlan-{}-{event}", site.name()), why, with.config());
     for packet in [site.tcp("S", b""), site.udp(b"data")] {
-        case = case.sends(OUTSIDE, from_client(&packet), with_tags(site.at_backend(&packet), inside));
+        case = case.sends(OUTSIDE, client_frame(&packet), with_tags(site.at_backend(&packet), inside));
         if site.mode == Mode::Nat {
             let answer = site.response(packet.body.clone());
             let back = ip_frame(INSIDE.mac, mac_of(backend(site.outer)), inside, &answer.bytes());
@@ -87,7 +87,7 @@ fn breadth(site: &Site) -> Vec<Case> {
     };
     let one = |case: Case, body: Body| {
         let packet = site.request(body);
-        case.sends(OUTSIDE, site.from_client(&packet.bytes()), sent(&packet))
+        case.sends(OUTSIDE, site.client_frame(&packet.bytes()), sent(&packet))
     };
     let case = |event: &str, frontend: &str| {
         let why =
@@ -97,7 +97,7 @@ fn breadth(site: &Site) -> Vec<Case> {
     let tcp = |port| Body::tcp((CLIENT_PORT, port), "S", b"");
     let udp = |port| Body::udp((CLIENT_PORT, port), b"data");
     let refused = |case: Case, body: Body| {
-        case.drops(OUTSIDE, site.from_client(&site.request(body).bytes()), "no-rule")
+        case.drops(OUTSIDE, site.client_frame(&site.request(body).bytes()), "no-rule")
     };
     vec![
         refused(one(one(case("all-tcp-ports", "0/tcp"), tcp(1)), tcp(u16::MAX)), udp(FRONTEND_PORT)),

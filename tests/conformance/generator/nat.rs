@@ -28,38 +28,38 @@ fn conversations(site: &Site) -> Vec<Case> {
     let back = |flags, data: &[u8]| site.response(Body::tcp((0, 0), flags, data));
     let connection =
         Case::at(site, "tcp-connection", "RFC 3022 section 4.1: a TCP connection from SYN to FIN, both ways")
-            .to_backend(site, &tcp("S", b""))
-            .to_client(site, &back("SA", b""))
-            .to_backend(site, &tcp("A", b""))
-            .to_backend(site, &tcp("PA", b"GET / HTTP/1.1\r\n\r\n"))
-            .to_client(site, &back("PA", b"HTTP/1.1 204 No Content\r\n\r\n"))
-            .to_backend(site, &tcp("FA", b""))
-            .to_client(site, &back("FA", b""))
-            .to_backend(site, &tcp("A", b""))
+            .requests(site, &tcp("S", b""))
+            .responds(site, &back("SA", b""))
+            .requests(site, &tcp("A", b""))
+            .requests(site, &tcp("PA", b"GET / HTTP/1.1\r\n\r\n"))
+            .responds(site, &back("PA", b"HTTP/1.1 204 No Content\r\n\r\n"))
+            .requests(site, &tcp("FA", b""))
+            .responds(site, &back("FA", b""))
+            .requests(site, &tcp("A", b""))
             .flows(1, 0);
     let refused =
         Case::at(site, "tcp-reset", "RFC 9293 section 3.5.2: resets pass both ways as any other segment")
-            .to_backend(site, &tcp("S", b""))
-            .to_client(site, &back("RA", b""))
-            .to_backend(site, &tcp("R", b""));
+            .requests(site, &tcp("S", b""))
+            .responds(site, &back("RA", b""))
+            .requests(site, &tcp("R", b""));
     let middle = Case::at(
         site,
         "tcp-from-the-middle",
         "RFC 3022 section 4.1: a connection that began elsewhere goes on",
     )
-    .to_backend(site, &tcp("PA", b"more"))
-    .to_client(site, &back("A", b""));
+    .requests(site, &tcp("PA", b"more"))
+    .responds(site, &back("A", b""));
     let datagrams = Case::at(site, "udp", "RFC 3022 section 4.1: datagrams, both ways")
-        .to_backend(site, &site.udp(b"a question"))
-        .to_client(site, &site.response(Body::udp((0, 0), b"an answer")))
-        .to_backend(site, &site.udp(b"another"));
+        .requests(site, &site.udp(b"a question"))
+        .responds(site, &site.response(Body::udp((0, 0), b"an answer")))
+        .requests(site, &site.udp(b"another"));
     let unasked = Case::at(
         site,
         "response-unasked",
         "RFC 3022 section 4.1: a response needs no memory of its question",
     )
-    .to_client(site, &back("A", b"late"))
-    .to_client(site, &site.response(Body::udp((0, 0), b"late")))
+    .responds(site, &back("A", b"late"))
+    .responds(site, &site.response(Body::udp((0, 0), b"late")))
     .flows(0, 0);
     let many = (0..20u16).fold(
         Case::at(
@@ -77,7 +77,7 @@ fn conversations(site: &Site) -> Vec<Case> {
                 }
             };
             let ports = (CLIENT_PORT + n / 5, FRONTEND_PORT);
-            case.to_backend(site, &Packet { from, ..site.request(Body::tcp(ports, "S", b"")) })
+            case.requests(site, &Packet { from, ..site.request(Body::tcp(ports, "S", b"")) })
         },
     );
     vec![connection, refused, middle, datagrams, unasked, many.flows(20, 0)]
@@ -95,12 +95,12 @@ fn headers(site: &Site) -> Vec<Case> {
         "tcp-options",
         "RFC 9293 section 3.1: TCP options are between the ends, and pass as they are",
     )
-    .to_backend(site, &site.request(syn(options.clone())))
-    .to_backend(site, &site.request(syn(vec![254, 8, 1, 2, 3, 4, 5, 6])))
-    .to_backend(site, &site.request(syn(vec![1; 40])));
+    .requests(site, &site.request(syn(options.clone())))
+    .requests(site, &site.request(syn(vec![254, 8, 1, 2, 3, 4, 5, 6])))
+    .requests(site, &site.request(syn(vec![1; 40])));
     let flags = ["A", "FPA", "UPA", "ECS", "ECPA", "SEC"].into_iter().fold(
         Case::at(site, "tcp-flags", "RFC 9293 section 3.1 and RFC 3168 section 6.1: control bits pass as they are, urgent pointer too"),
-        |case, flags| case.to_backend(site, &site.tcp(flags, b"data")),
+        |case, flags| case.requests(site, &site.tcp(flags, b"data")),
     );
     let tos = [0x00, 0x01, 0x02, 0x03, 0xb8, 0xff].into_iter().fold(
         Case::at(
@@ -110,8 +110,8 @@ fn headers(site: &Site) -> Vec<Case> {
         ),
         |case, tos| {
             let answer = site.response(Body::tcp((0, 0), "A", b"back"));
-            case.to_backend(site, &Packet { tos, ..site.tcp("A", b"there") })
-                .to_client(site, &Packet { tos, ..answer })
+            case.requests(site, &Packet { tos, ..site.tcp("A", b"there") })
+                .responds(site, &Packet { tos, ..answer })
         },
     );
     let hops = [2, 64, 255].into_iter().fold(
@@ -122,8 +122,8 @@ fn headers(site: &Site) -> Vec<Case> {
         ),
         |case, hops| {
             let answer = site.response(Body::tcp((0, 0), "A", b"back"));
-            case.to_backend(site, &Packet { hops, ..site.tcp("A", b"there") })
-                .to_client(site, &Packet { hops, ..answer })
+            case.requests(site, &Packet { hops, ..site.tcp("A", b"there") })
+                .responds(site, &Packet { hops, ..answer })
         },
     );
     vec![with_options, flags, tos, hops]
@@ -135,15 +135,15 @@ fn sizes(site: &Site) -> Vec<Case> {
     let lengths = [0, 1, 2, 3, 17, 536].into_iter().fold(
         Case::at(site, "lengths", "RFC 1071 section 1: odd and even lengths, and no data at all"),
         |case, length| {
-            case.to_backend(site, &site.tcp("PA", &vec![0x5a; length]))
-                .to_backend(site, &site.udp(&vec![0x5a; length]))
-                .to_client(site, &site.response(Body::udp((0, 0), &vec![0xa5; length])))
+            case.requests(site, &site.tcp("PA", &vec![0x5a; length]))
+                .requests(site, &site.udp(&vec![0x5a; length]))
+                .responds(site, &site.response(Body::udp((0, 0), &vec![0xa5; length])))
         },
     );
     let largest = Case::at(site, "full-size", "RFC 894: a packet of 1500 bytes fits Ethernet, each way")
-        .to_backend(site, &site.tcp("A", &full))
-        .to_client(site, &site.response(Body::tcp((0, 0), "A", &full)));
-    let mut padded = site.from_client(&site.tcp("A", b"").bytes());
+        .requests(site, &site.tcp("A", &full))
+        .responds(site, &site.response(Body::tcp((0, 0), "A", &full)));
+    let mut padded = site.client_frame(&site.tcp("A", b"").bytes());
     let mut there = site.at_backend(&site.tcp("A", b""));
     let length = there.frame.len() + 6;
     padded.resize(length, 0);
@@ -167,7 +167,7 @@ fn sums(site: &Site) -> Vec<Case> {
     let word = (0..=u16::MAX).find(sums_to_zero).unwrap();
     let ones =
         Case::at(site, "udp-checksum-ones", "RFC 768: a checksum that computes to zero is sent as all ones")
-            .to_backend(site, &site.udp(&word.to_be_bytes()));
+            .requests(site, &site.udp(&word.to_be_bytes()));
     let words = [0u16, 1, 0x7fff, 0x8000, 0xfffe, 0xffff].into_iter().fold(
         Case::at(
             site,
@@ -176,10 +176,10 @@ fn sums(site: &Site) -> Vec<Case> {
         ),
         |case, word| {
             let data = [word.to_be_bytes(), (!word).to_be_bytes()].concat();
-            case.to_backend(site, &site.udp(&data[..2])).to_backend(site, &site.tcp("PA", &data))
+            case.requests(site, &site.udp(&data[..2])).requests(site, &site.tcp("PA", &data))
         },
     );
-    let mut wrong = site.from_client(&site.tcp("A", b"damaged").bytes());
+    let mut wrong = site.client_frame(&site.tcp("A", b"damaged").bytes());
     let mut there = site.at_backend(&site.tcp("A", b"damaged"));
     let at = 14 + if site.inner == Family::V4 { 20 } else { 40 } + 16;
     add_to_sum(&mut wrong, at);
@@ -219,7 +219,7 @@ fn places(family: Family) -> Vec<Case> {
         "RFC 1812 section 5.2.4.2: what is on a connected network needs no router",
     )
     .sends(OUTSIDE, ip_frame(OUTSIDE.mac, mac_of(on_link), &[], &near.bytes()), site.at_backend(&near))
-    .sends(INSIDE, site.from_backend(&answer.bytes()), at_near);
+    .sends(INSIDE, site.backend_frame(&answer.bytes()), at_near);
 
     let mut fixed = site.clone();
     fixed.more = format!("\n[[neighbour]]\naddress = \"{neighbour}\"\nmac = \"02:00:5e:00:53:99\"\n");
@@ -230,7 +230,7 @@ fn places(family: Family) -> Vec<Case> {
         "static-neighbour",
         "RFC 826: a neighbour that the configuration knows is not asked for",
     )
-    .sends(OUTSIDE, site.from_client(&site.tcp("S", b"").bytes()), there);
+    .sends(OUTSIDE, site.client_frame(&site.tcp("S", b"").bytes()), there);
 
     let config = site.config().replace(&format!("\"{}\"", backend(family)), &format!("\"{far}\""));
     let far = far.parse().unwrap();
@@ -241,7 +241,7 @@ fn places(family: Family) -> Vec<Case> {
         "RFC 1812 section 5.2.4.3: what is on no connected network goes by the default router",
         config,
     )
-    .sends(OUTSIDE, site.from_client(&site.tcp("S", b"").bytes()), there);
+    .sends(OUTSIDE, site.client_frame(&site.tcp("S", b"").bytes()), there);
 
     // All is at one port, which has the inside's address too.
     let both = format!(", \"{}/{}\"]\n", INSIDE.own(family), if family == Family::V4 { 24 } else { 64 });
@@ -262,7 +262,7 @@ fn places(family: Family) -> Vec<Case> {
         "RFC 1812 section 5.2.1: a packet may leave by the port it came by",
         config,
     )
-    .sends(OUTSIDE, site.from_client(&site.tcp("S", b"").bytes()), there)
+    .sends(OUTSIDE, site.client_frame(&site.tcp("S", b"").bytes()), there)
     .sends(OUTSIDE, back, site.at_client(&answer));
     vec![near, fixed, far, one_arm]
 }
@@ -275,9 +275,9 @@ fn rules(family: Family) -> Vec<Case> {
         "same-port",
         "RFC 3022 section 4.1: where the backend's port is the frontend's, only addresses change",
     )
-    .to_backend(&same, &same.tcp("S", b""))
-    .to_backend(&same, &same.udp(b"ask"))
-    .to_client(&same, &same.response(Body::udp((0, 0), b"tell")));
+    .requests(&same, &same.tcp("S", b""))
+    .requests(&same, &same.udp(b"ask"))
+    .responds(&same, &same.response(Body::udp((0, 0), b"tell")));
 
     let site = Site::nat(family);
     let host = match frontend(family) {
@@ -310,10 +310,10 @@ fn rules(family: Family) -> Vec<Case> {
         "two-frontends",
         "RFC 3022 section 4.1: a response bears the name of the frontend that was asked",
     )
-    .to_backend(&two, &two.tcp("S", b""))
-    .sends(OUTSIDE, site.from_client(&other.bytes()), there)
-    .sends(INSIDE, site.from_backend(&answer.bytes()), back)
-    .to_client(&two, &two.response(Body::tcp((0, 0), "SA", b"")));
+    .requests(&two, &two.tcp("S", b""))
+    .sends(OUTSIDE, site.client_frame(&other.bytes()), there)
+    .sends(INSIDE, site.backend_frame(&answer.bytes()), back)
+    .responds(&two, &two.response(Body::tcp((0, 0), "SA", b"")));
 
     let mut own = site.clone();
     own.outside = "mac = \"02:00:5e:00:53:10\"\n".into();
@@ -337,8 +337,8 @@ fn only_v4() -> Vec<Case> {
         "udp-no-checksum",
         "RFC 768 and RFC 3022 section 4.1: a checksum of zero means none, and stays so",
     )
-    .to_backend(&site, &site.request(none.clone()))
-    .to_client(&site, &site.response(none));
+    .requests(&site, &site.request(none.clone()))
+    .responds(&site, &site.response(none));
     let options = |options: &[u8]| Packet { options: options.to_vec(), ..site.tcp("S", b"data") };
     // Router alert; a record route that is full; no-operations up to the longest header.
     let options = Case::at(
@@ -346,17 +346,17 @@ fn only_v4() -> Vec<Case> {
         "options",
         "RFC 1812 section 5.2.4.1: packets with options are forwarded, and what is no option of ours stays",
     )
-    .to_backend(&site, &options(&[148, 4, 0, 0]))
-    .to_backend(&site, &options(&[1; 12]))
-    .to_backend(&site, &options(&[1; 40]))
-    .to_client(&site, &Packet { options: vec![1; 8], ..site.response(Body::udp((0, 0), b"back")) });
+    .requests(&site, &options(&[148, 4, 0, 0]))
+    .requests(&site, &options(&[1; 12]))
+    .requests(&site, &options(&[1; 40]))
+    .responds(&site, &Packet { options: vec![1; 8], ..site.response(Body::udp((0, 0), b"back")) });
     let identified = [(0, true), (0xffff, true), (7, false), (0, false)].into_iter().fold(
         Case::at(
             &site,
             "identification",
             "RFC 791 section 3.1: identification and don't-fragment are the sender's, and pass as they are",
         ),
-        |case, (id, df)| case.to_backend(&site, &Packet { id, df, ..site.tcp("A", b"data") }),
+        |case, (id, df)| case.requests(&site, &Packet { id, df, ..site.tcp("A", b"data") }),
     );
     vec![no_sum, options, identified]
 }
@@ -369,20 +369,20 @@ fn only_v6() -> Vec<Case> {
             "flow-label",
             "RFC 6437 section 3: the flow label is the source's, and passes as it is",
         ),
-        |case, label| case.to_backend(&site, &Packet { label, ..site.tcp("A", b"data") }),
+        |case, label| case.requests(&site, &Packet { label, ..site.tcp("A", b"data") }),
     );
     let with = |extensions: Vec<(u8, Vec<u8>)>| Packet { extensions, ..site.tcp("A", b"data") };
-    // Options of PadN; a routing header whose segments are all visited; both kinds one after the other.
+    // Options of PadN; a routing header of an experiment (RFC 4727), its segments all visited; both kinds one after the other.
     let pad = vec![0, 1, 4, 0, 0, 0, 0];
-    let visited = vec![0, 4, 0, 0, 0, 0, 0];
+    let visited = vec![0, 253, 0, 0, 0, 0, 0];
     let extended = Case::at(
         &site,
         "extension-headers",
         "RFC 8200 section 4: extension headers are passed over, and stay",
     )
-    .to_backend(&site, &with(vec![(0, pad.clone())]))
-    .to_backend(&site, &with(vec![(60, pad.clone())]))
-    .to_backend(&site, &with(vec![(0, pad.clone()), (43, visited), (60, pad)]));
+    .requests(&site, &with(vec![(0, pad.clone())]))
+    .requests(&site, &with(vec![(60, pad.clone())]))
+    .requests(&site, &with(vec![(0, pad.clone()), (43, visited), (60, pad)]));
     let unknown = Case::at(
         &site,
         "no-next-header",

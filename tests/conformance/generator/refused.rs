@@ -9,7 +9,7 @@ use super::site::{
     CLIENT_PORT, FRONTEND_PORT, Family, INSIDE, OUTSIDE, Port, Site, backend, client, frontend, mac_of,
     router,
 };
-use super::{Case, NOT_IP};
+use super::{Case, FRAGMENT, NOT_IP};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = ethernet();
@@ -30,7 +30,7 @@ fn one(site: &Site, event: &str, why: &str, frame: Vec<u8>, reason: &str) -> Cas
 
 fn ethernet() -> Vec<Case> {
     let site = Site::nat(Family::V4);
-    let whole = site.from_client(&site.tcp("S", b"").bytes());
+    let whole = site.client_frame(&site.tcp("S", b"").bytes());
     let of_type = |ether_type| frame(OUTSIDE.mac, mac_of(router(Family::V4)), &[], ether_type, &whole[14..]);
     let tagged = ip_frame(OUTSIDE.mac, mac_of(router(Family::V4)), &[100], &whole[14..]);
     vec![
@@ -81,6 +81,8 @@ fn ipv4_headers() -> Vec<Case> {
         |event: &str, why: &str, packet: &[u8], reason: &str| one(&site, event, why, framed(packet), reason);
     let header = "RFC 1812 section 5.2.2: the IP header is validated before anything else";
     let fragment = "RFC 791 section 3.2: this is a fragment";
+    // All fragments but the last are a multiple of eight bytes long.
+    let even = site.tcp("S", b"data").bytes();
     let mut damaged = good.clone();
     damaged[10] ^= 1;
     let cut = (1..good.len()).step_by(7).fold(
@@ -100,9 +102,8 @@ fn ipv4_headers() -> Vec<Case> {
         case("total-beyond-frame", header, &changed(&good, &[(2, 1), (3, 0)]), "ipv4-truncated"),
         case("header-checksum", header, &damaged, "ipv4-bad-checksum"),
         cut,
-        case("first-fragment", fragment, &changed(&good, &[(6, 0x20)]), "ipv4-fragment").until("fragments"),
-        case("later-fragment", fragment, &changed(&good, &[(6, 0), (7, 9)]), "ipv4-fragment")
-            .until("fragments"),
+        case("first-fragment", fragment, &changed(&even, &[(6, 0x20)]), FRAGMENT).until("fragments"),
+        case("later-fragment", fragment, &changed(&good, &[(6, 0), (7, 9)]), FRAGMENT).until("fragments"),
     ]
 }
 
@@ -115,7 +116,7 @@ fn ipv6_headers() -> Vec<Case> {
         frame(OUTSIDE.mac, mac_of(router(Family::V6)), &[], 0x86dd, &packet)
     };
     let extended = |extensions: Vec<(u8, Vec<u8>)>| {
-        site.from_client(&Packet { extensions, ..site.tcp("S", b"hello") }.bytes())
+        site.client_frame(&Packet { extensions, ..site.tcp("S", b"hello") }.bytes())
     };
     let pad = |number| (number, vec![0, 1, 4, 0, 0, 0, 0]);
     let case = |event: &str, why: &str, frame: Vec<u8>, reason: &str| one(&site, event, why, frame, reason);
@@ -124,7 +125,7 @@ fn ipv6_headers() -> Vec<Case> {
         case(
             "cut",
             "RFC 8200 section 3: the frame holds the header",
-            site.from_client(&good)[..53].to_vec(),
+            site.client_frame(&good)[..53].to_vec(),
             "ipv6-truncated",
         ),
         case(
@@ -166,16 +167,16 @@ fn transports(site: &Site) -> Vec<Case> {
     let cut = |packet: Packet, len: usize| {
         let body = packet.bytes()[ip..ip + len].to_vec();
         let number = if matches!(packet.body, Body::Tcp { .. }) { 6 } else { 17 };
-        site.from_client(&site.request(Body::Other(number, body)).bytes())
+        site.client_frame(&site.request(Body::Other(number, body)).bytes())
     };
     let with = |packet: Packet, at: usize, value: u8| {
         let mut body = packet.bytes()[ip..].to_vec();
         body[at] = value;
         let number = if matches!(packet.body, Body::Tcp { .. }) { 6 } else { 17 };
-        site.from_client(&site.request(Body::Other(number, body)).bytes())
+        site.client_frame(&site.request(Body::Other(number, body)).bytes())
     };
     let syn = || site.tcp("S", b"hello");
-    let ports = |from, to| site.from_client(&site.request(Body::tcp((from, to), "S", b"")).bytes());
+    let ports = |from, to| site.client_frame(&site.request(Body::tcp((from, to), "S", b"")).bytes());
     let mut flags = Case::at(
         site,
         "drop-tcp-flags",
@@ -208,8 +209,8 @@ fn addresses(site: &Site) -> Vec<Case> {
             Family::V6 => v6.parse::<Ipv6Addr>().unwrap().into(),
         }
     };
-    let from = |from| site.from_client(&Packet { from, ..site.tcp("S", b"") }.bytes());
-    let to = |to, body| site.from_client(&Packet { to, ..site.request(body) }.bytes());
+    let from = |from| site.client_frame(&Packet { from, ..site.tcp("S", b"") }.bytes());
+    let to = |to, body| site.client_frame(&Packet { to, ..site.request(body) }.bytes());
     let syn = |port| Body::tcp((CLIENT_PORT, port), "S", b"");
     let sources = [
         text("127.0.0.1", "::1"),
@@ -288,25 +289,25 @@ fn ways(site: &Site) -> Vec<Case> {
             "backends-other-port",
             "RFC 3022 section 2.2: what no frontend stands for is not translated",
             INSIDE,
-            site.from_backend(&other_port.bytes()),
+            site.backend_frame(&other_port.bytes()),
             "not-ours",
         ),
         at(
             "response-to-group",
             "RFC 1122 section 3.2.1.3: no client has such an address",
             INSIDE,
-            site.from_backend(&Packet { to: group, ..answer() }.bytes()),
+            site.backend_frame(&Packet { to: group, ..answer() }.bytes()),
             "martian-destination",
         ),
-        at("last-hop", hops, OUTSIDE, site.from_client(&last.bytes()), "ttl-exceeded")
-            .drops(OUTSIDE, site.from_client(&none.bytes()), "ttl-exceeded")
-            .drops(INSIDE, site.from_backend(&last_back.bytes()), "ttl-exceeded")
+        at("last-hop", hops, OUTSIDE, site.client_frame(&last.bytes()), "ttl-exceeded")
+            .drops(OUTSIDE, site.client_frame(&none.bytes()), "ttl-exceeded")
+            .drops(INSIDE, site.backend_frame(&last_back.bytes()), "ttl-exceeded")
             .until("icmp"),
         at(
             "too-long",
             "RFC 1191 section 4: what does not fit the next network does not go there",
             OUTSIDE,
-            site.from_client(&long(site.tcp("A", b""), 1).bytes()),
+            site.client_frame(&long(site.tcp("A", b""), 1).bytes()),
             "exceeds-mtu",
         )
         .until("icmp"),
@@ -314,7 +315,7 @@ fn ways(site: &Site) -> Vec<Case> {
             "client-to-own-backend",
             "RFC 3022 section 2.2: backends are reached by their frontends",
             OUTSIDE,
-            site.from_client(
+            site.client_frame(
                 &Packet { to: backend(site.outer), from: client(site.inner), ..site.tcp("S", b"") }.bytes(),
             ),
             "not-ours",

@@ -220,11 +220,11 @@ impl Site {
     }
 
     /// A frame of the client's, as its router sends it.
-    pub fn from_client(&self, packet: &[u8]) -> Vec<u8> {
+    pub fn client_frame(&self, packet: &[u8]) -> Vec<u8> {
         ip_frame(OUTSIDE.mac, mac_of(router(self.inner)), &[], packet)
     }
 
-    pub fn from_backend(&self, packet: &[u8]) -> Vec<u8> {
+    pub fn backend_frame(&self, packet: &[u8]) -> Vec<u8> {
         ip_frame(INSIDE.mac, mac_of(backend(self.outer)), &[], packet)
     }
 
@@ -321,6 +321,15 @@ impl Site {
         let mut masks = Vec::new();
         if self.outer == V6 {
             masks.push(mask(15, &[0x0f, 0xff, 0xff], "the flow label derives from the flow (RFC 6438)"));
+        }
+        let is_fragment = self.inner == V4 && u16::from_be_bytes([inner[6], inner[7]]) & 0x3fff != 0;
+        if self.outer == V4 && is_fragment {
+            // They have one identification between them, and packets that may be cut up must differ.
+            const UNIQUE: &str = "RFC 6864 section 4.3: an identification of its own for each outer packet";
+            masks.extend([
+                mask(18, &[0xff; 2], UNIQUE),
+                mask(24, &[0xff; 2], "the header checksum covers it"),
+            ]);
         }
         if matches!(outer.body, Body::Udp { .. }) {
             const SPREAD: &str = "the source port derives from the flow (RFC 7348 section 5)";

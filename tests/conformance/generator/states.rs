@@ -28,12 +28,12 @@ fn of_family(family: Family) -> Vec<Case> {
     let ten = |mut case: Case| {
         for port in 0..10 {
             let body = Body::tcp((30_000 + port, 443), "S", b"");
-            case = case.to_backend(&site, &site.request(body));
+            case = case.requests(&site, &site.request(body));
         }
         case
     };
     let none = |case: Case| {
-        case.drops(OUTSIDE, site.from_client(&site.tcp("S", b"").bytes()), "no-backend-available")
+        case.drops(OUTSIDE, site.client_frame(&site.tcp("S", b"").bytes()), "no-backend-available")
     };
     let eligible =
         "docs/CONFIG.md, backends: new flows go to those that are up and have a weight, and no others";
@@ -69,32 +69,32 @@ fn of_family(family: Family) -> Vec<Case> {
         )
         .argument(&format!("--down web/{}", backend(family)))),
         Case::at(&short, "idle-before-timeout", idle)
-            .to_backend(&site, &body("S", b""))
-            .to_backend(&site, &body("A", b""))
+            .requests(&site, &body("S", b""))
+            .requests(&site, &body("A", b""))
             .after(Duration::from_millis(9_900))
-            .to_backend(&site, &body("PA", b"in time"))
+            .requests(&site, &body("PA", b"in time"))
             .flows(1, 0),
         Case::at(&short, "idle-after-timeout", idle)
-            .to_backend(&site, &body("S", b""))
-            .to_backend(&site, &body("A", b""))
+            .requests(&site, &body("S", b""))
+            .requests(&site, &body("A", b""))
             .after(Duration::from_secs(11))
-            .to_backend(&site, &body("PA", b"too late"))
+            .requests(&site, &body("PA", b"too late"))
             .flows(2, 1),
         Case::at(&short, "idle-udp", idle)
-            .to_backend(&site, &site.udp(b"one"))
+            .requests(&site, &site.udp(b"one"))
             .after(Duration::from_millis(9_900))
-            .to_backend(&site, &site.udp(b"two"))
+            .requests(&site, &site.udp(b"two"))
             .after(Duration::from_secs(11))
-            .to_backend(&site, &site.udp(b"three"))
+            .requests(&site, &site.udp(b"three"))
             .flows(2, 1),
         Case::at(
             &site,
             "half-open",
             "RFC 4987 section 3.3: what was never answered is forgotten sooner, after 30 s",
         )
-        .to_backend(&site, &body("S", b""))
+        .requests(&site, &body("S", b""))
         .after(Duration::from_secs(31))
-        .to_backend(&site, &body("S", b""))
+        .requests(&site, &body("S", b""))
         .flows(2, 1),
     ]
 }

@@ -46,27 +46,27 @@ fn of_site(site: &Site) -> Vec<Case> {
     let tcp = ["S", "A", "PA", "FA"]
         .into_iter()
         .fold(case("tcp", "a client's segments reach the backend as they are"), |case, flags| {
-            case.to_backend(site, &site.tcp(flags, if flags == "PA" { b"data" } else { b"" }))
+            case.requests(site, &site.tcp(flags, if flags == "PA" { b"data" } else { b"" }))
         });
     let udp = [0, 1, 100]
         .into_iter()
         .fold(case("udp", "a client's datagrams reach the backend as they are"), |case, length| {
-            case.to_backend(site, &site.udp(&vec![0x5a; length]))
+            case.requests(site, &site.udp(&vec![0x5a; length]))
         });
     let hops = [1, 2, 255].into_iter().fold(
         case(
             "hops",
             "the packet that a client sent is not forwarded but carried, so its hops are not counted",
         ),
-        |case, hops| case.to_backend(site, &Packet { hops, ..site.tcp("A", b"data") }),
+        |case, hops| case.requests(site, &Packet { hops, ..site.tcp("A", b"data") }),
     );
     let tos = [0x00, 0x01, 0x02, 0x03, 0xb8, 0xff].into_iter().fold(
         case("traffic-class", "DSCP and ECN are copied outwards (RFC 2983 section 3, RFC 6040 section 4.1)"),
-        |case, tos| case.to_backend(site, &Packet { tos, ..site.tcp("A", b"data") }),
+        |case, tos| case.requests(site, &Packet { tos, ..site.tcp("A", b"data") }),
     );
     let largest = case("largest", "what just fits the network behind goes there whole")
-        .to_backend(site, &site.tcp("A", &vec![0xa5; 1500 - site.overhead() - ip - 20]));
-    let mut padded = site.from_client(&site.tcp("A", b"").bytes());
+        .requests(site, &site.tcp("A", &vec![0xa5; 1500 - site.overhead() - ip - 20]));
+    let mut padded = site.client_frame(&site.tcp("A", b"").bytes());
     let mut there = site.at_backend(&site.tcp("A", b""));
     if site.mode == Mode::Dsr {
         there.frame.resize(there.frame.len() + 6, 0);
@@ -83,19 +83,19 @@ fn of_site(site: &Site) -> Vec<Case> {
                 "fragmentation-bits",
                 "outside, don't-fragment is what it is inside, with identification 0 (RFC 6864 section 4.1)",
             ),
-            |case, (id, df)| case.to_backend(site, &Packet { id, df, ..site.tcp("A", b"data") }),
+            |case, (id, df)| case.requests(site, &Packet { id, df, ..site.tcp("A", b"data") }),
         ));
         cases.push(
             case("options", "options and a missing checksum inside are the client's, and stay")
-                .to_backend(site, &Packet { options: vec![148, 4, 0, 0, 1, 1, 1, 1], ..site.tcp("S", b"") })
-                .to_backend(site, &site.request(none)),
+                .requests(site, &Packet { options: vec![148, 4, 0, 0, 1, 1, 1, 1], ..site.tcp("S", b"") })
+                .requests(site, &site.request(none)),
         );
     } else {
         let pad = || vec![0, 1, 4, 0, 0, 0, 0];
         let extensions = vec![(0, pad()), (60, pad())];
         cases.push(
             case("extension-headers", "extension headers and flow label inside are the client's, and stay")
-                .to_backend(site, &Packet { extensions, label: 0xabcde, ..site.tcp("S", b"") }),
+                .requests(site, &Packet { extensions, label: 0xabcde, ..site.tcp("S", b"") }),
         );
     }
     cases
@@ -113,7 +113,7 @@ fn settings() -> Vec<Case> {
         let packet = site.tcp("S", b"");
         let mut there = site.at_backend(&packet);
         change(&mut there.frame);
-        Case::at(&site, event, why).sends(OUTSIDE, site.from_client(&packet.bytes()), there)
+        Case::at(&site, event, why).sends(OUTSIDE, site.client_frame(&packet.bytes()), there)
     };
     let put = |at: usize, bytes: &'static [u8]| {
         move |frame: &mut Vec<u8>| frame[at..at + bytes.len()].copy_from_slice(bytes)
@@ -168,7 +168,7 @@ fn full_nat(site: &Site) -> Vec<Case> {
         there
     };
     let one =
-        |case: Case, packet: &Packet| case.sends(OUTSIDE, site.from_client(&packet.bytes()), sent(packet));
+        |case: Case, packet: &Packet| case.sends(OUTSIDE, site.client_frame(&packet.bytes()), sent(packet));
     vec![
         one(one(case("tcp", why), &site.tcp("S", b"")), &site.tcp("PA", b"data")),
         one(one(case("udp", why), &site.udp(b"ask")), &site.udp(b"again")),

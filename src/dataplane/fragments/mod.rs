@@ -1,0 +1,251 @@
+//! Fragments: only the first of a datagram has ports, and the others go where it went. `docs/FRAGMENTS.md` is the long
+//! form. All of it is rare: the stages here return at once where a burst has none.
+//!
+//! The parts of a datagram meet at one worker, its owner, which is chosen by what names the datagram. There they are held
+//! against each other, and those that come before the first wait. The first is a packet like any other from there on;
+//! where its flow belongs to another worker it is handed over, and the others are behind it.
+
+mod held;
+mod pieces;
+mod send;
+mod table;
+
+pub use held::HELD_MAX;
+pub(super) use held::PLACES;
+pub(super) use table::Fragments;
+
+use super::classify::{Class, from_backend, of_other_protocol, stranger, to_frontend};
+use super::icmp::Around;
+use super::lanes::{Lane, LaneSet, Lanes, Outcome, Source};
+use super::steer::Steering;
+use crate::drop_reason::DropReason;
+use crate::io::Frame;
+use crate::packet::{FragmentPart, IpPacket, first_fragment};
+use crate::wire::{ipv4, ipv6};
+use table::{DatagramId, Fate, Name};
+
+/// A fragment of the burst at hand.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    lane: Lane,
+    ip: IpPacket,
+    standing: Standing,
+}
+
+/// What is known of a fragment.
+#[derive(Clone, Copy)]
+enum Standing {
+    /// It needs no other to be sent on, or has been dropped.
+    Alone,
+    /// The first of its datagram.
+    First(DatagramId),
+    /// It goes where the first has gone.
+    Later(DatagramId),
+    /// It waited, and this becomes of it.
+    Released(Fate),
+}
+
+impl Part {
+    pub(super) fn new(lane: Lane, ip: IpPacket) -> Self {
+        Self { lane, ip, standing: Standing::Alone }
+    }
+}
+
+/// What says whose a fragment is.
+enum Clue {
+    /// Ports, which the first has.
+    Ports,
+    /// The protocol, which each has.
+    Protocol,
+    /// Nothing: it is ICMP.
+    None,
+}
+
+impl Clue {
+    fn of(ip: &IpPacket, part: FragmentPart) -> Self {
+        let icmp = if ip.source.is_ipv4() { ipv4::PROTOCOL_ICMP } else { ipv6::PROTOCOL_ICMPV6 };
+        match part.next_header {
+            ipv4::PROTOCOL_TCP | ipv4::PROTOCOL_UDP => Self::Ports,
+            number if number == icmp => Self::None,
+            // What it carries, the headers behind say, which only the first has.
+            _ if ip.has_hidden_protocol() => Self::Ports,
+            _ => Self::Protocol,
+        }
+    }
+}
+
+impl Lanes {
+    /// Finds the datagram of each fragment. First ones are clients' packets and responses from here on.
+    #[inline(always)]
+    pub(super) fn sort_fragments<F: Frame>(
+        &mut self,
+        burst: &[F],
+        fragments: &mut Fragments,
+        steering: &Steering,
+        around: Around<'_>,
+    ) {
+        if !self.fragments.is_empty() {
+            self.sort_all_fragments(burst, fragments, steering, around);
+        }
+    }
+
+    #[cold]
+    fn sort_all_fragments<F: Frame>(
+        &mut self,
+        burst: &[F],
+        fragments: &mut Fragments,
+        steering: &Steering,
+        around: Around<'_>,
+    ) {
+        let mut parts = std::mem::take(&mut self.fragments);
+        for part in &mut parts {
+            let Some(frame) = burst.get(part.lane.index()) else { continue };
+            let sorted = self.sort_fragment(*part, frame.bytes(), fragments, steering, around);
+            part.standing = sorted.unwrap_or_else(|outcome| {
+                self.outcomes.decide(part.lane, outcome);
+                Standing::Alone
+            });
+        }
+        self.fragments = parts;
+    }
+
+    fn sort_fragment(
+        &mut self,
+        part: Part,
+        frame: &[u8],
+        fragments: &mut Fragments,
+        steering: &Steering,
+        around: Around<'_>,
+    ) -> Result<Standing, Outcome> {
+        let Around { source, world, now, .. } = around;
+        let Part { lane, ip, .. } = part;
+        if let Source::Held(_) = source {
+            return Ok(Standing::Released(fragments.fate_of_released(lane)));
+        }
+        let fragment = ip.fragment.ok_or(Outcome::Drop(DropReason::Fragment))?;
+        match Clue::of(&ip, fragment) {
+            Clue::Ports => {}
+            Clue::Protocol => {
+                self.place(lane, of_other_protocol(&ip, world), world);
+                return Ok(Standing::Alone);
+            }
+            Clue::None => return Err(Outcome::Drop(DropReason::Fragment)),
+        }
+        // Either is for one of us, or from a backend perhaps; without ports there is none that could be wrong.
+        match stranger(ip.source, 1, ip.destination, world) {
+            DropReason::NoRule | DropReason::NotOurs => {}
+            reason => return Err(Outcome::Drop(reason)),
+        }
+        let name = Name::of(&ip, fragment);
+        let hash = name.hash(&world.hash);
+        let owner = steering.owner(hash);
+        let is_first = fragment.offset == 0;
+        if owner != steering.me {
+            if let Source::Port { .. } = source {
+                return Err(Outcome::HandOver(owner));
+            }
+            // Its owner has sent it, for we own the flow; and the first before all others.
+            if is_first {
+                fragments.begin_anew(name, hash);
+            } else if !fragments.knows(name, hash) {
+                return Err(Outcome::Drop(DropReason::FragmentTimedOut));
+            }
+        }
+        let FragmentPart { offset, len, more, .. } = fragment;
+        let span = (offset, offset.saturating_add(len), !more);
+        let id = fragments.admit(name, hash, span, now).map_err(Outcome::Drop)?;
+        if !is_first {
+            return Ok(Standing::Later(id));
+        }
+        // What becomes of it if no other stage sees to it: a segment of a flow that is reset.
+        self.outcomes.decide(lane, Outcome::Drop(DropReason::Fragment));
+        self.place(lane, self.class_of_first(frame, &ip, around), world);
+        if owner == steering.me && self.clients.with(self.wide).has(lane) {
+            self.steer_one(lane, steering);
+        }
+        Ok(Standing::First(id))
+    }
+
+    fn class_of_first(&self, frame: &[u8], ip: &IpPacket, around: Around<'_>) -> Class {
+        let Around { source, world, .. } = around;
+        let Some(packet) = first_fragment(frame, ip) else { return of_other_protocol(ip, world) };
+        to_frontend(&packet, world)
+            .unwrap_or_else(|| from_backend(&packet, source, world).unwrap_or_else(Class::Drop))
+    }
+
+    /// Sends the others after the first ones, or has them wait.
+    #[inline(always)]
+    pub(super) fn follow_first_fragments<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        fragments: &mut Fragments,
+        around: Around<'_>,
+    ) {
+        if !self.fragments.is_empty() {
+            self.follow_all(burst, fragments, around);
+        }
+    }
+
+    #[cold]
+    fn follow_all<F: Frame>(&mut self, burst: &mut [F], fragments: &mut Fragments, around: Around<'_>) {
+        let mut forwarded = LaneSet::default();
+        let parts = std::mem::take(&mut self.fragments);
+        for Part { lane, ip, standing } in &parts {
+            let (fate, id) = match *standing {
+                Standing::Alone => continue,
+                Standing::First(id) => {
+                    fragments.decide(id, self.fate_of_first(*lane));
+                    continue;
+                }
+                Standing::Later(id) => {
+                    (fragments.fate(id).unwrap_or(Fate::Drop(DropReason::FragmentTableFull)), Some(id))
+                }
+                Standing::Released(fate) => (fate, None),
+            };
+            let Some(frame) = burst.get_mut(lane.index()) else { continue };
+            match fate {
+                Fate::Unknown => {
+                    let place = id.and_then(|id| fragments.hold(id, around.source.port()));
+                    let outcome = place.map_or(Outcome::Drop(DropReason::FragmentTableFull), Outcome::Hold);
+                    self.outcomes.decide(*lane, outcome);
+                }
+                Fate::Elsewhere(worker) => self.outcomes.decide(*lane, Outcome::HandOver(worker)),
+                Fate::Drop(reason) | Fate::GivenUp(reason) => {
+                    self.outcomes.decide(*lane, Outcome::Drop(reason));
+                }
+                Fate::ToBackend(..) | Fate::ToClient(_) => match send::send(frame, ip, fate, around) {
+                    Ok(port) => {
+                        self.outcomes.set_port(*lane, port);
+                        forwarded.insert(*lane);
+                    }
+                    Err(reason) => self.outcomes.decide(*lane, Outcome::Drop(reason)),
+                },
+            }
+        }
+        // Once all of the burst are through, for all of them have been counted.
+        for part in &parts {
+            if let Standing::First(id) | Standing::Later(id) = part.standing {
+                fragments.finish(id);
+            }
+        }
+        self.fragments = parts;
+        self.outcomes.forward_all(forwarded);
+    }
+
+    /// What the stages have made of a first fragment.
+    fn fate_of_first(&self, lane: Lane) -> Fate {
+        let backend = self.backends[lane.index()];
+        match self.outcomes.decided(lane) {
+            _ if self.outcomes.is_forwarded(lane) => {
+                if self.responses.with(self.wide_responses).has(lane) {
+                    Fate::ToClient(backend)
+                } else {
+                    Fate::ToBackend(backend, self.hashes[lane.index()])
+                }
+            }
+            Outcome::HandOver(worker) => Fate::Elsewhere(worker),
+            Outcome::Drop(reason) => Fate::Drop(reason),
+            _ => Fate::Drop(DropReason::Fragment),
+        }
+    }
+}

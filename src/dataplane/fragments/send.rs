@@ -1,0 +1,90 @@
+//! Sending on what has no ports: the addresses are replaced, or the packet goes as it is.
+
+use std::net::IpAddr;
+
+use super::table::Fate;
+use crate::dataplane::classify::is_behind;
+use crate::dataplane::icmp::Around;
+use crate::dataplane::nat::Refusal;
+use crate::dataplane::{encapsulate, ends};
+use crate::drop_reason::DropReason;
+use crate::io::{Frame, PortId};
+use crate::packet::IpPacket;
+use crate::snapshot::{Backend, BackendId, Forwarding, NextHop};
+
+/// Sends a later fragment to where the first of its datagram went, and returns the port it leaves by.
+pub(super) fn send<F: Frame>(
+    frame: &mut F,
+    ip: &IpPacket,
+    fate: Fate,
+    around: Around<'_>,
+) -> Result<PortId, DropReason> {
+    match fate {
+        Fate::ToBackend(id, hash) => to_backend(frame, ip, id, hash, around),
+        Fate::ToClient(id) => to_client(frame, ip, id, around),
+        // Those are not sent.
+        _ => Err(DropReason::FragmentTimedOut),
+    }
+}
+
+fn to_backend<F: Frame>(
+    frame: &mut F,
+    ip: &IpPacket,
+    id: BackendId,
+    hash: u64,
+    around: Around<'_>,
+) -> Result<PortId, DropReason> {
+    let backend = around.world.backend(id).ok_or(DropReason::NoBackendAvailable)?;
+    let hop = &backend.next_hop.hop;
+    let sent = match &backend.forwarding {
+        Forwarding::Translate | Forwarding::Translate6 { .. } | Forwarding::TranslateAddress => {
+            ends::readdress(frame.bytes_mut(), ip, hop, ip.source, backend.address)
+        }
+        // Their first one has no port of ours either.
+        Forwarding::FullNat => return Err(DropReason::Fragment),
+        Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop),
+        Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash),
+    };
+    let total_len = sent.map_err(|refusal| reason(refusal, &backend.next_hop))?;
+    if let Some(counters) = around.counters.to_backend().get(id.index()) {
+        counters.count(total_len);
+    }
+    Ok(hop.port)
+}
+
+fn to_client<F: Frame>(
+    frame: &mut F,
+    ip: &IpPacket,
+    id: BackendId,
+    around: Around<'_>,
+) -> Result<PortId, DropReason> {
+    let world = around.world;
+    let to_client = world.to_client.get(id.index()).ok_or(DropReason::NotOurs)?;
+    // As the first did.
+    if !is_behind(to_client, around.source) {
+        return Err(DropReason::WrongPort);
+    }
+    let source =
+        world.backend(id).and_then(|backend| frontend_of(backend, around)).ok_or(DropReason::NotOurs)?;
+    let next_hop = world.routes.next_hop_to(ip.destination);
+    let total_len = ends::readdress(frame.bytes_mut(), ip, &next_hop.hop, source, ip.destination)
+        .map_err(|refusal| reason(refusal, &next_hop))?;
+    if let Some(counters) = around.counters.to_client().get(id.index()) {
+        counters.count(total_len);
+    }
+    Ok(next_hop.hop.port)
+}
+
+fn frontend_of(backend: &Backend, around: Around<'_>) -> Option<IpAddr> {
+    Some(around.world.frontend(backend.frontend)?.endpoint.address)
+}
+
+/// Nobody is told of it: errors are about first fragments only (RFC 1812 section 4.3.2.7), and the first has asked for
+/// the next hop.
+fn reason(refusal: Refusal, next_hop: &NextHop) -> DropReason {
+    match refusal {
+        Refusal::Ttl => DropReason::TtlExceeded,
+        Refusal::Headroom => DropReason::NoHeadroom,
+        Refusal::Mtu => next_hop.refusal(),
+    }
+}
