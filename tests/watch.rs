@@ -256,7 +256,10 @@ fn backend_rule_and_reason_narrow_it_down() {
         (Filter { drops: Some(DropSet::default().with(DropReason::NoRule)), ..Filter::default() }, 1),
     ];
     let mut frames: Vec<_> = (1..60).map(client).collect();
-    frames.extend([Spec::udp().frame(), Spec { ttl: 1, ..Spec::tcp("S") }.frame()]);
+    let mut last_hop = Spec { ttl: 1, ..Spec::tcp("S") }.frame();
+    // From a group of stations, which is told nothing.
+    last_hop[6] |= 1;
+    frames.extend([Spec::udp().frame(), last_hop]);
     frames.push(Spec { to: (FRONTEND, 81), ..Spec::tcp("S") }.frame());
     for (filter, expected) in filters {
         let what = format!("{filter:?}");
