@@ -50,16 +50,6 @@ impl Source {
     }
 }
 
-impl Source {
-    /// How many workers have looked for the flow that an ICMP error is about.
-    pub(super) fn looked(self) -> u8 {
-        match self {
-            Self::Port { .. } | Self::Held(_) => 0,
-            Self::Worker { looked, .. } => looked,
-        }
-    }
-}
-
 /// What becomes of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {

@@ -18,6 +18,16 @@ pub(super) fn owner_of(bits: u64, workers: u64) -> WorkerId {
     WorkerId(((bits * workers) >> OWNER_BITS) as u8)
 }
 
+impl Source {
+    /// How many workers have looked for the flow that an ICMP error is about.
+    pub(super) fn looked(self) -> u8 {
+        match self {
+            Self::Port { .. } | Self::Held(_) => 0,
+            Self::Worker { looked, .. } => looked,
+        }
+    }
+}
+
 impl Steering {
     pub(super) fn new(me: WorkerId, workers: usize) -> Self {
         Self { me, workers: workers.max(1) as u64 }

@@ -107,10 +107,7 @@ impl Compiler {
         let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
         self.ids.assign(&endpoints, &ascending(backends))?;
         self.generation += 1;
-        let ids = &self.ids;
-        self.forwards.retain(|frontend, _| ids.frontend(*frontend).is_some());
-        self.hairpins = model.rules.iter().filter(|rule| rule.hairpin).map(|rule| rule.frontend).collect();
-        self.forwards.extend(model.rules.iter().map(|rule| (rule.frontend, rule.forward.clone())));
+        self.note_ways(model);
 
         let routes = Routes::under(model, conditions);
         let selectors = self.selectors(model);
@@ -166,6 +163,14 @@ impl Compiler {
             patterns6: conditions.links.iter().map(PortLink::pattern6).collect(),
             watches: Box::default(),
         })
+    }
+
+    /// Keeps how packets get to the backends of each frontend, those that linger included.
+    fn note_ways(&mut self, model: &Model) {
+        let ids = &self.ids;
+        self.forwards.retain(|frontend, _| ids.frontend(*frontend).is_some());
+        self.hairpins = model.rules.iter().filter(|rule| rule.hairpin).map(|rule| rule.frontend).collect();
+        self.forwards.extend(model.rules.iter().map(|rule| (rule.frontend, rule.forward.clone())));
     }
 
     /// Backends that are in no rule any more, but whose flows may go on.
