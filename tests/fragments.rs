@@ -1,6 +1,12 @@
 //! Fragments, as whole frames: what leaves is put together by another implementation, and is the datagram that was
 //! sent, with the ends that it should have.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
 
 mod common;
 
