@@ -151,6 +151,13 @@ mod tests {
         }
 
         #[test]
+        fn five_words_are_hashed_as_their_bytes(key in any::<[u8; 16]>(), words in any::<[u64; 5]>()) {
+            let mut hasher = siphasher::sip::SipHasher13::new_with_key(&key);
+            words.iter().for_each(|word| hasher.write(&word.to_le_bytes()));
+            prop_assert_eq!(SipHash::new(key).five(words), hasher.finish());
+        }
+
+        #[test]
         fn three_words_are_hashed_as_their_bytes(
             key in any::<[u8; 16]>(), words in proptest::collection::vec(any::<[u64; 3]>(), 0..70),
         ) {

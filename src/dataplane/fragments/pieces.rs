@@ -21,6 +21,11 @@ pub(super) struct Pieces {
 impl Pieces {
     pub(super) const NONE: Self = Self { spans: [(0, 0); PIECES_MAX], len: 0, covered: 0, total: 0 };
 
+    /// Forgets them. What counts, for the rest is memory that need not be touched.
+    pub(super) fn clear(&mut self) {
+        (self.len, self.covered, self.total) = (0, 0, 0);
+    }
+
     /// Takes the bytes from `start` to before `end`, of which there is at least one.
     ///
     /// # Errors

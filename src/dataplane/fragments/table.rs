@@ -202,18 +202,11 @@ impl Fragments {
         let mut id = DatagramId { at: at as u16, turn: 0 };
         if let (Some(datagram), Some(head)) = (self.datagrams.get_mut(at), self.heads.get_mut(head_of(hash)))
         {
-            id.turn = datagram.turn.wrapping_add(1);
-            *datagram = Datagram {
-                name,
-                hash,
-                lives: true,
-                turn: id.turn,
-                born: now,
-                fate: Fate::Unknown,
-                chain: Chain::EMPTY,
-                next: *head,
-                pieces: Pieces::NONE,
-            };
+            datagram.turn = datagram.turn.wrapping_add(1);
+            (datagram.name, datagram.hash, datagram.lives, datagram.born) = (name, hash, true, now);
+            (datagram.fate, datagram.chain, datagram.next) = (Fate::Unknown, Chain::EMPTY, *head);
+            datagram.pieces.clear();
+            id.turn = datagram.turn;
             *head = id.at;
         }
         id

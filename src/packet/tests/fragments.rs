@@ -37,7 +37,7 @@ fn parts_of_a_datagram_are_told_in_both_families() {
         // Behind the fragment header there can be more headers, and the first fragment has them all.
         let frame = v6_frame(&[padding(0, 1), part(0, true), padding(60, 1)], protocol, &payload);
         let ip = fragment(&frame);
-        assert_eq!(ip.fragment, whole(60, 0, 40, true, 0x0102_0304));
+        assert_eq!(ip.fragment, whole(60, 0, 32, true, 0x0102_0304));
         assert_eq!((ip.protocol, ip.payload_offset), (protocol, 78));
         assert_eq!(first_fragment(&frame, &ip).unwrap().source_port, 40_000);
         let later = v6_frame(&[part(32, false)], 60, &payload[..3]);
