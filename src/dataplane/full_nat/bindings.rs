@@ -256,8 +256,8 @@ fn group_of(source: u16, is_udp: bool) -> u32 {
 fn wanted(hash: u64) -> u32 {
     // The bits that choose the owner come first.
     let bits = (hash & 0xffff_ffff) as u32;
-    let turned = u64::from(bits << (32 - OWNER_BITS) | bits >> OWNER_BITS);
-    (turned * u64::from(PORT_COUNT) >> 32) as u32
+    let turned = u64::from(bits.rotate_right(OWNER_BITS));
+    ((turned * u64::from(PORT_COUNT)) >> 32) as u32
 }
 
 /// Whose the port is, as the owner of the flows that want it.
