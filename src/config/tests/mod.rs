@@ -30,7 +30,7 @@ fn load(text: &str, words: &[&str]) -> Result<Loaded, Findings> {
 
 #[test]
 fn what_the_path_does_not_do_yet_is_refused() {
-    let text = format!("{SOUND}pool = \"web\"\nforward = \"full-nat\"\nclient_address = [\"toa\"]\n");
+    let text = format!("{SOUND}forward = \"full-nat\"\nclient_address = [\"toa\"]\n");
     let words = ["--vlan", "inside=7"];
     let refused = load_text("g.toml", &text, &flags(&words)).unwrap_err().to_string();
     assert!(parse_text("g.toml", &text, &flags(&words)).is_ok());
