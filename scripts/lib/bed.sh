@@ -90,12 +90,30 @@ bed_adopt() {
     ip link set s0 master inside up
 }
 
+# `bed_ipv6 BACKENDS`: IPv6 besides, in client, lb and the backends: 2001:db8:0::/64 outside, 2001:db8:1::/64 inside, with
+# guideway at ::1 and backend N at ::(10+N), as hexadecimal digits go. Without duplicate address detection, which would
+# take a second.
+bed_ipv6() {
+    local i name
+    for name in client $(seq -f 'b%g' 1 "$1"); do
+        net "$name" sh -c 'echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad
+            for i in /proc/sys/net/ipv6/conf/*/; do echo 0 >$i/disable_ipv6; echo 0 >$i/accept_dad; done'
+    done
+    ip -n client address add 2001:db8:0::2/64 dev c0 nodad
+    for ((i = 1; i <= $1; i++)); do
+        ip -n "b$i" address add "2001:db8:1::$((10 + i))/64" dev eth0 nodad
+        ip -n "b$i" route add default via 2001:db8:1::1
+    done
+}
+
 # `bed_nginx N`: a web server on backend N.
 #   /who   who it is, and who it thinks asks
 #   /...   files of $run/www
 # In a user namespace there is no other user to become, and the usual directories are not ours to write.
 bed_nginx() {
     local home=$run/nginx-b$1
+    local listen6=''
+    [[ ! -e /proc/net/if_inet6 ]] || listen6='listen [::]:80 ipv6only=on backlog=4096;'
     mkdir -p "$home" "$run/www"
     cat >"$home/nginx.conf" <<NGINX
 user root;
@@ -113,6 +131,7 @@ http {
     scgi_temp_path $home/5;
     server {
         listen 80 backlog=4096;
+        $listen6
         root $run/www;
         location = /who { return 200 "b$1 \$remote_addr:\$remote_port"; }
     }
