@@ -96,6 +96,7 @@ bed_adopt() {
 bed_ipv6() {
     local i name
     for name in client $(seq -f 'b%g' 1 "$1"); do
+        # shellcheck disable=SC2016 # the other shell expands it
         net "$name" sh -c 'echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad
             for i in /proc/sys/net/ipv6/conf/*/; do echo 0 >$i/disable_ipv6; echo 0 >$i/accept_dad; done'
     done

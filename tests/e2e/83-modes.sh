@@ -19,6 +19,7 @@ give_backend_a_way_back() {
     ip -n b1 route add 10.0.0.2/32 via 10.2.0.2
     local name
     for name in b1 client; do
+        # shellcheck disable=SC2016 # the other shell expands it
         net "$name" sh -c 'for i in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$i; done'
     done
     # Nobody may ask who has the frontend's address and hear it from here.
