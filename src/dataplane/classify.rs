@@ -141,7 +141,7 @@ impl Lanes {
                 let id = world.responder_at(ends.source())?;
                 let to = ends.destination_address();
                 let is_fine = is_behind(world.to_client.get(id.index())?, source)
-                    && world.local(to).is_none()
+                    && !world.is_local(to)
                     && !is_martian(to)
                     && ends.destination_port_word() != 0;
                 is_fine.then_some(id)

@@ -75,7 +75,7 @@ impl Lanes {
         now: Tick,
         counters: &WorkerCounters,
     ) {
-        let mut created = 0;
+        let (mut created, mut turned) = (0, LaneSet::default());
         for lane in self.misses {
             let (key, hash) = (K::in_lane(self, lane), self.hashes[lane.index()]);
             let Some(frontend) = world.frontend_of(key) else { continue };
@@ -92,11 +92,14 @@ impl Lanes {
                     created += u64::from(lines.record(key, hash, value, world, counters));
                     self.backends[lane.index()] = backend;
                 }
-                Err(DropReason::Hairpin) if frontend.hairpin => self.turn_back(lane, key),
+                Err(DropReason::Hairpin) if frontend.hairpin => turned.insert(lane),
                 Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
         counters.flow.created.add(created);
+        if !turned.is_empty() {
+            self.turn_back::<K>(turned);
+        }
     }
 
     /// The same for flows with wide keys.
@@ -114,13 +117,16 @@ impl Lanes {
         }
     }
 
-    /// A backend's packet to its own frontend: its source is translated too.
+    /// Backends' packets to their own frontend: their source is translated too.
     #[cold]
-    fn turn_back<K: Key>(&mut self, lane: Lane, key: K) {
-        self.clients.remove(lane);
-        self.wide.remove(lane);
-        self.set_wide_key(lane, key.widened());
-        self.bound.insert(lane);
+    fn turn_back<K: Key>(&mut self, lanes: LaneSet) {
+        for lane in lanes {
+            self.clients.remove(lane);
+            self.wide.remove(lane);
+            let key = K::in_lane(self, lane).widened();
+            self.set_wide_key(lane, key);
+            self.bound.insert(lane);
+        }
     }
 
     #[inline(always)]

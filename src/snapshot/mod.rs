@@ -318,6 +318,12 @@ impl Snapshot {
         self.locals.get(address_key(address)).map(Local::of_word)
     }
 
+    /// Whether it is ours at all.
+    #[inline(always)]
+    pub(crate) fn is_local(&self, address: Ipv4Addr) -> bool {
+        self.locals.get(address_key(address)).is_some()
+    }
+
     /// The same of an address of either family.
     pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
         let of_network = || (!self.broad.is_empty() && self.broad.has(address)).then_some(Local::Frontend);

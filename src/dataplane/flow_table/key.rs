@@ -125,7 +125,7 @@ impl Key for FlowKey {
 
     #[inline(always)]
     fn is_ours(self, world: &Snapshot) -> bool {
-        world.local(self.client_address()).is_some()
+        world.is_local(self.client_address())
     }
 
     #[inline(always)]
