@@ -13,7 +13,7 @@ use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
     EndpointKey, FlowKey, FrontendWord, IpPacket, Packet, Parsed, PlainEnds, PlainPacket, WideKey,
-    flaw_of_source, is_martian, parse,
+    flaw_of_source, is_martian, is_martian_v4, parse,
 };
 use crate::snapshot::{BackendId, FrontendId, PortLink, Snapshot, ToClient, WordMap};
 use crate::wire::l4::TcpFlags;
@@ -142,7 +142,7 @@ impl Lanes {
                 let to = ends.destination_address();
                 let is_fine = is_behind(world.to_client.get(id.index())?, source)
                     && !world.is_local(to)
-                    && !is_martian(to)
+                    && !is_martian_v4(to)
                     && ends.destination_port_word() != 0;
                 is_fine.then_some(id)
             });

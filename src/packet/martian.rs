@@ -29,8 +29,13 @@ pub fn is_martian(address: impl Into<IpAddr>) -> bool {
 
 /// "This network", loopback, multicast, reserved and broadcast (RFC 1122 section 3.2.1.3, RFC 6890).
 #[inline(always)]
-fn is_martian_v4(address: Ipv4Addr) -> bool {
-    let first = address.octets()[0];
+pub fn is_martian_v4(address: Ipv4Addr) -> bool {
+    is_martian_byte(address.octets()[0])
+}
+
+/// The same by the first byte of the address, for who has no more of it at hand.
+#[inline(always)]
+pub fn is_martian_byte(first: u8) -> bool {
     // 1 to 223, in one comparison.
     first.wrapping_sub(1) >= 223 || first == 127
 }

@@ -312,19 +312,13 @@ impl Snapshot {
         self.to_backend.get(id.index())
     }
 
-    /// Whether, and how, `address` is ours.
-    #[inline]
-    pub(crate) fn local(&self, address: Ipv4Addr) -> Option<Local> {
-        self.locals.get(address_key(address)).map(Local::of_word)
-    }
-
-    /// Whether it is ours at all.
+    /// Whether `address` is ours.
     #[inline(always)]
     pub(crate) fn is_local(&self, address: Ipv4Addr) -> bool {
         self.locals.get(address_key(address)).is_some()
     }
 
-    /// The same of an address of either family.
+    /// Whether, and how, an address of either family is ours.
     pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
         let of_network = || (!self.broad.is_empty() && self.broad.has(address)).then_some(Local::Frontend);
         self.local_word(address).map(Local::of_word).or_else(of_network)

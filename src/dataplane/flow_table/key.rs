@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::line::WAYS;
 use crate::dataplane::lanes::{Lane, Lanes};
 use crate::drop_reason::DropReason;
-use crate::packet::{Flow, FlowKey, WideKey, flaw_of_source, is_martian, position, position_of};
+use crate::packet::{Flow, FlowKey, WideKey, is_martian, is_martian_byte, position, position_of};
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 
 /// A row of a line: a word of each of its flows.
@@ -116,7 +116,14 @@ impl Key for FlowKey {
 
     #[inline(always)]
     fn flaw(self) -> Option<DropReason> {
-        flaw_of_source(self.client_address(), self.client_port())
+        // In a key as on the wire: the address's first byte is the lowest of its word.
+        if is_martian_byte((self.0 >> 32) as u8) {
+            Some(DropReason::MartianSource)
+        } else if self.0 & 0xffff_0000 == 0 {
+            Some(DropReason::PortZero)
+        } else {
+            None
+        }
     }
 
     fn widened(self) -> WideKey {
