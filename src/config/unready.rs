@@ -1,9 +1,16 @@
 //! What a configuration can say and the path does not do yet.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use super::error::{Place, Report};
-use super::model::{Forward, Model};
+use super::model::{Backend, Forward, Model, Rule};
 use super::problem::ValueProblem;
 use super::subject_of;
+use crate::wire::Protocol;
+
+/// What the path has numbers for.
+const SOURCES_MAX: u64 = 64;
 
 /// Refuses it: what would silently not be done is worse than what is not.
 pub(super) fn refuse(model: &Model, report: &mut Report) {
@@ -18,12 +25,61 @@ pub(super) fn refuse(model: &Model, report: &mut Report) {
             "have the switch take the tags off, and give each VLAN a device",
         );
     }
+    let mut answers: HashMap<(IpAddr, Protocol), &String> = HashMap::new();
     for rule in &model.rules {
-        if let Forward::FullNat(full_nat) = &rule.forward
-            && (full_nat.toa || full_nat.proxy_v2)
-        {
-            let subject = subject_of("rule", &rule.name);
-            refuse(subject, "client_address", "delete it: backends see one of the source addresses");
+        if rule.forward == Forward::Nat && rule.frontend.exact().is_none() {
+            for (backend, protocol) in answering(rule) {
+                if let Some(other) =
+                    answers.insert((backend, protocol), &rule.name).filter(|other| *other != &rule.name)
+                {
+                    let what = format!("backend {backend} at several ports, as rule {other} has");
+                    refuse(
+                        subject_of("rule", &rule.name),
+                        &what,
+                        "give it a backend of another address, or full-nat",
+                    );
+                    break;
+                }
+            }
+        }
+        let Forward::FullNat(full_nat) = &rule.forward else { continue };
+        let keys = [
+            (
+                "a network as its frontend, with full-nat",
+                !rule.frontend.is_one_address(),
+                "name its addresses in rules of their own",
+            ),
+            ("client_address", full_nat.toa || full_nat.proxy_v2, "delete it: backends see a source address"),
+            ("tcp_reset with full-nat", rule.tcp_reset, "delete it: idle flows end in silence"),
+            (
+                "mss_clamp with full-nat",
+                rule.mss_clamp.is_some(),
+                "delete it, or have the backends ask for less",
+            ),
+        ];
+        for (what, _, instead) in keys.into_iter().filter(|(_, is_said, _)| *is_said) {
+            refuse(subject_of("rule", &rule.name), what, instead);
         }
     }
+    let sources: u64 = model
+        .rules
+        .iter()
+        .filter_map(|rule| if let Forward::FullNat(full_nat) = &rule.forward { Some(full_nat) } else { None })
+        .flat_map(|full_nat| full_nat.source_addresses.iter().map(|range| range.len()))
+        .sum();
+    if sources > SOURCES_MAX {
+        let what = format!("{sources} source_addresses of all rules together");
+        refuse("the configuration".to_owned(), &what, "64 are the most: each has sixty thousand ports");
+    }
+}
+
+/// Where responses of a rule come from, whose backends answer from several ports.
+fn answering(rule: &Rule) -> impl Iterator<Item = (IpAddr, Protocol)> {
+    let takes = |protocol: &Protocol| rule.frontend.protocol.takes(protocol.number());
+    let protocols: Vec<Protocol> = [Protocol::Tcp, Protocol::Udp].into_iter().filter(takes).collect();
+    let of_one = move |backend: &Backend| {
+        let address = backend.address;
+        protocols.clone().into_iter().map(move |protocol| (address, protocol))
+    };
+    rule.pool.backends.iter().flat_map(of_one)
 }

@@ -230,7 +230,7 @@ fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let wide = world.wide_frontend_at(ip.destination, destination_port, protocol);
     let bound = || world.bound_frontend_at(ip.destination, destination_port, protocol);
     if let Some(id) = wide.or_else(bound) {
-        return wide_client(WideKey::new(ip.source, source_port, id.0), id, tcp_flags, world);
+        return wide_client(ip.source, WideKey::new(ip.source, source_port, id.0), id, tcp_flags, world);
     }
     if world.broad.is_empty() {
         return None;
@@ -238,7 +238,7 @@ fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
     let id = world.broad.find(ip.destination, Some(destination_port), protocol.number())?.id();
     let to = SocketAddr::new(ip.destination, destination_port);
     let key = world.broad_key(WideKey::new(ip.source, source_port, id.0), id, to, protocol.number());
-    wide_client(key, id, tcp_flags, world)
+    wide_client(ip.source, key, id, tcp_flags, world)
 }
 
 /// A client's packet of a protocol that we know nothing of but its number.
@@ -254,11 +254,21 @@ fn to_broad(ip: &IpPacket, world: &Snapshot) -> Option<Class> {
     let id = world.broad.find(ip.destination, None, ip.protocol)?.id();
     let key = WideKey::new(ip.source, 0, id.0);
     let key = world.broad_key(key, id, SocketAddr::new(ip.destination, 0), ip.protocol);
-    wide_client(key, id, TcpFlags::default(), world)
+    wide_client(ip.source, key, id, TcpFlags::default(), world)
 }
 
-fn wide_client(key: WideKey, id: FrontendId, tcp_flags: TcpFlags, world: &Snapshot) -> Option<Class> {
+fn wide_client(
+    source: IpAddr,
+    key: WideKey,
+    id: FrontendId,
+    tcp_flags: TcpFlags,
+    world: &Snapshot,
+) -> Option<Class> {
     let frontend = world.frontend(id)?;
+    // As it stands in the packet: in a key, an IPv4 address that IPv6 has mapped looks like any other.
+    if is_martian(source) {
+        return Some(Class::Drop(DropReason::MartianSource));
+    }
     let client = WideClient { key, hash: frontend.flow_hash(&world.hash, key), tcp_flags };
     Some(if frontend.is_bound { Class::Bound(client) } else { Class::WideClient(client) })
 }

@@ -211,9 +211,13 @@ fn choose<K: Key>(key: K, hash: u64, frontend: &Frontend, world: &Snapshot) -> R
     if key.is_ours(world) {
         return Err(DropReason::MartianSource);
     }
+    // A neighbour would wait for another's answer.
+    if frontend.hairpin && is_of_pool(key, world) {
+        return Err(DropReason::Hairpin);
+    }
     let choice = frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
-    // It would get a packet from itself and answer itself, or from a neighbour that waits for another's answer.
-    if key.is_of_backend(choice.backend, world) || frontend.hairpin && is_of_pool(key, world) {
+    // It would get a packet from itself, and answer itself.
+    if key.is_of_backend(choice.backend, world) {
         return Err(DropReason::Hairpin);
     }
     Ok(choice.backend)

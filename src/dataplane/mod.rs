@@ -101,7 +101,7 @@ impl Path {
         lanes.send_others(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
         lanes.return_others(burst, world, counters);
-        lanes.full_nat(burst, bindings, world, now, counters);
+        lanes.full_nat(burst, bindings, around);
         lanes.complain(burst, around, limits);
         lanes.follow_first_fragments(burst, fragments, around);
         &lanes.outcomes

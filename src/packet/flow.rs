@@ -32,6 +32,11 @@ pub trait Flow: Copy + Eq + Default + fmt::Debug {
         None
     }
 
+    /// False for a flow of UDP to a frontend that takes TCP as well.
+    fn may_be_tcp(self) -> bool {
+        true
+    }
+
     /// The flow's hash. `seed` stands for the destination.
     fn hash(self, hasher: &SipHash, seed: u64) -> u64;
 
@@ -130,6 +135,10 @@ impl Flow for WideKey {
         let [low, high, rest] = self.0;
         let port = u16::from_be_bytes(((rest >> 16) as u16).to_le_bytes());
         (address_of([low, high]), port).into()
+    }
+
+    fn may_be_tcp(self) -> bool {
+        (self.0[2] >> 48) as u8 != Protocol::Udp.number()
     }
 
     fn destination_port(self) -> Option<u16> {

@@ -125,7 +125,7 @@ pub(super) fn read_ipv4(frame: &[u8], at: usize, whole: Extent) -> Result<(IpPac
     let fragment = header.is_fragment().then(|| FragmentPart {
         id: header.identification().into(),
         offset: header.fragment_offset(),
-        len: payload.len() as u16,
+        len: (total_len - header_len) as u16,
         more: header.more_fragments(),
         next_header: header.protocol(),
     });

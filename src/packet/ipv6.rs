@@ -26,7 +26,7 @@ pub(super) fn read_ipv6(frame: &[u8], at: usize, whole: Extent) -> Result<(IpPac
         return Err(DropReason::Ipv6BadHeader);
     }
     let packet = extent(bytes, total_len, whole).ok_or(DropReason::Ipv6Truncated)?;
-    let chain = Chain::walk(packet, header.next_header(), whole)?;
+    let chain = Chain::walk(packet, header.next_header(), total_len, whole)?;
     let ip = IpPacket {
         source: header.source().into(),
         destination: header.destination().into(),
@@ -48,11 +48,13 @@ struct Chain {
     /// In bytes from the start of the packet.
     at: usize,
     fragment: Option<FragmentPart>,
+    /// Bytes of the packet, as its header says.
+    total_len: usize,
 }
 
 impl Chain {
-    fn walk(packet: &[u8], first: u8, whole: Extent) -> Result<Self, DropReason> {
-        let mut chain = Self { number: first, at: ipv6::HEADER_LEN, fragment: None };
+    fn walk(packet: &[u8], first: u8, total_len: usize, whole: Extent) -> Result<Self, DropReason> {
+        let mut chain = Self { number: first, at: ipv6::HEADER_LEN, fragment: None, total_len };
         // One more than there may be: the last turn finds what is carried, or one too many.
         for _ in 0..=HEADERS_MAX {
             if !is_extension(chain.number) {
@@ -85,7 +87,8 @@ impl Chain {
             ipv6::FRAGMENT if self.fragment.is_some() => return Err(DropReason::Ipv6BadExtension),
             ipv6::FRAGMENT => {
                 let Fragment { next_header, offset, more, id } = Fragment::of(header);
-                let len = behind.len().min(usize::from(u16::MAX)) as u16;
+                // As much as there is of it in a quote says nothing of the part.
+                let len = self.total_len.saturating_sub(end).min(usize::from(u16::MAX)) as u16;
                 let part = FragmentPart { id, offset, len, more, next_header };
                 if !part.is_all() && whole == Extent::Whole {
                     // The headers in front of it count, its own does not (RFC 8200 section 4.5).

@@ -100,6 +100,8 @@ impl PlainPacket6 {
         let ports = headers.ports.get();
         // What has a port of zero is looked at closely.
         let is_sound = is_sound && ports & 0xffff != 0 && ports >> 16 != 0;
+        // So has what comes from or goes to ::/64, where no host is, but IPv4 addresses in disguise.
+        let is_sound = is_sound && headers.source[0].get() != 0 && headers.destination[0].get() != 0;
         is_sound.then_some(Self {
             source: headers.source.map(U64::get),
             destination: headers.destination.map(U64::get),

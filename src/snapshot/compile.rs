@@ -316,7 +316,8 @@ impl Compiler {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let current = self.current(&lingering);
         let is_taken = |identity: &BackendIdentity| {
-            response_endpoint(identity).is_some_and(|at| current.binary_search(&at).is_ok())
+            self.is_translated(identity)
+                && response_endpoint(identity).is_some_and(|at| current.binary_search(&at).is_ok())
         };
         let mut records = Records::new(self.ids.backends_end());
         // A frontend's backends come one after the other.

@@ -9,6 +9,13 @@ use crate::wire::MacAddr;
 use crate::wire::encap::{Family, Outer, Template, Tunnel};
 use crate::wire::ethernet::Addresses;
 
+/// The first address of a port that is of the family of `like` and known beyond the link, else the first of the family.
+pub(super) fn own_address(port: &config::Port, like: IpAddr) -> Option<IpAddr> {
+    let all = || port.addresses.iter().map(|own| own.address).filter(|own| own.is_ipv4() == like.is_ipv4());
+    let is_of_link = |own: &IpAddr| matches!(own, IpAddr::V6(own) if own.is_unicast_link_local());
+    all().find(|own| !is_of_link(own)).or_else(|| all().next())
+}
+
 /// 02:00 and the last four bytes of the address.
 fn synthetic_mac(address: IpAddr) -> MacAddr {
     let [a, b, c, d] = match address {
@@ -33,8 +40,7 @@ pub(super) fn as_they_are(
     };
     let own = || {
         let port = model.ports.get(next_hop.hop.port.index())?;
-        let same_family = |cidr: &&config::Cidr| cidr.address.is_ipv4() == backend.is_ipv4();
-        port.addresses.iter().find(same_family).map(|cidr| cidr.address)
+        own_address(port, backend)
     };
     let outer = Outer {
         source: tunnel.source.or_else(own)?,

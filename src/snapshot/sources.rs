@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::WideMap;
+use super::forwarding::own_address;
 use crate::config::{self, FullNat, Model};
 use crate::io::PortId;
 use crate::packet::wide_endpoint;
@@ -81,8 +82,7 @@ impl Numbers {
         let said = full_nat.source_addresses.iter().flat_map(|range| range.addresses().take(SOURCES_MAX));
         let mut addresses: Vec<IpAddr> = said.filter(is_like).collect();
         if addresses.is_empty() {
-            let own = model.ports.get(port.index())?.addresses.iter().map(|cidr| cidr.address);
-            addresses.extend(own.filter(|address| is_like(address)).take(1));
+            addresses.extend(own_address(model.ports.get(port.index())?, backend));
         }
         if let Some(set) = self.made.get(&addresses) {
             return Some(*set);

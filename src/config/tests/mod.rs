@@ -39,8 +39,8 @@ fn what_the_path_does_not_do_yet_is_refused() {
         [
             "g.toml: port inside has vlan, which this version does not support; have the switch take the tags off, and \
              give each VLAN a device",
-            "g.toml: rule web has client_address, which this version does not support; delete it: backends see one of \
-             the source addresses",
+            "g.toml: rule web has client_address, which this version does not support; delete it: backends see a \
+             source address",
         ]
     );
 }

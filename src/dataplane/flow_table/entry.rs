@@ -97,7 +97,7 @@ impl State {
     }
 
     /// In which order flows give way to a new one when both its lines are full; established ones do not.
-    pub(super) fn gives_way(self) -> Option<u8> {
+    pub(in crate::dataplane) fn gives_way(self) -> Option<u8> {
         match self {
             Self::HalfOpen | Self::Fresh => Some(0),
             Self::Closing => Some(1),

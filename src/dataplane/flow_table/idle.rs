@@ -52,16 +52,16 @@ impl<K: Key> Lines<'_, K> {
     }
 
     /// Has the ends of flows reset that have been idle for too long. Each is kept for a while after that, so that what
-    /// still comes is answered.
+    /// still comes is answered. Whether all of the line could be told.
     pub(super) fn end_idle(
         &mut self,
         index: usize,
         world: &Snapshot,
         now: Tick,
         ask: &mut impl FnMut(Silent<K>) -> bool,
-    ) {
+    ) -> bool {
         for way in 0..WAYS {
-            let Some(line) = self.lines.get_mut(index) else { return };
+            let Some(line) = self.lines.get_mut(index) else { return true };
             let (key, value) = line.entry(way);
             let Some(frontend) = world.frontend_of(key).filter(|frontend| frontend.tcp_reset) else {
                 continue;
@@ -69,7 +69,8 @@ impl<K: Key> Lines<'_, K> {
             if key.is_none() || !value.is_established() || !value.is_over(frontend.idle_ticks, now) {
                 continue;
             }
-            let is_udp = world.to_backend(value.backend()).is_none_or(|backend| backend.rewrite.is_udp);
+            let backend = world.to_backend(value.backend());
+            let is_udp = !key.may_be_tcp() || backend.is_none_or(|backend| backend.rewrite.is_udp);
             let Some(position) = self.numbers.get(index * WAYS + way).copied().filter(|_| !is_udp) else {
                 continue;
             };
@@ -77,10 +78,12 @@ impl<K: Key> Lines<'_, K> {
             let at = Some(position);
             let flow =
                 Silent { key, backend: value.backend(), asked: 0, is_client_told, is_backend_told, at };
-            if ask(flow) {
-                *line.value_mut(way) = value.ended(now);
+            if !ask(flow) {
+                return false;
             }
+            *line.value_mut(way) = value.ended(now);
         }
+        true
     }
 }
 

@@ -52,7 +52,7 @@ impl<K: Key> Lines<'_, K> {
             let asked = value.asked();
             let silent =
                 Silent { key, backend: value.backend(), asked, is_client_told, is_backend_told, at: None };
-            if backend.rewrite.is_udp {
+            if backend.rewrite.is_udp || !key.may_be_tcp() {
                 self.clear(index, way, &counters.flow.expired, world, counters);
             } else if told == [true; 2] {
                 if now.since(value.seen()) > KEPT_TICKS {

@@ -136,8 +136,12 @@ impl<K: Key> Table<K> {
             left -= range.len();
             if self.occupied.get(block).is_some_and(|flows| *flows > 0) {
                 let mut lines = self.open();
-                if world.tracks {
-                    range.clone().for_each(|index| lines.end_idle(index, world, now, &mut ask));
+                if world.tracks
+                    && let Some(index) = range.clone().find(|i| !lines.end_idle(*i, world, now, &mut ask))
+                {
+                    // No more can be told this time: what is left of the line has its turn next.
+                    self.sweep_at = index;
+                    return;
                 }
                 range.clone().for_each(|index| lines.expire(index, world, now, counters));
                 if world.resets_flows {

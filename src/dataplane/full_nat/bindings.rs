@@ -44,6 +44,18 @@ pub(super) struct Binding {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::dataplane) struct Place(u32);
 
+/// What was found for a new flow.
+pub(super) enum Free {
+    /// A port that no flow has.
+    Empty(Place),
+    /// One whose flow is over.
+    Over(Place, Value),
+    /// One whose flow has shown one packet only.
+    GivesWay(Place, Value),
+    /// All are taken, as far as has been looked.
+    None,
+}
+
 /// Memory for the bindings of one worker, given as it is touched.
 pub(in crate::dataplane) struct PortMemory {
     places: MmapMut,
@@ -137,31 +149,31 @@ impl Bindings {
         None
     }
 
-    /// A free port of a source address, or one whose flow has ended, as `end` says, and is forgotten; `None` if all are
-    /// taken as far as has been looked.
+    /// Looks for a free port of a source address, or one whose flow `is_over`, or one whose flow gives way.
     pub(super) fn free(
         &mut self,
         source: u16,
         is_udp: bool,
         hash: u64,
-        mut end: impl FnMut(WideKey, Value) -> bool,
-    ) -> Option<Place> {
+        is_over: impl Fn(WideKey, Value) -> bool,
+    ) -> Free {
         let len = self.mine.len() as u32;
         let wanted = wanted(hash);
         let start = if self.mine.contains(&wanted) { wanted - self.mine.start } else { wanted % len.max(1) };
+        let mut found = Free::None;
         for turn in 0..TRIES.min(len) {
             let offset = self.mine.start + (start + turn) % len;
             let place = Place(group_of(source, is_udp) * PORT_COUNT + offset);
             match self.at(place).map(|(key, value)| (key, *value)) {
-                None => return Some(place),
-                Some((key, value)) if end(key, value) => {
-                    self.forget(place);
-                    return Some(place);
+                None => return Free::Empty(place),
+                Some((key, value)) if is_over(key, value) => return Free::Over(place, value),
+                Some((_, value)) if value.state().gives_way() == Some(0) && matches!(found, Free::None) => {
+                    found = Free::GivesWay(place, value);
                 }
                 Some(_) => {}
             }
         }
-        None
+        found
     }
 
     /// Gives a free place to a flow.

@@ -3,20 +3,26 @@
 
 mod bindings;
 
+use bindings::Free;
 pub(super) use bindings::{Bindings, PORTS as SOURCE_PORTS, Place, PortMemory};
 
-use super::counters::WorkerCounters;
+use super::classify::is_behind;
+use super::counters::{Counter, WorkerCounters};
 use super::ends::{self, NewEnds};
 use super::flow_table::{Key, State, Value, settle_flow};
+use super::icmp::Around;
 use super::lanes::{Lane, LaneSet, Lanes, Outcome};
 use super::nat::refuse;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{Flow, Packet, Parsed, WideKey, parse};
-use crate::snapshot::{Backend, BackendId, Frontend, Snapshot};
+use crate::snapshot::{Backend, BackendId, Snapshot};
 use crate::tick::Tick;
 use crate::wire::Protocol;
 use crate::wire::l4::TcpFlags;
+
+/// Source addresses that are looked through for a new flow, at most: bounds what it costs.
+const SOURCES_TRIED: usize = 4;
 
 /// A packet to a source address and port of ours: a response, if a flow has them.
 #[derive(Clone, Copy)]
@@ -32,37 +38,25 @@ impl Lanes {
         &mut self,
         burst: &mut [F],
         bindings: &mut Bindings,
-        world: &Snapshot,
-        now: Tick,
-        counters: &WorkerCounters,
+        around: Around<'_>,
     ) {
         if !self.bound.is_empty() || !self.to_sources.is_empty() {
-            self.full_nat_all(burst, bindings, world, now, counters);
+            self.full_nat_all(burst, bindings, around);
         }
     }
 
     #[cold]
-    fn full_nat_all<F: Frame>(
-        &mut self,
-        burst: &mut [F],
-        bindings: &mut Bindings,
-        world: &Snapshot,
-        now: Tick,
-        counters: &WorkerCounters,
-    ) {
+    fn full_nat_all<F: Frame>(&mut self, burst: &mut [F], bindings: &mut Bindings, around: Around<'_>) {
+        let (to_backend, to_client) = (around.counters.to_backend(), around.counters.to_client());
         let mut forwarded = LaneSet::default();
         for lane in self.bound {
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
-            match self.bind(lane, bindings, world, now, counters) {
+            match self.bind(lane, bindings, around) {
                 Ok((id, place)) => {
                     self.backends[lane.index()] = id;
-                    let Some(backend) = world.backend(id) else { continue };
-                    if self.send_bound(lane, frame, backend, place, world) {
-                        counters
-                            .to_backend()
-                            .get(id.index())
-                            .iter()
-                            .for_each(|count| count.count(len(frame)));
+                    let Some(backend) = around.world.backend(id) else { continue };
+                    if let Some(total_len) = self.send_bound(lane, frame, backend, place, around.world) {
+                        to_backend.get(id.index()).iter().for_each(|count| count.count(total_len));
                         forwarded.insert(lane);
                     }
                 }
@@ -72,9 +66,9 @@ impl Lanes {
         for i in 0..self.to_sources.len() {
             let (lane, to) = self.to_sources[i];
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
-            match self.return_bound(lane, frame, &to, bindings, world, now) {
-                Ok(Some(id)) => {
-                    counters.to_client().get(id.index()).iter().for_each(|count| count.count(len(frame)));
+            match self.return_bound(lane, frame, &to, bindings, around) {
+                Ok(Some((id, total_len))) => {
+                    to_client.get(id.index()).iter().for_each(|count| count.count(total_len));
                     forwarded.insert(lane);
                 }
                 Ok(None) => {}
@@ -89,10 +83,9 @@ impl Lanes {
         &mut self,
         lane: Lane,
         bindings: &mut Bindings,
-        world: &Snapshot,
-        now: Tick,
-        counters: &WorkerCounters,
+        around: Around<'_>,
     ) -> Result<(BackendId, Place), DropReason> {
+        let Around { world, now, counters, .. } = around;
         let (key, hash) = (self.wide_key(lane), self.hashes[lane.index()]);
         let flags = self.tcp_flags[lane.index()];
         let frontend = world.frontend_of(key).ok_or(DropReason::NoRule)?;
@@ -105,15 +98,19 @@ impl Lanes {
             if let Some(id) = settled {
                 return Ok((id, place));
             }
-            forget(bindings, place, world, counters);
+            forget(bindings, place, counters);
         }
         if let Some(flaw) = key.flaw() {
             return Err(flaw);
         }
+        // Such a packet was made up, or loops.
+        if key.is_ours(world) {
+            return Err(DropReason::MartianSource);
+        }
         let choice =
             frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
         let value = Value::new(choice.backend, State::first(flags), now);
-        let place = free(bindings, frontend, value, flags, hash, world, now, counters)?;
+        let place = free(bindings, value, flags, hash, around)?;
         bindings.bind(place, key, hash, value);
         counters.flow.created.add(1);
         if let Some(flows) = counters.flows(choice.backend) {
@@ -130,21 +127,21 @@ impl Lanes {
         backend: &Backend,
         place: Place,
         world: &Snapshot,
-    ) -> bool {
+    ) -> Option<u16> {
         let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else {
             self.outcomes.decide(lane, Outcome::Drop(DropReason::Fragment));
-            return false;
+            return None;
         };
         let (source, port) = Bindings::source_of(place);
-        let Some(source) = world.sources.address(source) else { return false };
+        let source = world.sources.address(source)?;
         let to = if backend.port == 0 { packet.destination_port } else { backend.port };
         let ends = NewEnds { source: (source, port).into(), destination: (backend.address, to).into() };
         self.outcomes.set_port(lane, backend.next_hop.hop.port);
         match ends::translate(frame, &packet, &backend.next_hop.hop, &ends) {
-            Ok(_) => true,
+            Ok(total_len) => Some(total_len),
             Err(refusal) => {
                 refuse(&mut self.outcomes, lane, refusal, &backend.next_hop);
-                false
+                None
             }
         }
     }
@@ -156,9 +153,9 @@ impl Lanes {
         frame: &mut F,
         to: &ToSource,
         bindings: &mut Bindings,
-        world: &Snapshot,
-        now: Tick,
-    ) -> Result<Option<BackendId>, Outcome> {
+        around: Around<'_>,
+    ) -> Result<Option<(BackendId, u16)>, Outcome> {
+        let Around { world, now, source: came_by, .. } = around;
         let Packet { ip, source_port, destination_port, protocol, .. } = to.packet;
         const NOBODY: Outcome = Outcome::Drop(DropReason::NoRule);
         let owner = bindings.owner(destination_port).ok_or(NOBODY)?;
@@ -169,6 +166,9 @@ impl Lanes {
         let (key, value) = bindings.at(place).ok_or(NOBODY)?;
         let id = value.backend();
         let backend = world.backend(id).ok_or(NOBODY)?;
+        if !world.to_client.get(id.index()).is_some_and(|back| is_behind(back, came_by)) {
+            return Err(Outcome::Drop(DropReason::WrongPort));
+        }
         let frontend = world.frontend_of(key).ok_or(NOBODY)?;
         let port = key.destination_port().or(frontend.endpoint.one_port()).ok_or(NOBODY)?;
         let from = if backend.port == 0 { port } else { backend.port };
@@ -176,12 +176,19 @@ impl Lanes {
         if (ip.source, source_port) != (backend.address, from) {
             return Err(Outcome::Drop(DropReason::NotOurs));
         }
-        *value = value.seen_at(now);
+        if value.is_over(frontend.idle_ticks, now) {
+            return Err(NOBODY);
+        }
+        // What only the backend says keeps no flow alive whose client has said nothing more.
+        if value.state() != State::HalfOpen {
+            *value = value.seen_at(now);
+        }
+        self.backends[lane.index()] = id;
         let ends = NewEnds { source: (frontend.endpoint.address, port).into(), destination: key.client() };
         let next_hop = world.routes.next_hop_to(key.client().ip());
         self.outcomes.set_port(lane, next_hop.hop.port);
         match ends::translate(frame, &to.packet, &next_hop.hop, &ends) {
-            Ok(_) => Ok(Some(id)),
+            Ok(total_len) => Ok(Some((id, total_len))),
             Err(refusal) => {
                 refuse(&mut self.outcomes, lane, refusal, &next_hop);
                 Ok(None)
@@ -190,34 +197,40 @@ impl Lanes {
     }
 }
 
-/// A port for a new flow to a backend, of the rule's source addresses.
-#[allow(clippy::too_many_arguments, reason = "what a flow is")]
+/// A port for a new flow to a backend, of the rule's source addresses. Where all that is looked at is taken, a flow
+/// gives way that has shown one packet only.
 fn free(
     bindings: &mut Bindings,
-    frontend: &Frontend,
     value: Value,
     flags: TcpFlags,
     hash: u64,
-    world: &Snapshot,
-    now: Tick,
-    counters: &WorkerCounters,
+    around: Around<'_>,
 ) -> Result<Place, DropReason> {
+    let Around { world, now, counters, .. } = around;
     let sources = world.backend(value.backend()).and_then(|backend| backend.sources);
     let sources = sources.ok_or(DropReason::NoSourcePort)?;
     let is_udp = flags == TcpFlags::default();
     let numbers = world.sources.of_set(sources);
     let start = (hash >> 32) as usize % numbers.len().max(1);
-    let ended = |key: WideKey, value: Value| {
-        let is_over = value.is_over(idle_ticks(key, world), now);
-        if is_over {
-            count_ended(value, counters);
-        }
-        is_over
-    };
-    debug_assert!(frontend.idle_ticks > 0, "a rule has a timeout");
+    let is_over = |key: WideKey, value: Value| value.is_over(idle_ticks(key, world), now);
     let (before, from_start) = numbers.split_at(start.min(numbers.len()));
-    let mut tried = from_start.iter().chain(before);
-    tried.find_map(|source| bindings.free(*source, is_udp, hash, ended)).ok_or(DropReason::NoSourcePort)
+    let mut gives_way = None;
+    for source in from_start.iter().chain(before).take(SOURCES_TRIED) {
+        match bindings.free(*source, is_udp, hash, is_over) {
+            Free::Empty(place) => return Ok(place),
+            Free::Over(place, value) => {
+                count_ended(value, &counters.flow.expired, counters);
+                bindings.forget(place);
+                return Ok(place);
+            }
+            Free::GivesWay(place, value) => gives_way = gives_way.or(Some((place, value))),
+            Free::None => {}
+        }
+    }
+    let (place, value) = gives_way.ok_or(DropReason::NoSourcePort)?;
+    count_ended(value, &counters.flow.reclaimed, counters);
+    bindings.forget(place);
+    Ok(place)
 }
 
 /// Frees the ports of flows that are over, some places at a time.
@@ -232,22 +245,22 @@ pub(super) fn sweep(
         bindings.sweep(count, |key, value| {
             let is_over = value.is_over(idle_ticks(key, world), now);
             if is_over {
-                count_ended(value, counters);
+                count_ended(value, &counters.flow.expired, counters);
             }
             is_over
         });
     }
 }
 
-fn forget(bindings: &mut Bindings, place: Place, _world: &Snapshot, counters: &WorkerCounters) {
+fn forget(bindings: &mut Bindings, place: Place, counters: &WorkerCounters) {
     if let Some((_, value)) = bindings.at(place) {
-        count_ended(*value, counters);
+        count_ended(*value, &counters.flow.expired, counters);
         bindings.forget(place);
     }
 }
 
-fn count_ended(value: Value, counters: &WorkerCounters) {
-    counters.flow.expired.add(1);
+fn count_ended(value: Value, as_what: &Counter, counters: &WorkerCounters) {
+    as_what.add(1);
     if let Some(flows) = counters.flows(value.backend()) {
         flows.now.subtract(1);
     }
@@ -255,9 +268,4 @@ fn count_ended(value: Value, counters: &WorkerCounters) {
 
 fn idle_ticks(key: WideKey, world: &Snapshot) -> u32 {
     world.frontend_of(key).map_or(0, |frontend| frontend.idle_ticks)
-}
-
-/// Bytes of the packet in a frame, for the counters.
-fn len<F: Frame>(frame: &F) -> u16 {
-    (frame.bytes().len().saturating_sub(crate::wire::ethernet::HEADER_LEN)) as u16
 }
