@@ -31,7 +31,15 @@ fn reset(frame: &[u8]) -> (u16, u16, u32, u32) {
 
 #[test]
 fn both_ends_get_a_reset_at_their_numbers_and_later_segments_are_answered() {
-    for workers in [1, 2, 3] {
+    // Numbers go round a circle: the client's and the backend's begin anywhere.
+    for (workers, client, backend) in
+        [(1, 0, 0), (2, 0x8000_0000, 0xf000_0000), (3, 0xffff_fc18, 0xffff_e000)]
+    {
+        let number = |of: u32, offset: u32| of.wrapping_add(offset);
+        let segment = |flags, sequence, acknowledgement, payload: &[u8]| {
+            let acknowledgement = if acknowledgement == 0 { 0 } else { number(backend, acknowledgement) };
+            segment(flags, number(client, sequence), acknowledgement, payload)
+        };
         let mut replay = balancer(&config(RULE), workers);
         let mut send = |at: f64, frame: Vec<u8>| replay.frame(seconds(at), OUTSIDE, frame);
         assert_eq!(send(0.0, segment("S", 999, 0, b"")).len(), 1);
@@ -44,12 +52,18 @@ fn both_ends_get_a_reset_at_their_numbers_and_later_segments_are_answered() {
         let sent = send(16.0, vec![0; 60]);
         let ports: Vec<_> = sent.iter().map(|(port, frame)| (*port, reset(frame))).collect();
         assert_eq!(ports.len(), 2, "{workers}");
-        assert!(ports.contains(&(OUTSIDE, (443, 40_000, 7000, 1010))), "{ports:?}");
-        assert!(ports.contains(&(INSIDE, (40_000, 8443, 1010, 7000))), "{ports:?}");
+        assert!(
+            ports.contains(&(OUTSIDE, (443, 40_000, number(backend, 7000), number(client, 1010)))),
+            "{ports:?}"
+        );
+        assert!(
+            ports.contains(&(INSIDE, (40_000, 8443, number(client, 1010), number(backend, 7000)))),
+            "{ports:?}"
+        );
         // The client speaks again.
         let sent = send(17.0, segment("PA", 1010, 7000, b"late"));
         let ports: Vec<_> = sent.iter().map(|(port, frame)| (*port, reset(frame))).collect();
-        assert!(ports.contains(&(OUTSIDE, (443, 40_000, 7000, 0))), "{ports:?}");
+        assert!(ports.contains(&(OUTSIDE, (443, 40_000, number(backend, 7000), 0))), "{ports:?}");
         // A new connection from the same port is one.
         let sent = send(18.0, segment("S", 70_000, 0, b""));
         assert_eq!(sent.len(), 1);

@@ -27,7 +27,8 @@ impl Position {
 
     /// Segments sent again do not take it back.
     fn advanced_to(self, other: Self) -> Self {
-        let later = |old: u32, new: u32| if new.wrapping_sub(old) as i32 > 0 { new } else { old };
+        // A SYN acknowledges nothing: its zero is no number to go on from.
+        let later = |old: u32, new: u32| if old == 0 || new.wrapping_sub(old) as i32 > 0 { new } else { old };
         Self {
             from_client: later(self.from_client, other.from_client),
             to_client: later(self.to_client, other.to_client),
