@@ -33,6 +33,9 @@ def main():
                 for index, (at, frame) in enumerate(frames(capture)):
                     name = f"{case.name}-{file.stem}-{index}"
                     put("parse", name, frame)
+                    put("quote", name, frame)
+                    if frame[12:14] == b"\x86\xdd":
+                        put("neighbour", name, frame)
                     if frame[12:14] == b"\x08\x06":
                         put("arp", name, frame[14:])
                     if kind == "in":

@@ -9,7 +9,7 @@
 //! | `case.toml` | what the counters must say; bits of what leaves that derive from the flow, and so may be anything |
 //!
 //! The files are made by tests/conformance/generator/. After a change there:
-//! `cargo test --test conformance -- --ignored write`.
+//! `WRITE_CONFORMANCE=1 cargo test --test conformance`, which deletes all cases and writes them anew first.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 #[path = "conformance/decode.rs"]
@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Once;
 use std::time::Duration;
 
 use decode::{checksums_are_right, layers};
@@ -34,6 +35,7 @@ fn suite() -> PathBuf {
 }
 
 fn case_directories() -> Vec<PathBuf> {
+    written();
     let entries = fs::read_dir(suite()).unwrap().map(|entry| entry.unwrap().path());
     let mut cases: Vec<_> = entries.filter(|path| path.join("why.txt").is_file()).collect();
     cases.sort();
@@ -203,6 +205,30 @@ fn generated(waiting: bool) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
     all
 }
 
+/// Deletes all cases and writes them anew, where that is asked for; once, before any test looks at them.
+fn written() {
+    static WRITTEN: Once = Once::new();
+    WRITTEN.call_once(|| {
+        if std::env::var_os("WRITE_CONFORMANCE").is_some() {
+            write_all();
+        }
+    });
+}
+
+fn write_all() {
+    let there = fs::read_dir(suite()).unwrap().map(|entry| entry.unwrap().path());
+    for case in there.filter(|path| path.join("why.txt").is_file()) {
+        fs::remove_dir_all(case).unwrap();
+    }
+    for (name, files) in generated(false) {
+        let directory = suite().join(name);
+        fs::create_dir(&directory).unwrap();
+        for (file, bytes) in files {
+            fs::write(directory.join(file), bytes).unwrap();
+        }
+    }
+}
+
 #[test]
 fn the_files_are_what_the_generator_makes() {
     let mut there = BTreeMap::new();
@@ -228,22 +254,6 @@ fn what_is_expected_has_right_checksums() {
                 let is_right = checksums_are_right(frame) != expected.wrong_checksums;
                 assert!(is_right, "{name}, {file}, frame {index}:\n{}", decoded(frame));
             }
-        }
-    }
-}
-
-/// Deletes all cases and writes them anew.
-#[test]
-#[ignore = "it writes to the sources"]
-fn write() {
-    for case in case_directories() {
-        fs::remove_dir_all(case).unwrap();
-    }
-    for (name, files) in generated(false) {
-        let directory = suite().join(name);
-        fs::create_dir(&directory).unwrap();
-        for (file, bytes) in files {
-            fs::write(directory.join(file), bytes).unwrap();
         }
     }
 }

@@ -49,6 +49,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let totals = replay.totals();
-    assert_eq!(totals.received, totals.transmitted + totals.answered + totals.controlled + totals.dropped());
+    assert_eq!(
+        totals.received,
+        totals.transmitted + totals.answered + totals.controlled + totals.held + totals.dropped()
+    );
     assert_eq!(totals.handed_over, totals.taken_over);
 });

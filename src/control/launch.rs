@@ -17,7 +17,7 @@ use super::plan::{POOL_CACHE, Plan, QUEUE_LEN, plan, pool_frames};
 use super::probe::Probes;
 use super::report::{counters_text, rule_names};
 use super::{metrics, views};
-use crate::config::{HashKey, Idle, Model};
+use crate::config::{HashKey, Idle, Model, Rule};
 use crate::dataplane::{FlowTable, IdlePolicy, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
 use crate::dpdk::{eal, mempool, port, queue};
 use crate::io::Queues;
@@ -117,8 +117,10 @@ fn make_workers(
     workers: usize,
 ) -> Result<(Manager, Vec<PortWorker>), LaunchError> {
     let flows = model.dataplane.flows_per_worker;
+    let with_wide = model.rules.iter().any(Rule::has_wide_flows);
+    let make = if with_wide { FlowTable::with_wide } else { FlowTable::new };
     let tables: Vec<FlowTable> =
-        (0..workers).map(|_| FlowTable::new(flows).map_err(LaunchError::Memory)).collect::<Result<_, _>>()?;
+        (0..workers).map(|_| make(flows).map_err(LaunchError::Memory)).collect::<Result<_, _>>()?;
     if let Some(table) = tables.first() {
         let pages = if table.is_on_hugepages() { "huge" } else { "ordinary" };
         log::info!("flow tables: {} MiB a worker, on {pages} pages", table.len_bytes() >> 20);

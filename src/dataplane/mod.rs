@@ -118,14 +118,14 @@ impl Path {
             .narrow
             .sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         flows.wide.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
-        let share = bindings.len() / flows.narrow.lines().max(1) + 1;
-        full_nat::sweep(bindings, lines * share, world, now, counters);
+        full_nat::sweep(bindings, (lines, flows.narrow.lines()), full_nat::Swept { world, now, counters });
         outcomes.originated()
     }
 
-    /// Forgets all datagrams whose time is over.
-    fn sweep_fragments(&mut self, now: Tick) {
+    /// Forgets all datagrams whose time is over, and all flows of full NAT that are.
+    fn sweep_rest(&mut self, world: &Snapshot, now: Tick) {
         self.fragments.sweep(usize::MAX, now);
+        full_nat::sweep_all(&mut self.bindings, full_nat::Swept { world, now, counters: &self.counters });
     }
 
     /// Whether fragments that were held are held no longer.

@@ -247,14 +247,14 @@ impl<Q: Queues> Worker<Q> {
         self.reader.refresh();
         let world = self.reader.current();
         let all = self.path.lines();
-        // Of few lines at once all flows can be reset that end there.
-        let slice = if world.tracks || world.resets_flows { SWEEP_LINES_BUSY as usize } else { all };
+        // There is room to send for all flows of so many lines of both tables.
+        let slice = if world.tracks || world.resets_flows { SWEEP_LINES_BUSY as usize / 2 } else { all };
         for start in (0..all).step_by(slice) {
             let asks = self.path.sweep(slice.min(all - start), world, Tick::at(now));
             self.out.originate(asks, &mut self.queues, world);
             self.out.flush(&mut self.queues, world);
         }
-        self.path.sweep_fragments(Tick::at(now));
+        self.path.sweep_rest(world, Tick::at(now));
         self.process_released(Tick::at(now));
     }
 

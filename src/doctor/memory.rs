@@ -67,7 +67,8 @@ const USUAL: Need = Need { dpdk: 100 * MEBIBYTE, tables: 28 * MEBIBYTE };
 fn need(wanted: &Wanted<'_>) -> Need {
     use crate::dataplane::FlowTable;
     let workers = wanted.workers().len().max(1);
-    let table = FlowTable::hugepage_bytes(wanted.model.dataplane.flows_per_worker, false) as u64;
+    let with_wide = wanted.model.rules.iter().any(crate::config::Rule::has_wide_flows);
+    let table = FlowTable::hugepage_bytes(wanted.model.dataplane.flows_per_worker, with_wide) as u64;
     #[cfg(feature = "dpdk")]
     let dpdk = crate::dpdk::eal::hugepage_bytes_needed(crate::control::pool_frames(wanted.model, workers));
     // Such a program has no frames.

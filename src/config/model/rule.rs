@@ -42,6 +42,15 @@ pub struct Rule {
     pub no_healthy_backends: NoHealthyBackends,
 }
 
+impl Rule {
+    /// Whether its flows are kept with the client's whole address and more: IPv6, and frontends of several addresses, ports
+    /// or protocols. Those of full NAT are kept by their ports.
+    pub fn has_wide_flows(&self) -> bool {
+        let is_narrow = self.frontend.exact().is_some_and(|at| at.address.is_ipv4());
+        !is_narrow && !matches!(self.forward, Forward::FullNat(_))
+    }
+}
+
 /// The most that a TCP end may ask for as its maximum segment size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MssClamp {

@@ -58,6 +58,8 @@ pub(super) enum Found {
 pub struct FlowTable {
     tables: Tables,
     ports: PortMemory,
+    /// Whether the wide table has its memory from the start.
+    with_wide: bool,
 }
 
 /// A worker's tables.
@@ -75,7 +77,7 @@ impl FlowTable {
     /// When there is not enough memory.
     pub fn new(flows: usize) -> std::io::Result<Self> {
         let tables = Tables { narrow: Table::new(flows)?, wide: Table::untouched(flows)? };
-        Ok(Self { tables, ports: PortMemory::new()? })
+        Ok(Self { tables, ports: PortMemory::new()?, with_wide: false })
     }
 
     /// The same, with all memory of the wide table from the start: where the configuration has use for it.
@@ -84,7 +86,7 @@ impl FlowTable {
     /// When there is not enough memory.
     pub fn with_wide(flows: usize) -> std::io::Result<Self> {
         let tables = Tables { narrow: Table::new(flows)?, wide: Table::new(flows)? };
-        Ok(Self { tables, ports: PortMemory::new()? })
+        Ok(Self { tables, ports: PortMemory::new()?, with_wide: true })
     }
 
     /// The bytes in hugepages that a table for `flows` flows takes, with the wide one or without.
@@ -93,9 +95,10 @@ impl FlowTable {
         Table::<FlowKey>::hugepage_bytes(flows) + wide
     }
 
-    /// The bytes of its lines.
+    /// The bytes of the lines that have memory from the start.
     pub fn len_bytes(&self) -> usize {
-        self.tables.narrow.len_bytes() + self.tables.wide.len_bytes()
+        let wide = if self.with_wide { self.tables.wide.len_bytes() } else { 0 };
+        self.tables.narrow.len_bytes() + wide
     }
 
     /// The number of lines of either table.
@@ -103,9 +106,9 @@ impl FlowTable {
         self.tables.narrow.lines()
     }
 
-    /// Whether the narrow table lies on reserved hugepages.
+    /// Whether these lines lie on reserved hugepages.
     pub fn is_on_hugepages(&self) -> bool {
-        self.tables.narrow.is_on_hugepages()
+        self.tables.narrow.is_on_hugepages() && (!self.with_wide || self.tables.wide.is_on_hugepages())
     }
 
     /// What the path takes apart.

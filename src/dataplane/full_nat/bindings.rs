@@ -84,6 +84,8 @@ pub(in crate::dataplane) struct Bindings {
     mine: Range<u32>,
     /// Flows of each source address and protocol, so that the sweep passes over those without.
     used: Box<[u32]>,
+    /// Their sum.
+    flows: usize,
     sweep_at: usize,
 }
 
@@ -94,7 +96,7 @@ impl Bindings {
         let is_mine = |offset: &u32| owner(*offset, workers) == me;
         let first = (0..PORT_COUNT).find(is_mine).unwrap_or(0);
         let mine = first..first + (0..PORT_COUNT).filter(is_mine).count() as u32;
-        Self { memory, workers, me, mine, used: vec![0; SOURCES_MAX * 2].into(), sweep_at: 0 }
+        Self { memory, workers, me, mine, used: vec![0; SOURCES_MAX * 2].into(), flows: 0, sweep_at: 0 }
     }
 
     /// The worker whose port it is, if it is anybody's.
@@ -185,6 +187,7 @@ impl Bindings {
         }
         if let Some(used) = self.used.get_mut((place.0 / PORT_COUNT) as usize) {
             *used += 1;
+            self.flows += 1;
         }
     }
 
@@ -200,6 +203,7 @@ impl Bindings {
         }
         if let Some(used) = self.used.get_mut((place.0 / PORT_COUNT) as usize) {
             *used = used.saturating_sub(1);
+            self.flows = self.flows.saturating_sub(1);
         }
     }
 
@@ -222,41 +226,40 @@ impl Bindings {
         }
     }
 
-    /// Shows `is_over` the flows of the next `count` places, and frees those that are.
-    pub(in crate::dataplane) fn sweep(
-        &mut self,
-        count: usize,
-        mut is_over: impl FnMut(WideKey, Value) -> bool,
-    ) {
-        let ports = PORT_COUNT as usize;
-        let all = self.used.len() * ports;
-        let mut left = count.min(all);
-        while left > 0 {
+    /// Shows `is_over` the flows of the next `count` places, and frees those that are. Source addresses without flows are
+    /// passed over.
+    pub(super) fn sweep(&mut self, count: usize, mut is_over: impl FnMut(WideKey, Value) -> bool) {
+        let (groups, ports) = (self.used.len(), PORT_COUNT as usize);
+        let mut left = count;
+        for _ in 0..=groups {
             let group = self.sweep_at / ports;
-            let end = ((group + 1) * ports).min(self.sweep_at + left);
-            let range = self.sweep_at..end;
-            left -= range.len();
-            if self.used.get(group).is_some_and(|used| *used > 0) {
-                for place in range.map(|index| Place(index as u32)) {
-                    if let Some((key, value)) = self.at(place).map(|(key, value)| (key, *value))
-                        && is_over(key, value)
-                    {
-                        self.forget(place);
-                    }
+            let end = (group + 1) * ports;
+            let is_used = self.used.get(group).is_some_and(|used| *used > 0);
+            let stop = if is_used { end.min(self.sweep_at + left) } else { self.sweep_at };
+            for place in (self.sweep_at..stop).map(|index| Place(index as u32)) {
+                if let Some((key, value)) = self.at(place).map(|(key, value)| (key, *value))
+                    && is_over(key, value)
+                {
+                    self.forget(place);
                 }
             }
-            self.sweep_at = if end < all { end } else { 0 };
+            left -= stop - self.sweep_at;
+            if is_used && stop < end {
+                self.sweep_at = stop;
+                return;
+            }
+            self.sweep_at = end % (groups * ports);
         }
     }
 
-    /// How many places there are.
-    pub(in crate::dataplane) fn len(&self) -> usize {
-        self.used.len() * PORT_COUNT as usize
+    /// How many places there are at source addresses with flows.
+    pub(super) fn places_in_use(&self) -> usize {
+        self.used.iter().filter(|used| **used > 0).count() * PORT_COUNT as usize
     }
 
-    /// Sweeping an empty one costs nothing to speak of: whether it is.
-    pub(in crate::dataplane) fn is_empty(&self) -> bool {
-        self.used.iter().all(|used| *used == 0)
+    /// Whether there is no flow: sweeping costs nothing then.
+    pub(super) fn is_empty(&self) -> bool {
+        self.flows == 0
     }
 }
 

@@ -233,23 +233,38 @@ fn free(
     Ok(place)
 }
 
-/// Frees the ports of flows that are over, some places at a time.
-pub(super) fn sweep(
-    bindings: &mut Bindings,
-    count: usize,
-    world: &Snapshot,
-    now: Tick,
-    counters: &WorkerCounters,
-) {
+/// Places that are looked at in one sweep, at most, so that no packet waits long for it: some microseconds.
+const SWEEP_PLACES: usize = 1024;
+
+/// Frees the ports of flows that are over: of as large a part of all as `lines` are of `all_lines`.
+pub(super) fn sweep(bindings: &mut Bindings, (lines, all_lines): (usize, usize), around: Swept<'_>) {
     if !bindings.is_empty() {
-        bindings.sweep(count, |key, value| {
-            let is_over = value.is_over(idle_ticks(key, world), now);
-            if is_over {
-                count_ended(value, &counters.flow.expired, counters);
-            }
-            is_over
-        });
+        let share = lines * bindings.places_in_use() / all_lines.max(1) + 1;
+        sweep_some(bindings, share.min(SWEEP_PLACES), around);
     }
+}
+
+/// The same of all, however long that takes.
+pub(super) fn sweep_all(bindings: &mut Bindings, around: Swept<'_>) {
+    sweep_some(bindings, bindings.places_in_use(), around);
+}
+
+/// What a sweep goes by.
+#[derive(Clone, Copy)]
+pub(super) struct Swept<'a> {
+    pub(super) world: &'a Snapshot,
+    pub(super) now: Tick,
+    pub(super) counters: &'a WorkerCounters,
+}
+
+fn sweep_some(bindings: &mut Bindings, places: usize, Swept { world, now, counters }: Swept<'_>) {
+    bindings.sweep(places, |key, value| {
+        let is_over = value.is_over(idle_ticks(key, world), now);
+        if is_over {
+            count_ended(value, &counters.flow.expired, counters);
+        }
+        is_over
+    });
 }
 
 fn forget(bindings: &mut Bindings, place: Place, counters: &WorkerCounters) {
