@@ -16,8 +16,9 @@ use harness::arena::ArenaQueues;
 use harness::figure::calibrate;
 use harness::pair::Pair;
 use harness::rounds::{Case, Plan, measure};
+use harness::traffic::Packet;
 use harness::walker::{Bench, walk};
-use harness::world::{INSIDE, OUTSIDE, Packet, scatter};
+use harness::world::{INSIDE, NAT, NAT6, OUTSIDE, Way, scatter};
 use rand_distr::Zipf;
 
 /// Packets of one run.
@@ -25,6 +26,8 @@ const PACKETS: usize = 1 << 20;
 const RUNS: usize = 5;
 /// Frames in the ring, where nothing else is said.
 const RING: usize = 512;
+/// Ways to forward that are measured beside NAT.
+const FORWARDS: [&str; 5] = ["dsr", "ipip", "gre", "gue", "vxlan"];
 /// After so long a half-open flow is over, and an established one is not.
 const HALF_OPEN: Duration = Duration::from_secs(31);
 /// After so long every flow is over.
@@ -43,19 +46,19 @@ fn lazily(
     move || run(bench.get_or_insert_with(&make))
 }
 
-fn hits(name: &str, flows: u32, ring: usize) -> Case {
+fn hits(name: &str, way: Way, flows: u32, ring: usize) -> Case {
     let run = move |bench: &mut Bench| bench.run(PACKETS, |r| (r.below(flows), Packet::Established));
-    case(name, flows, RUNS, lazily(move || Bench::with_flows(ring, flows), run))
+    case(name, flows, RUNS, lazily(move || Bench::with_flows(way, ring, flows), run))
 }
 
 fn zipf_hits(flows: u32) -> Case {
     let zipf = Zipf::new(f64::from(flows), 1.0).unwrap();
     let run = move |bench: &mut Bench| bench.run(PACKETS, |r| (r.rank(&zipf), Packet::Established));
-    case("hit, zipf", flows, RUNS, lazily(move || Bench::with_flows(RING, flows), run))
+    case("hit, zipf", flows, RUNS, lazily(move || Bench::with_flows(NAT, RING, flows), run))
 }
 
 /// Tables from empty to full, all packets new.
-fn new_flows(flows: u32) -> Case {
+fn new_flows(name: &str, way: Way, flows: u32) -> Case {
     let tables = (PACKETS / flows as usize).max(1);
     let run = move |bench: &mut Bench| {
         let one = |_| {
@@ -66,7 +69,7 @@ fn new_flows(flows: u32) -> Case {
     };
     // Ten million of them take seconds.
     let runs = if flows > 1_000_000 { 3 } else { RUNS };
-    case("new flow", flows, runs, lazily(move || Bench::new(RING, flows, OUTSIDE), run))
+    case(name, flows, runs, lazily(move || Bench::new(way, RING, flows, OUTSIDE), run))
 }
 
 /// Nine packets of established flows, one of a new one.
@@ -87,22 +90,22 @@ fn mix(flows: u32) -> Case {
         bench.fresh = fresh;
         result
     };
-    case("90 % hit, 10 % new", flows, RUNS, lazily(move || Bench::with_flows(RING, flows), run))
+    case("90 % hit, 10 % new", flows, RUNS, lazily(move || Bench::with_flows(NAT, RING, flows), run))
 }
 
 /// Ever new flows into a table that is full of half-open ones.
 fn flood(flows: u32) -> Case {
     let make = move || {
-        let mut bench = Bench::new(RING, flows, OUTSIDE);
+        let mut bench = Bench::new(NAT, RING, flows, OUTSIDE);
         bench.run_new(3 * flows as usize);
         bench
     };
     case("flood", flows, RUNS, lazily(make, |bench| bench.run_new(PACKETS)))
 }
 
-fn responses(flows: u32) -> Case {
+fn responses(name: &str, way: Way, flows: u32) -> Case {
     let run = move |bench: &mut Bench| bench.run(PACKETS, |r| (r.below(flows), Packet::Response));
-    case("response", flows, RUNS, lazily(|| Bench::new(RING, 1024, INSIDE), run))
+    case(name, flows, RUNS, lazily(move || Bench::new(way, RING, 1024, INSIDE), run))
 }
 
 /// What two workers move together against one of them alone.
@@ -115,14 +118,21 @@ fn two_workers(flows: u32, cpus: [CoreId; 2]) -> Case {
 
 fn cases(cpus: &[CoreId]) -> Vec<Case> {
     let sizes = [1, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
-    let mut cases: Vec<Case> = sizes.map(|flows| hits("hit", flows, RING)).into();
+    let mut cases: Vec<Case> = sizes.map(|flows| hits("hit", NAT, flows, RING)).into();
     cases.extend(sizes[1..].iter().map(|flows| zipf_hits(*flows)));
-    cases.extend([1_000, 100_000, 1_000_000, 10_000_000].map(new_flows));
+    cases.extend([1_000, 100_000, 1_000_000, 10_000_000].map(|flows| new_flows("new flow", NAT, flows)));
     cases.extend([1_000_000, 10_000_000].map(mix));
     cases.extend([1_000_000, 10_000_000].map(flood));
-    cases.extend([1_000, 1_000_000].map(responses));
+    cases.extend([1_000, 1_000_000].map(|flows| responses("response", NAT, flows)));
     for (name, ring) in [("hit, ring of 8k", 8192), ("hit, ring of 64k", 65_536)] {
-        cases.extend([1_000, 1_000_000].map(|flows| hits(name, flows, ring)));
+        cases.extend([1_000, 1_000_000].map(|flows| hits(name, NAT, flows, ring)));
+    }
+    cases.extend([1_000, 100_000, 1_000_000, 10_000_000].map(|flows| hits("hit, IPv6", NAT6, flows, RING)));
+    cases.extend([1_000, 1_000_000].map(|flows| new_flows("new flow, IPv6", NAT6, flows)));
+    cases.extend([1_000, 1_000_000].map(|flows| responses("response, IPv6", NAT6, flows)));
+    for forward in FORWARDS {
+        let way = Way { is_ipv6: false, forward };
+        cases.extend([1_000, 1_000_000].map(|flows| hits(&format!("hit, {forward}"), way, flows, RING)));
     }
     match cpus {
         [.., other, own] => {
@@ -158,6 +168,22 @@ enum Kind {
     New,
     Response,
     Flood,
+    /// IPv6.
+    Hit6,
+    New6,
+    Response6,
+    /// Into a tunnel.
+    Vxlan,
+}
+
+impl Kind {
+    fn way(self) -> Way {
+        match self {
+            Kind::Hit | Kind::New | Kind::Response | Kind::Flood => NAT,
+            Kind::Hit6 | Kind::New6 | Kind::Response6 => NAT6,
+            Kind::Vxlan => Way { is_ipv6: false, forward: "vxlan" },
+        }
+    }
 }
 
 /// The same, and not inlined: callgrind is told to count in here and nowhere else.
@@ -170,12 +196,13 @@ fn counted_walk(worker: &mut Worker<ArenaQueues>, now: Duration, polls: usize) {
 fn instructions(kind: Kind) -> (usize, u32) {
     const PACKETS: u32 = 1 << 15;
     const FLOWS: u32 = 1000;
+    let way = kind.way();
     let mut bench = match kind {
-        Kind::Hit => Bench::with_flows(RING, FLOWS),
-        Kind::New => Bench::new(RING, PACKETS, OUTSIDE),
-        Kind::Response => Bench::new(RING, FLOWS, INSIDE),
+        Kind::Hit | Kind::Hit6 | Kind::Vxlan => Bench::with_flows(way, RING, FLOWS),
+        Kind::New | Kind::New6 => Bench::new(way, RING, PACKETS, OUTSIDE),
+        Kind::Response | Kind::Response6 => Bench::new(way, RING, FLOWS, INSIDE),
         Kind::Flood => {
-            let mut bench = Bench::new(RING, FLOWS, OUTSIDE);
+            let mut bench = Bench::new(way, RING, FLOWS, OUTSIDE);
             bench.run_new(3 * FLOWS as usize);
             bench
         }
@@ -183,11 +210,11 @@ fn instructions(kind: Kind) -> (usize, u32) {
     bench.walk = counted_walk;
     let packets = PACKETS as usize;
     match kind {
-        Kind::Hit => bench.run(packets, |r| (r.below(FLOWS), Packet::Established)),
-        Kind::New | Kind::Flood => bench.run_new(packets),
-        Kind::Response => bench.run(packets, |r| (r.below(FLOWS), Packet::Response)),
+        Kind::Hit | Kind::Hit6 | Kind::Vxlan => bench.run(packets, |r| (r.below(FLOWS), Packet::Established)),
+        Kind::New | Kind::New6 | Kind::Flood => bench.run_new(packets),
+        Kind::Response | Kind::Response6 => bench.run(packets, |r| (r.below(FLOWS), Packet::Response)),
     };
-    (packets, if let Kind::New = kind { PACKETS } else { FLOWS })
+    (packets, if let Kind::New | Kind::New6 = kind { PACKETS } else { FLOWS })
 }
 
 fn main() {

@@ -84,7 +84,7 @@ fn read(reader: &mut Reader) -> f64 {
 
 fn quiet_reader() -> Case {
     let conditions = Conditions { links: vec![link(0), link(1)], neighbours: Neighbours::default() };
-    let first = Compiler::new(REPLAY_KEY).compile(&world::model(), &conditions).unwrap();
+    let first = Compiler::new(REPLAY_KEY).compile(&world::model(world::NAT), &conditions).unwrap();
     let (publisher, mut readers) = Publisher::new(first, 1);
     let run = move || {
         black_box(&publisher);

@@ -7,6 +7,7 @@ pub mod figure;
 pub mod pair;
 pub mod report;
 pub mod rounds;
+pub mod traffic;
 pub mod walker;
 pub mod world;
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 
+use super::traffic::Packet;
 use super::walker::Bench;
-use super::world::{Packet, Random};
+use super::world::Random;
 
 /// Packets of a worker in a window: some milliseconds, in which nothing else runs on its CPU.
 const PACKETS: usize = 1 << 17;

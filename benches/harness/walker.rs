@@ -7,7 +7,8 @@ use guideway::dataplane::Worker;
 use guideway::io::PortId;
 
 use super::arena::ArenaQueues;
-use super::world::{OUTSIDE, Packet, Random, Traffic, scatter, workers};
+use super::traffic::{Packet, Traffic};
+use super::world::{NAT, OUTSIDE, Random, Way, scatter, workers};
 
 /// What a packet takes by the worker's own clock, which decides how much it sweeps: the same in every run,
 /// so that instructions can be counted.
@@ -28,19 +29,19 @@ pub struct Bench {
 
 impl Bench {
     /// With a table for so many flows.
-    pub fn new(ring: usize, flows: u32, port: PortId) -> Self {
-        Self::of(workers(1, ring, flows as usize, port).remove(0), ring)
+    pub fn new(way: Way, ring: usize, flows: u32, port: PortId) -> Self {
+        Self::of(way, workers(way, 1, ring, flows as usize, port).remove(0), ring)
     }
 
     /// Of a worker with an empty table and such a ring.
-    fn of(worker: Worker<ArenaQueues>, ring: usize) -> Self {
-        let (traffic, random) = Default::default();
+    fn of(way: Way, worker: Worker<ArenaQueues>, ring: usize) -> Self {
+        let (traffic, random) = (Traffic::new(way), Random::default());
         Self { worker, traffic, random, ring, now: Duration::ZERO, fresh: 0, walk }
     }
 
     /// With so many established flows, in a table made for them.
-    pub fn with_flows(ring: usize, flows: u32) -> Self {
-        let mut bench = Self::new(ring, flows.max(1024), OUTSIDE);
+    pub fn with_flows(way: Way, ring: usize, flows: u32) -> Self {
+        let mut bench = Self::new(way, ring, flows.max(1024), OUTSIDE);
         bench.establish(0..flows);
         bench
     }
@@ -48,8 +49,8 @@ impl Bench {
     /// Two beside each other, with so many established flows each, none of them the other's.
     pub fn pair_with_flows(ring: usize, flows: u32) -> [Self; 2] {
         let mut start = 0;
-        let pair = workers(2, ring, flows.max(1024) as usize, OUTSIDE).into_iter().map(|worker| {
-            let mut bench = Self::of(worker, ring);
+        let pair = workers(NAT, 2, ring, flows.max(1024) as usize, OUTSIDE).into_iter().map(|worker| {
+            let mut bench = Self::of(NAT, worker, ring);
             bench.establish(start..start + flows);
             start += flows;
             bench
@@ -69,7 +70,7 @@ impl Bench {
         let (traffic, random) = (&self.traffic, &mut self.random);
         let bursts = self.worker.queues_mut().refill(packets, |frame| {
             let (flow, packet) = next(random);
-            frame.fill(&traffic.frame(flow, packet));
+            traffic.frame(flow, packet, |bytes| frame.fill(bytes));
         });
         wait();
         let start = Instant::now();

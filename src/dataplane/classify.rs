@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::ControlFrame;
-use super::flow_table::Tables;
+use super::flow_table::{Lines, Tables};
 use super::fragments::Part;
 use super::full_nat::{SOURCE_PORTS, ToSource};
 use super::icmp::{self, Notice};
@@ -64,7 +64,7 @@ pub(super) struct WideClient {
 const CHUNK: usize = 32;
 
 /// How many frames ahead the memory is asked for a frame.
-const FRAMES_AHEAD: usize = 8;
+pub(super) const FRAMES_AHEAD: usize = 8;
 
 impl Lanes {
     /// Reads every frame's headers, finds out which frontend it is for, hashes its flow, and asks the memory for
@@ -84,6 +84,9 @@ impl Lanes {
         let Some(pattern) = world.patterns.get(source.port().index()) else { return };
         burst.iter().take(FRAMES_AHEAD).for_each(Frame::prefetch);
         let lines = flows.narrow.open();
+        if burst.first().is_some_and(|frame| is_of_ipv6(frame.bytes())) {
+            return self.find_wide_first(burst, source, world, lines);
+        }
         for start in (0..burst.len().min(BURST_MAX)).step_by(CHUNK) {
             let end = (start + CHUNK).min(burst.len()).min(BURST_MAX);
             self.find_some(start..end, burst, pattern, &world.by_frontend);
@@ -97,6 +100,30 @@ impl Lanes {
             hashes.iter().for_each(|hash| lines.prefetch_first(*hash));
         }
         self.clients = LaneSet::first(burst.len()).without(self.strangers).without(self.rest);
+    }
+
+    /// The same with IPv6 looked for first, as all else in a burst is likely to be what its first frame is.
+    #[inline(never)]
+    fn find_wide_first<F: Frame>(
+        &mut self,
+        burst: &[F],
+        source: Source,
+        world: &Snapshot,
+        lines: Lines<'_, FlowKey>,
+    ) {
+        let Some(pattern) = world.patterns.get(source.port().index()) else { return };
+        self.rest = LaneSet::first(burst.len());
+        self.find_plain6::<F, true>(burst, source, world);
+        let wide = self.wide.with(self.wide_responses);
+        let narrow = std::mem::take(&mut self.rest);
+        for lane in narrow {
+            self.find_some(lane.index()..lane.index() + 1, burst, pattern, &world.by_frontend);
+        }
+        self.clients = LaneSet::first(burst.len()).without(wide).without(self.strangers).without(self.rest);
+        for lane in self.clients {
+            self.hashes[lane.index()] = world.hash.word(self.hashes[lane.index()]);
+            lines.prefetch_first(self.hashes[lane.index()]);
+        }
     }
 
     /// Not inlined, as the other large stages: a loop by itself has more registers.
@@ -381,6 +408,12 @@ pub(super) fn from_backend(packet: &Packet, source: Source, world: &Snapshot) ->
 #[inline(always)]
 pub(super) fn is_behind(backend: &ToClient, source: Source) -> bool {
     backend.from.is_none_or(|port| port == source.port())
+}
+
+/// By its EtherType alone.
+#[inline(always)]
+fn is_of_ipv6(frame: &[u8]) -> bool {
+    frame.get(12..14).is_some_and(|ether_type| *ether_type == ethernet::TYPE_IPV6.to_be_bytes())
 }
 
 /// Why a packet is not for us to forward.

@@ -209,8 +209,8 @@ pub(super) struct Lanes {
     pub(super) keys: [FlowKey; BURST_MAX],
     /// The same where keys are wide: their words, row by row.
     pub(super) wide_keys: [[u64; BURST_MAX]; 3],
-    /// What is to be hashed of those.
-    pub(super) wide_to_hash: [[u64; BURST_MAX]; 3],
+    /// What is to be hashed in place of the last of those.
+    pub(super) wide_to_hash: [u64; BURST_MAX],
     /// What is to be hashed of it at first, the hash later.
     pub(super) hashes: [u64; BURST_MAX],
     /// All clear for UDP.
@@ -242,7 +242,7 @@ impl Default for Lanes {
             resets: LaneSet::default(),
             keys: [FlowKey::default(); BURST_MAX],
             wide_keys: [[0; BURST_MAX]; 3],
-            wide_to_hash: [[0; BURST_MAX]; 3],
+            wide_to_hash: [0; BURST_MAX],
             hashes: [0; BURST_MAX],
             tcp_flags: [TcpFlags::default(); BURST_MAX],
             backends: [BackendId::NONE; BURST_MAX],

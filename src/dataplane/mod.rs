@@ -97,10 +97,12 @@ impl Path {
         lanes.track(burst, flows, world);
         lanes.reset(burst, flows, world, now, counters);
         lanes.clamp_mss(burst, source, world);
+        lanes.part_others(world);
         lanes.rewrite_clients(burst, world, counters);
+        lanes.rewrite_clients6(burst, world, counters);
         lanes.send_others(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
-        lanes.return_others(burst, world, counters);
+        lanes.rewrite_responses6(burst, world, counters);
         lanes.full_nat(burst, bindings, around);
         lanes.complain(burst, around, limits);
         lanes.follow_first_fragments(burst, fragments, around);

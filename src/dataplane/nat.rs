@@ -8,7 +8,7 @@ use super::counters::{Traffic, WorkerCounters};
 use super::lanes::{Lane, Lanes, Outcome, Outcomes};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::snapshot::{BackendId, Forwarding, Hop, NextHop, Rewrite, Snapshot};
+use crate::snapshot::{Hop, NextHop, Rewrite, Snapshot};
 use crate::wire::plain::{EthernetIpv4, PlainHeadersMut};
 use crate::wire::{ipv4, l4};
 
@@ -18,6 +18,26 @@ const TO_BACKEND: bool = true;
 const TO_CLIENT: bool = false;
 
 impl Lanes {
+    /// Puts those of clients' packets apart that are sent to their backends in other ways.
+    #[inline(always)]
+    pub(super) fn part_others(&mut self, world: &Snapshot) {
+        if world.has_others {
+            self.clients.for_each(|lane| self.part_other(lane, world));
+        }
+    }
+
+    #[inline(always)]
+    fn part_other(&mut self, lane: Lane, world: &Snapshot) {
+        let id = self.backends[lane.index()];
+        // The path leaves nothing to plain translation there; see `Records::set`.
+        let is_other = world.to_backend(id).is_some_and(|backend| backend.hop.mtu == 0)
+            && world.backend(id).is_some_and(|backend| backend.forwarding.is_other());
+        if is_other {
+            self.clients.remove(lane);
+            self.others.insert(lane);
+        }
+    }
+
     /// Rewrites clients' packets, decides where they leave, and counts them for the backend.
     // Not inlined: a loop by itself has more registers.
     #[inline(never)]
@@ -39,10 +59,6 @@ impl Lanes {
                 let way = Way { hop: &backend.hop, rewrite: &backend.rewrite, counters };
                 if let Err(refusal) = way.take::<TO_BACKEND>(frame.bytes_mut()) {
                     forwarded.remove(lane);
-                    if is_other(world, id) {
-                        self.others.insert(lane);
-                        continue;
-                    }
                     let next_hop = world.backend(id).map_or(NextHop::NO_ROUTE, |backend| backend.next_hop);
                     refuse(&mut self.outcomes, lane, refusal, &next_hop);
                 }
@@ -90,12 +106,6 @@ impl Lanes {
         }
         self.outcomes.forward_all(forwarded);
     }
-}
-
-/// Whether packets to the backend are not translated, but sent to it in another way.
-#[cold]
-fn is_other(world: &Snapshot, id: BackendId) -> bool {
-    world.backend(id).is_some_and(|backend| !matches!(backend.forwarding, Forwarding::Translate))
 }
 
 /// The two up to the length of the shorter: an index of one is an index of the other then.

@@ -1,9 +1,223 @@
 //! Network address translation in IPv6: an address and a port replaced, one hop less, one checksum.
 
-use super::nat::Refusal;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::counters::WorkerCounters;
+use super::lanes::Lanes;
+use super::nat::{Refusal, refuse};
+use super::others::{destination, readdress_response};
+use crate::io::Frame;
 use crate::packet::{IpPacket, Parsed, parse};
-use crate::snapshot::{Hop, Rewrite6};
+use crate::snapshot::{Forwarding, Hop, NextHop, Rewrite6, Snapshot};
 use crate::wire::{ethernet, ipv4, ipv6, l4};
+
+/// The headers of nearly all packets: no extension headers, and as much behind them as a TCP header takes.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Plain {
+    ethernet: [u8; 12],
+    ether_type: [u8; 2],
+    first_word: [u8; 4],
+    payload_len: [u8; 2],
+    next_header: u8,
+    hop_limit: u8,
+    source: [u8; 16],
+    destination: [u8; 16],
+    segment: [u8; l4::TCP_HEADER_LEN],
+}
+
+const _: () = assert!(size_of::<Plain>() == AT + ipv6::HEADER_LEN + l4::TCP_HEADER_LEN, "no gaps");
+
+impl Lanes {
+    /// Rewrites clients' packets in IPv6, decides where they leave, and counts them for the backend. Those that are sent
+    /// otherwise are left.
+    #[inline(always)]
+    pub(super) fn rewrite_clients6<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        world: &Snapshot,
+        counters: &WorkerCounters,
+    ) {
+        if !self.wide.is_empty() {
+            self.rewrite_all_clients6(burst, world, counters);
+        }
+    }
+
+    // Not inlined: a loop by itself has more registers.
+    #[inline(never)]
+    fn rewrite_all_clients6<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        world: &Snapshot,
+        counters: &WorkerCounters,
+    ) {
+        let mut forwarded = self.wide;
+        for lane in self.wide {
+            let id = self.backends[lane.index()];
+            if let Some(backend) = world.backends.get(id.index())
+                && let Some(counters) = counters.to_backend().get(id.index())
+                && let Some(frame) = burst.get_mut(lane.index())
+            {
+                let Forwarding::Translate6 { there, .. } = &backend.forwarding else {
+                    forwarded.remove(lane);
+                    self.others.insert(lane);
+                    continue;
+                };
+                self.outcomes.set_port(lane, backend.next_hop.hop.port);
+                match take::<TO_BACKEND>(frame.bytes_mut(), &backend.next_hop.hop, there) {
+                    Ok(total_len) => counters.count(total_len),
+                    Err(refusal) => {
+                        forwarded.remove(lane);
+                        refuse(&mut self.outcomes, lane, refusal, &backend.next_hop);
+                    }
+                }
+            } else {
+                // None was chosen, and the outcome stands.
+                forwarded.remove(lane);
+            }
+        }
+        self.outcomes.forward_all(forwarded);
+    }
+
+    /// The same of responses; and of those of backends that answer from several ports, in either family.
+    #[inline(always)]
+    pub(super) fn rewrite_responses6<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        world: &Snapshot,
+        counters: &WorkerCounters,
+    ) {
+        if !self.wide_responses.is_empty() {
+            self.rewrite_all_responses6(burst, world, counters);
+        }
+    }
+
+    #[inline(never)]
+    fn rewrite_all_responses6<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        world: &Snapshot,
+        counters: &WorkerCounters,
+    ) {
+        let mut forwarded = self.wide_responses;
+        for lane in self.wide_responses {
+            let id = self.backends[lane.index()];
+            if let Some(backend) = world.backends.get(id.index())
+                && let Some(counters) = counters.to_client().get(id.index())
+                && let Some(frame) = burst.get_mut(lane.index())
+            {
+                let made;
+                let next_hop = match resolved(frame.bytes(), world) {
+                    Some(next_hop) => next_hop,
+                    None => {
+                        made = made_next_hop(frame.bytes(), world);
+                        &made
+                    }
+                };
+                self.outcomes.set_port(lane, next_hop.hop.port);
+                let sent = match &backend.forwarding {
+                    Forwarding::Translate6 { back, .. } => {
+                        take::<TO_CLIENT>(frame.bytes_mut(), &next_hop.hop, back)
+                    }
+                    _ => readdress_response(frame, backend, &next_hop.hop, world),
+                };
+                match sent {
+                    Ok(total_len) => counters.count(total_len),
+                    Err(refusal) => {
+                        forwarded.remove(lane);
+                        refuse(&mut self.outcomes, lane, refusal, next_hop);
+                    }
+                }
+            } else {
+                forwarded.remove(lane);
+            }
+        }
+        self.outcomes.forward_all(forwarded);
+    }
+}
+
+/// The next hop of a packet of IPv6 to beyond a router.
+#[inline(always)]
+fn resolved<'w>(frame: &[u8], world: &'w Snapshot) -> Option<&'w NextHop> {
+    let (headers, _) = Plain::ref_from_prefix(frame).ok()?;
+    if headers.ether_type != ethernet::TYPE_IPV6.to_be_bytes() {
+        return None;
+    }
+    world.routes.resolved6(headers.destination.into())
+}
+
+/// Any packet's, looked up in full.
+fn made_next_hop(frame: &[u8], world: &Snapshot) -> NextHop {
+    destination(frame).map_or(NextHop::NO_ROUTE, |destination| world.routes.next_hop_to(destination))
+}
+
+/// The way from a client to its backend.
+const TO_BACKEND: bool = true;
+/// The way back.
+const TO_CLIENT: bool = false;
+
+/// Rewrites the packet for its next hop, and returns its length.
+#[inline(always)]
+fn take<const WAY: bool>(frame: &mut [u8], hop: &Hop, rewrite: &Rewrite6) -> Result<u16, Refusal> {
+    if let Ok((headers, _)) = Plain::mut_from_prefix(frame)
+        && matches!(headers.next_header, ipv4::PROTOCOL_TCP | ipv4::PROTOCOL_UDP)
+    {
+        translate_plain::<WAY>(headers, hop, rewrite)
+    } else {
+        take_any::<WAY>(frame, hop, rewrite)
+    }
+}
+
+/// The same as for others, where the compiler knows all offsets but that of the checksum.
+#[inline(always)]
+fn translate_plain<const WAY: bool>(
+    headers: &mut Plain,
+    hop: &Hop,
+    rewrite: &Rewrite6,
+) -> Result<u16, Refusal> {
+    let total_len = u16::from_be_bytes(headers.payload_len).saturating_add(ipv6::HEADER_LEN as u16);
+    if headers.hop_limit <= 1 {
+        return Err(Refusal::Ttl);
+    }
+    if total_len > hop.mtu {
+        return Err(Refusal::Mtu);
+    }
+    headers.hop_limit -= 1;
+    headers.ethernet = hop.addresses.0;
+    if WAY == TO_BACKEND {
+        headers.destination = rewrite.address;
+        headers.segment[l4::DESTINATION_PORT_OFFSET..l4::DESTINATION_PORT_OFFSET + 2]
+            .copy_from_slice(&rewrite.port);
+    } else {
+        headers.source = rewrite.address;
+        headers.segment[l4::SOURCE_PORT_OFFSET..l4::SOURCE_PORT_OFFSET + 2].copy_from_slice(&rewrite.port);
+    }
+    update(&mut headers.segment, rewrite);
+    Ok(total_len)
+}
+
+/// Packets with extension headers, and very short ones.
+#[cold]
+fn take_any<const WAY: bool>(frame: &mut [u8], hop: &Hop, rewrite: &Rewrite6) -> Result<u16, Refusal> {
+    let layout = Layout::of(frame).ok_or(Refusal::Mtu)?;
+    let side = if WAY == TO_BACKEND { Side::Destination } else { Side::Source };
+    translate(frame, layout, hop, rewrite, side)?;
+    Ok(layout.total_len)
+}
+
+/// The checksum of the segment, after the rewrite.
+#[inline(always)]
+fn update(segment: &mut [u8], rewrite: &Rewrite6) {
+    // UDP without a checksum is not IPv6 (RFC 8200 section 8.1), but who lets it be has his reasons (RFC 6936).
+    if let Some(field) = segment.get_mut(rewrite.checksum_at.into()..).and_then(|rest| rest.first_chunk_mut())
+        && !(rewrite.is_udp && *field == [0, 0])
+    {
+        *field = rewrite.l4.apply(*field);
+        if *field == [0, 0] {
+            *field = rewrite.zero_checksum;
+        }
+    }
+}
 
 /// Where the parts of a packet lie in its frame.
 #[derive(Clone, Copy)]
@@ -76,15 +290,7 @@ pub(super) fn translate(
     write(fixed, 0, &hop.addresses.0);
     write(fixed, AT + address_at, &rewrite.address);
     write(segment, port_at, &rewrite.port);
-    // UDP without a checksum is not IPv6 (RFC 8200 section 8.1), but who lets it be has his reasons (RFC 6936).
-    if let Some(field) = segment.get_mut(rewrite.checksum_at.into()..).and_then(|rest| rest.first_chunk_mut())
-        && !(rewrite.is_udp && *field == [0, 0])
-    {
-        *field = rewrite.l4.apply(*field);
-        if *field == [0, 0] {
-            *field = rewrite.zero_checksum;
-        }
-    }
+    update(segment, rewrite);
     Ok(())
 }
 

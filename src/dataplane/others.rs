@@ -1,20 +1,19 @@
-//! Packets that go to their backends, or come from them, otherwise than by plain translation of IPv4.
+//! Packets that go to their backends, or come from them, otherwise than by plain translation.
 
 use std::net::IpAddr;
 
 use super::counters::WorkerCounters;
 use super::encapsulate;
 use super::ends::{self, NewEnds};
-use super::lanes::{Lane, Lanes};
+use super::lanes::Lanes;
 use super::nat::{Refusal, refuse};
-use super::nat6::{self, Layout, Side};
 use crate::io::Frame;
 use crate::packet::{Packet, Parsed, first_fragment, parse};
 use crate::snapshot::{Backend, Forwarding, Hop, Snapshot};
 use crate::wire::{ethernet, ipv4, ipv6};
 
 impl Lanes {
-    /// Sends clients' packets on: all with wide keys, and those of narrow ones that plain translation has left.
+    /// Sends clients' packets on that plain translation is not for.
     #[inline(always)]
     pub(super) fn send_others<F: Frame>(
         &mut self,
@@ -22,23 +21,34 @@ impl Lanes {
         world: &Snapshot,
         counters: &WorkerCounters,
     ) {
-        let others = self.others.with(self.wide);
-        if others.is_empty() {
-            return;
+        if !self.others.is_empty() {
+            self.send_all_others(burst, world, counters);
         }
-        let mut forwarded = others;
-        for lane in others {
+    }
+
+    #[inline(never)]
+    fn send_all_others<F: Frame>(&mut self, burst: &mut [F], world: &Snapshot, counters: &WorkerCounters) {
+        let mut forwarded = self.others;
+        for lane in self.others {
             let id = self.backends[lane.index()];
             if let Some(backend) = world.backend(id)
                 && let Some(counters) = counters.to_backend().get(id.index())
                 && let Some(frame) = burst.get_mut(lane.index())
             {
-                self.outcomes.set_port(lane, backend.next_hop.hop.port);
-                match send_one(frame, backend, self.hashes[lane.index()]) {
+                let next_hop = &backend.next_hop;
+                self.outcomes.set_port(lane, next_hop.hop.port);
+                let sent = match &backend.forwarding {
+                    Forwarding::Tunnel(template) => {
+                        encapsulate::push(frame, &next_hop.hop, template, self.hashes[lane.index()])
+                    }
+                    Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), &next_hop.hop),
+                    _ => readdress(frame, backend),
+                };
+                match sent {
                     Ok(total_len) => counters.count(total_len),
                     Err(refusal) => {
                         forwarded.remove(lane);
-                        refuse(&mut self.outcomes, lane, refusal, &backend.next_hop);
+                        refuse(&mut self.outcomes, lane, refusal, next_hop);
                     }
                 }
             } else {
@@ -48,87 +58,23 @@ impl Lanes {
         }
         self.outcomes.forward_all(forwarded);
     }
-
-    /// Sends backends' packets back to their clients: in IPv6, and of backends that answer from several ports.
-    #[inline(always)]
-    pub(super) fn return_others<F: Frame>(
-        &mut self,
-        burst: &mut [F],
-        world: &Snapshot,
-        counters: &WorkerCounters,
-    ) {
-        let mut forwarded = self.wide_responses;
-        for lane in self.wide_responses {
-            if !self.return_one(lane, burst, world, counters) {
-                forwarded.remove(lane);
-            }
-        }
-        self.outcomes.forward_all(forwarded);
-    }
-
-    fn return_one<F: Frame>(
-        &mut self,
-        lane: Lane,
-        burst: &mut [F],
-        world: &Snapshot,
-        counters: &WorkerCounters,
-    ) -> bool {
-        let id = self.backends[lane.index()];
-        let (Some(backend), Some(counters), Some(frame)) =
-            (world.backend(id), counters.to_client().get(id.index()), burst.get_mut(lane.index()))
-        else {
-            return false;
-        };
-        let Some(destination) = destination(frame.bytes()) else { return false };
-        let next_hop = world.routes.next_hop_to(destination);
-        self.outcomes.set_port(lane, next_hop.hop.port);
-        match return_to(frame, backend, &next_hop.hop, world) {
-            Ok(total_len) => {
-                counters.count(total_len);
-                true
-            }
-            Err(refusal) => {
-                refuse(&mut self.outcomes, lane, refusal, &next_hop);
-                false
-            }
-        }
-    }
 }
 
-/// Sends a client's packet to its backend, and returns its length as it came in.
-fn send_one<F: Frame>(frame: &mut F, backend: &Backend, hash: u64) -> Result<u16, Refusal> {
-    let hop = &backend.next_hop.hop;
-    match &backend.forwarding {
-        // Other stages do.
-        Forwarding::Translate | Forwarding::FullNat => Err(Refusal::Mtu),
-        Forwarding::Translate6 { there, .. } => {
-            let layout = Layout::of(frame.bytes()).ok_or(Refusal::Mtu)?;
-            nat6::translate(frame.bytes_mut(), layout, hop, there, Side::Destination)?;
-            Ok(layout.total_len)
-        }
-        Forwarding::TranslateAddress => {
-            let packet = transport(frame.bytes()).ok_or(Refusal::Mtu)?;
-            let source = (packet.ip.source, packet.source_port).into();
-            let destination = (backend.address, packet.destination_port).into();
-            ends::translate(frame, &packet, hop, &NewEnds { source, destination })
-        }
-        Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop),
-        Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash),
-    }
+/// Gives a client's packet its backend's address, and keeps its port. Returns its length as it came in.
+fn readdress<F: Frame>(frame: &mut F, backend: &Backend) -> Result<u16, Refusal> {
+    let packet = transport(frame.bytes()).ok_or(Refusal::Mtu)?;
+    let source = (packet.ip.source, packet.source_port).into();
+    let destination = (backend.address, packet.destination_port).into();
+    ends::translate(frame, &packet, &backend.next_hop.hop, &NewEnds { source, destination })
 }
 
-/// Sends a backend's packet back to its client.
-fn return_to<F: Frame>(
+/// Gives a response the address of its frontend, and keeps its port; likewise.
+pub(super) fn readdress_response<F: Frame>(
     frame: &mut F,
     backend: &Backend,
     hop: &Hop,
     world: &Snapshot,
 ) -> Result<u16, Refusal> {
-    if let Forwarding::Translate6 { back, .. } = &backend.forwarding {
-        let layout = Layout::of(frame.bytes()).ok_or(Refusal::Mtu)?;
-        nat6::translate(frame.bytes_mut(), layout, hop, back, Side::Source)?;
-        return Ok(layout.total_len);
-    }
     let packet = transport(frame.bytes()).ok_or(Refusal::Mtu)?;
     let frontend = world.frontend(backend.frontend).ok_or(Refusal::Mtu)?.endpoint.address;
     let source = (frontend, packet.source_port).into();

@@ -43,7 +43,7 @@ pub fn is_martian_byte(first: u8) -> bool {
 /// Unspecified, loopback, IPv4 written as IPv6 (RFC 4291 sections 2.5.2, 2.5.3 and 2.5.5: all in ::/64), link-local,
 /// which routers do not forward (section 2.5.6), and multicast (section 2.7). 64:ff9b::/96 stands for hosts (RFC 6052).
 #[inline(always)]
-fn is_martian_v6(address: Ipv6Addr) -> bool {
+pub fn is_martian_v6(address: Ipv6Addr) -> bool {
     let high = (address.to_bits() >> 64) as u64;
     high == 0 || high >> 54 == 0xfe80 >> 6 || high >> 56 == 0xff
 }

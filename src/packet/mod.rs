@@ -16,7 +16,7 @@ mod words;
 pub use flow::{EndpointKey, Flow, FlowKey, FrontendWord, WideKey, address_of, address_words, wide_endpoint};
 pub use icmp::{icmp_message, merits_error, neighbour_message, quote_offset};
 pub use ip::{FragmentPart, IpPacket};
-pub use martian::{flaw_of_source, is_martian, is_martian_byte, is_martian_v4};
+pub use martian::{flaw_of_source, is_martian, is_martian_byte, is_martian_v4, is_martian_v6};
 pub use parse::{Packet, Parsed, first_fragment, parse};
 pub use plain::{PlainEnds, PlainPacket};
 pub use plain6::{Pattern6, PlainPacket6};

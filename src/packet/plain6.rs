@@ -1,6 +1,8 @@
 //! Frame → plain packet in IPv6: TCP or UDP right behind the fixed header. What has extension headers or something wrong
 //! with it is for [`parse`](super::parse()) to look at.
 
+use std::net::Ipv6Addr;
+
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -70,19 +72,16 @@ impl Pattern6 {
 
 /// A plain packet's ends, and what its flow needs.
 #[derive(Clone, Copy)]
-pub struct PlainPacket6 {
-    source: [u64; 2],
-    destination: [u64; 2],
-    ports: u32,
-    protocol: u8,
+pub struct PlainPacket6<'f> {
+    headers: &'f Headers,
     /// All clear for UDP.
     pub tcp_flags: TcpFlags,
 }
 
-impl PlainPacket6 {
+impl<'f> PlainPacket6<'f> {
     /// The packet in `frame`, if it is plain and of `pattern`. Of `sound` only what it says of protocols is asked.
     #[inline(always)]
-    pub fn parse(frame: &[u8], pattern: &Pattern6, sound: &Pattern) -> Option<Self> {
+    pub fn parse(frame: &'f [u8], pattern: &Pattern6, sound: &Pattern) -> Option<Self> {
         let (headers, _) = Headers::ref_from_prefix(frame).ok()?;
         let payload_len = u32::from(headers.payload_len.get().swap_bytes());
         let fits = payload_len as usize <= frame.len() - ethernet::HEADER_LEN - ipv6::HEADER_LEN;
@@ -97,38 +96,43 @@ impl PlainPacket6 {
         let tcp_flags = TcpFlags(headers.tcp_flags & sound.flags);
         let is_sound =
             claimed >= sound.claimed_min && slack <= sound.slack_max && !tcp_flags.are_in(sound.nonsense);
-        let ports = headers.ports.get();
-        // What has a port of zero is looked at closely.
-        let is_sound = is_sound && ports & 0xffff != 0 && ports >> 16 != 0;
-        // So has what comes from or goes to ::/64, where no host is, but IPv4 addresses in disguise.
-        let is_sound = is_sound && headers.source[0].get() != 0 && headers.destination[0].get() != 0;
-        is_sound.then_some(Self {
-            source: headers.source.map(U64::get),
-            destination: headers.destination.map(U64::get),
-            ports,
-            protocol: headers.next_header,
-            tcp_flags,
-        })
+        is_sound.then_some(Self { headers, tcp_flags })
     }
 
     /// Where it goes, as [`wide_endpoint`](super::wide_endpoint) has it.
     #[inline(always)]
     pub fn destination(&self) -> [u64; 3] {
-        let port = u64::from(self.ports & 0xffff_0000);
-        [self.destination[0], self.destination[1], 1 << 32 | port | u64::from(self.protocol)]
+        let [low, high] = self.headers.destination.map(U64::get);
+        let port = u64::from(self.headers.ports.get() & 0xffff_0000);
+        [low, high, 1 << 32 | port | u64::from(self.headers.next_header)]
+    }
+
+    /// Whom it is for.
+    #[inline(always)]
+    pub fn destination_address(&self) -> Ipv6Addr {
+        let [low, high] = self.headers.destination.map(U64::get);
+        (u128::from(high) << 64 | u128::from(low)).to_le_bytes().into()
+    }
+
+    /// Whether it goes to port 0, which nobody has.
+    #[inline(always)]
+    pub fn is_to_port_zero(&self) -> bool {
+        self.headers.ports.get() >> 16 == 0
     }
 
     /// Where it comes from, likewise.
     #[inline(always)]
     pub fn source(&self) -> [u64; 3] {
-        let port = u64::from(self.ports << 16);
-        [self.source[0], self.source[1], 1 << 32 | port | u64::from(self.protocol)]
+        let [low, high] = self.headers.source.map(U64::get);
+        let port = u64::from(self.headers.ports.get() << 16);
+        [low, high, 1 << 32 | port | u64::from(self.headers.next_header)]
     }
 
     /// The key of its flow to a frontend of one address and port.
     #[inline(always)]
     pub fn key(&self, frontend: FrontendWord) -> WideKey {
-        WideKey([self.source[0], self.source[1], u64::from(self.ports << 16) | frontend.0 & 0xffff])
+        let [low, high] = self.headers.source.map(U64::get);
+        WideKey([low, high, u64::from(self.headers.ports.get() << 16) | frontend.0 & 0xffff])
     }
 }
 
@@ -172,8 +176,7 @@ mod tests {
             let is_ours = for_any || frame.get(..6) == Some(&STATION[..]);
             match parse(&frame) {
                 Ok(Parsed::Transport(long)) if is_ours => {
-                    let has_ports = long.source_port != 0 && long.destination_port != 0;
-                    let is_plain = long.ip.payload_offset == 54 && long.ip.source.is_ipv6() && frame.len() >= 68 && has_ports;
+                    let is_plain = long.ip.payload_offset == 54 && long.ip.source.is_ipv6() && frame.len() >= 68;
                     prop_assert_eq!(plain.is_some(), is_plain);
                     let Some(plain) = plain else { return Ok(()) };
                     let protocol = long.protocol.number();

@@ -32,8 +32,8 @@ pub struct Backend {
 /// How clients' packets get to a backend, and its own to them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Forwarding {
-    /// Translated in IPv4, by [`ToBackend`] and [`ToClient`]. The other ways are seen to once these have refused a
-    /// packet: nothing fits into the MTU of their [`ToBackend::hop`].
+    /// Translated in IPv4, by [`ToBackend`] and [`ToClient`]. These are not for the other ways: nothing fits into the
+    /// MTU of their [`ToBackend::hop`].
     Translate,
     /// Translated in IPv6.
     Translate6 { there: Rewrite6, back: Rewrite6 },
@@ -48,6 +48,11 @@ pub(crate) enum Forwarding {
 }
 
 impl Forwarding {
+    /// Whether packets get there neither by plain translation nor by way of a port of ours.
+    pub(crate) fn is_other(&self) -> bool {
+        matches!(self, Self::TranslateAddress | Self::Direct | Self::Tunnel(_))
+    }
+
     /// Whether the backend's packets to clients come by us.
     pub(crate) fn translates(&self) -> bool {
         matches!(self, Self::Translate | Self::Translate6 { .. } | Self::TranslateAddress)

@@ -145,6 +145,7 @@ impl Compiler {
             by_response_broad: WideMap::of(self.broad_responses()),
             by_reset: narrow_map(&resets),
             by_reset_wide: wide_map(&resets),
+            has_others: backends.iter().any(|backend| backend.forwarding.is_other()),
             clamps_mss: model.rules.iter().any(|rule| rule.mss_clamp.is_some()),
             tracks: model.rules.iter().any(|rule| rule.tcp_reset),
             resets_flows: !self.resetting.is_empty(),

@@ -36,7 +36,7 @@ pub use tables::selector_for;
 pub use word_map::{WideMap, WordMap};
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{self, PROBE_PORT_FIRST, ProtocolSelector};
@@ -105,6 +105,8 @@ pub struct Snapshot {
     pub(crate) by_reset: WordMap,
     /// The same of IPv6.
     pub(crate) by_reset_wide: WideMap,
+    /// Whether any backend is sent to otherwise than by plain translation: [`Forwarding::is_other`].
+    pub(crate) has_others: bool,
     /// Whether any frontend has a [`Frontend::mss_clamp`].
     pub(crate) clamps_mss: bool,
     /// Whether any frontend's flows are reset when they are idle: how far they are is kept then.
@@ -322,6 +324,13 @@ impl Snapshot {
     pub(crate) fn local_at(&self, address: IpAddr) -> Option<Local> {
         let of_network = || (!self.broad.is_empty() && self.broad.has(address)).then_some(Local::Frontend);
         self.local_word(address).map(Local::of_word).or_else(of_network)
+    }
+
+    /// Whether `address` is ours.
+    #[inline(always)]
+    pub(crate) fn is_local6(&self, address: Ipv6Addr) -> bool {
+        let is_known = self.locals_wide.get(wide_endpoint(address.into(), 0, 0)).is_some();
+        is_known || !self.broad.is_empty() && self.broad.has(address.into())
     }
 
     fn local_word(&self, address: IpAddr) -> Option<u64> {

@@ -163,6 +163,12 @@ impl Routes {
         self.narrow.resolved(u32::from_le_bytes(destination.octets()))
     }
 
+    /// The same of IPv6.
+    #[inline(always)]
+    pub(crate) fn resolved6(&self, destination: Ipv6Addr) -> Option<&NextHop> {
+        self.wide.resolved(u128::from_le_bytes(destination.octets()))
+    }
+
     /// The neighbour that a packet to `destination` is handed to, and the port that leads there.
     pub fn neighbour_for(&self, destination: IpAddr) -> Option<(PortId, IpAddr)> {
         let way = match destination {

@@ -22,6 +22,9 @@ pub struct KeyMap<const N: usize> {
 
 const LINE_KEYS: usize = 4;
 
+/// Keys of a map that does not matter to the nearest cache.
+const SMALL_LEN: usize = 64;
+
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Line<const N: usize> {
@@ -78,8 +81,10 @@ impl<const N: usize> KeyMap<N> {
         unique.reverse();
         unique.sort_by_key(|(key, _)| *key);
         unique.dedup_by_key(|(key, _)| *key);
-        // Twice the places that are needed, and at least two lines, for a shift by 64 is none.
-        let bits = (unique.len() / 2).next_power_of_two().trailing_zeros().max(1);
+        // Twice the places that are needed, four times where that is little; and at least two lines, for a shift by 64
+        // is none.
+        let lines = if unique.len() <= SMALL_LEN { unique.len() } else { unique.len() / 2 };
+        let bits = lines.next_power_of_two().trailing_zeros().max(1);
         let empty = Line { rows: [[0; LINE_KEYS]; N], values: [0; LINE_KEYS] };
         let mut map = Self { lines: vec![empty; 1 << bits].into(), shift: 64 - bits };
         unique.iter().for_each(|(key, value)| map.insert(*key, *value));
@@ -118,8 +123,12 @@ impl<const N: usize> KeyMap<N> {
 
     #[cold]
     fn find_beyond(&self, key: [u64; N]) -> Option<u64> {
-        let (before, from_line) = self.lines.split_at(self.line_of(key));
-        for line in from_line.iter().chain(before).skip(1) {
+        // There is a power of two of them.
+        let last = self.lines.len() - 1;
+        let mut at = self.line_of(key);
+        for _ in 0..last {
+            at = (at + 1) & last;
+            let line = self.lines.get(at)?;
             if let Some(place) = line.position(key) {
                 return Some(line.values[place]);
             }
