@@ -79,27 +79,28 @@ pub(super) fn arguments(model: &Model, workers: usize) -> Vec<String> {
     devices.iter().filter_map(|d| d.device.map(|device| with_parameters(device, workers, d.mtu))).collect()
 }
 
-/// af_packet gives a device one queue with room for frames of the usual length unless told otherwise, and there is no
-/// telling it later.
+/// af_packet gives a device one queue with slots for frames of the usual length unless told otherwise, and there is no
+/// telling it later: of longer ones the end is cut off without a word.
 fn with_parameters(device: &str, workers: usize, mtu: u16) -> String {
     let mut all = device.to_owned();
     if device.starts_with("net_af_packet") {
         if workers > 1 && !device.contains("qpairs=") {
             all += &format!(",qpairs={workers}");
         }
-        let slot = (u32::from(mtu) + AROUND_MTU_IN_SLOT).next_power_of_two();
-        if slot > AF_PACKET_SLOT && !device.contains("framesz=") && !device.contains("blocksz=") {
-            all += &format!(",framesz={slot},blocksz={slot}");
+        let slot = mempool::frame_bytes(mtu);
+        let is_theirs = ["framesz=", "framecnt=", "blocksz="].iter().any(|key| device.contains(key));
+        if slot > mempool::FRAME_BYTES && !is_theirs {
+            // Blocks are whole pages, and whole slots. Of long ones fewer, so that they fit into what may be locked without a
+            // privilege: mostly 8 MiB.
+            let block = u32::from(slot) * 4;
+            let slots = if block > 4 * PAGE { 256 } else { 512 };
+            all += &format!(",framesz={slot},blocksz={block},framecnt={slots}");
         }
     }
     all
 }
 
-/// What af_packet has for a frame by default, in bytes.
-const AF_PACKET_SLOT: u32 = 2048;
-
-/// The kernel's headers, Ethernet's and a tag, and what is lost to alignment: what is longer is cut off without a word.
-const AROUND_MTU_IN_SLOT: u32 = 128;
+const PAGE: u32 = 4096;
 
 /// Whether each worker can take what its queues of the port give it for its own.
 pub(super) fn keeps_flows(port: &port::Port, workers: usize) -> bool {
@@ -142,11 +143,11 @@ mod tests {
         assert_eq!(told("net_af_packet0,iface=a", 2, 1920), "net_af_packet0,iface=a,qpairs=2");
         assert_eq!(
             told("net_af_packet0,iface=a", 1, 1921),
-            "net_af_packet0,iface=a,framesz=4096,blocksz=4096"
+            "net_af_packet0,iface=a,framesz=3072,blocksz=12288,framecnt=512"
         );
         assert_eq!(
             told("net_af_packet0,iface=a,qpairs=4", 2, 9000),
-            "net_af_packet0,iface=a,qpairs=4,framesz=16384,blocksz=16384"
+            "net_af_packet0,iface=a,qpairs=4,framesz=9216,blocksz=36864,framecnt=256"
         );
         let own = "net_af_packet0,iface=a,framesz=32768,blocksz=65536";
         assert_eq!(told(own, 1, 9000), own);

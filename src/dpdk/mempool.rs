@@ -11,7 +11,7 @@ use super::error::{Errno, Error, c_string};
 use super::mbuf::Mbuf;
 use crate::io::Frame;
 
-/// The longest frame that the least of buffers holds, in bytes: with an MTU of up to 2022.
+/// The longest frame that the least of buffers holds, in bytes.
 pub const FRAME_BYTES: u16 = 2048;
 
 /// What drivers round the size of receive buffers down to a multiple of, at most.
@@ -21,9 +21,12 @@ const ROUNDED_TO: u16 = 1024;
 /// deliver frames in several pieces.
 const AROUND_MTU: u16 = 14 + 2 * 4 + 4;
 
+/// That, and what af_packet has in front of a frame in its rings: it takes no buffers that are smaller than a slot there.
+const AROUND_MTU_IN_SLOT: u16 = 128;
+
 /// The longest frame that the buffers of a pool must hold for IP packets of up to `mtu` bytes: a frame is in one piece.
 pub fn frame_bytes(mtu: u16) -> u16 {
-    let needed = mtu.saturating_add(AROUND_MTU).min(FRAME_BYTES_MAX);
+    let needed = mtu.saturating_add(AROUND_MTU_IN_SLOT).min(FRAME_BYTES_MAX);
     needed.next_multiple_of(ROUNDED_TO).max(FRAME_BYTES)
 }
 

@@ -4,7 +4,7 @@ use super::{Model, Port};
 use crate::io::PortId;
 use crate::io::tagged::Place;
 use crate::wire::MacAddr;
-use crate::wire::vlan::TAG_LEN;
+use crate::wire::vlan::{TAG_LEN, TAGS_MAX};
 
 /// A device, as its ports want it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,7 +17,7 @@ pub struct Device<'a> {
     pub ports: Vec<&'a str>,
     /// The Ethernet address to use instead of its own, which all its ports have.
     pub mac: Option<MacAddr>,
-    /// The largest of its ports' MTUs. Devices allow for one tag; the second counts like payload.
+    /// The largest of its ports' MTUs. Devices and the kernel allow for one tag; two of them count like payload.
     pub mtu: u16,
 }
 
@@ -27,7 +27,8 @@ impl Model {
         let mut all: Vec<Device<'_>> = Vec::new();
         for (port, id) in self.ports.iter().zip(0..) {
             let device = port.device.as_deref();
-            let mtu = port.mtu + (port.vlan.len().saturating_sub(1) * TAG_LEN) as u16;
+            let tags = if port.vlan.len() > 1 { TAGS_MAX * TAG_LEN } else { 0 };
+            let mtu = port.mtu + tags as u16;
             let same = all.iter_mut().find(|other| device.is_some() && other.device == device);
             match same {
                 Some(other) => {

@@ -24,7 +24,7 @@ fn ports_of_one_device_have_one_mac_and_the_device_the_largest_mtu() {
     assert_eq!(
         told,
         [
-            (0, Some("d"), "a c f".into(), Some("02:00:00:00:00:01".into()), 9003),
+            (0, Some("d"), "a c f".into(), Some("02:00:00:00:00:01".into()), 9007),
             (1, Some("e"), "b".into(), None, 1500),
             (3, None, "d".into(), None, 1500),
             (4, None, "e".into(), None, 1500),
