@@ -5,14 +5,14 @@ mod access;
 mod api;
 mod capture;
 mod check;
+#[cfg(feature = "dpdk")]
+mod devices;
 pub mod difference;
 mod doors;
 mod drain;
 mod flows;
 mod hash_key;
 mod http;
-#[cfg(feature = "dpdk")]
-mod devices;
 #[cfg(feature = "dpdk")]
 mod launch;
 mod limited;

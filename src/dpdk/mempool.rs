@@ -52,13 +52,7 @@ impl Mempool {
     ///
     /// # Errors
     /// [`Error::Mempool`]: no memory, a name that is taken or too long (25 bytes), a cache out of range.
-    pub fn new(
-        eal: &Eal,
-        name: &str,
-        frames: u32,
-        frame_bytes: u16,
-        cache: u32,
-    ) -> Result<Mempool, Error> {
+    pub fn new(eal: &Eal, name: &str, frames: u32, frame_bytes: u16, cache: u32) -> Result<Mempool, Error> {
         let name_c = c_string(name)?;
         let data_room = frame_bytes.min(FRAME_BYTES_MAX) + sys::GW_HEADROOM_BYTES;
         // SAFETY: EAL runs, which `eal` proves; the name is a C string, which DPDK copies.

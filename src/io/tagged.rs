@@ -242,8 +242,7 @@ mod tests {
 
     #[test]
     fn what_is_in_no_vlan_where_all_ports_are_is_marked() {
-        let mut queues =
-            Tagged::new(MemoryQueues::new(1), &[Place { first: A, vlan: vec![100] }]);
+        let mut queues = Tagged::new(MemoryQueues::new(1), &[Place { first: A, vlan: vec![100] }]);
         queues.devices_mut().push(A, frame(&[], 1));
         queues.devices_mut().push(A, frame(&[0x81, 0, 0, 0], 2));
         queues.devices_mut().push(A, vec![1; 11]);

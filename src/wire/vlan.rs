@@ -37,7 +37,9 @@ impl Vlan {
     pub fn of_frame(frame: &[u8]) -> Option<(Self, usize)> {
         let (mut vlan, mut len) = (0u32, 0);
         for _ in 0..READ_MAX {
-            let Some([a, b, c, d]) = frame.get(OFFSET + len..).and_then(|rest| rest.first_chunk()) else { break };
+            let Some([a, b, c, d]) = frame.get(OFFSET + len..).and_then(|rest| rest.first_chunk()) else {
+                break;
+            };
             if ![ethernet::TYPE_VLAN, ethernet::TYPE_QINQ].contains(&u16::from_be_bytes([*a, *b])) {
                 break;
             }
@@ -97,23 +99,27 @@ mod tests {
         frame
     }
 
+    /// Kind and control of each tag; the VLANs, and the bytes of tags.
+    type Case = (&'static [(u16, u16)], Option<(&'static [u16], usize)>);
+
     #[test]
     fn the_vlan_is_what_the_tags_say_whatever_their_kind_and_priority() {
-        let (c, s) = (0x8100, 0x88a8);
-        let cases: [(&[(u16, u16)], Option<(&[u16], usize)>); 13] = [
+        const C: u16 = 0x8100;
+        const S: u16 = 0x88a8;
+        let cases: [Case; 13] = [
             (&[], Some((&[], 0))),
-            (&[(c, 100)], Some((&[100], 4))),
-            (&[(s, 100)], Some((&[100], 4))),
-            (&[(c, 0xf064)], Some((&[100], 4))),
-            (&[(s, 100), (c, 7)], Some((&[100, 7], 8))),
-            (&[(c, 100), (c, 7)], Some((&[100, 7], 8))),
-            (&[(c, 0xe000)], Some((&[], 4))),
-            (&[(s, 0), (c, 7)], Some((&[7], 8))),
-            (&[(s, 7), (c, 0)], Some((&[7], 8))),
-            (&[(s, 0), (s, 100), (c, 7)], Some((&[100, 7], 12))),
-            (&[(s, 1), (s, 100), (c, 7)], None),
+            (&[(C, 100)], Some((&[100], 4))),
+            (&[(S, 100)], Some((&[100], 4))),
+            (&[(C, 0xf064)], Some((&[100], 4))),
+            (&[(S, 100), (C, 7)], Some((&[100, 7], 8))),
+            (&[(C, 100), (C, 7)], Some((&[100, 7], 8))),
+            (&[(C, 0xe000)], Some((&[], 4))),
+            (&[(S, 0), (C, 7)], Some((&[7], 8))),
+            (&[(S, 7), (C, 0)], Some((&[7], 8))),
+            (&[(S, 0), (S, 100), (C, 7)], Some((&[100, 7], 12))),
+            (&[(S, 1), (S, 100), (C, 7)], None),
             // Behind so many nobody looks.
-            (&[(c, 0), (c, 0), (c, 0), (c, 7)], Some((&[], 12))),
+            (&[(C, 0), (C, 0), (C, 0), (C, 7)], Some((&[], 12))),
             (&[(0x9100, 7)], Some((&[], 0))),
         ];
         for (tags, wanted) in cases {
@@ -121,7 +127,7 @@ mod tests {
             assert_eq!(Vlan::of_frame(&frame(tags)), wanted, "{tags:x?}");
         }
         for len in 0..OFFSET + TAG_LEN {
-            assert_eq!(Vlan::of_frame(&frame(&[(c, 7)])[..len]), Some((Vlan::NONE, 0)), "{len} bytes");
+            assert_eq!(Vlan::of_frame(&frame(&[(C, 7)])[..len]), Some((Vlan::NONE, 0)), "{len} bytes");
         }
     }
 

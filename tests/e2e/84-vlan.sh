@@ -31,7 +31,10 @@ bed_mtu() {
 
 # `switch OUTSIDE INSIDE`: their VLANs.
 switch() {
-    [[ -z ${switch_pid:-} ]] || { kill "$switch_pid" && wait "$switch_pid" || true; } 2>/dev/null
+    if [[ -n ${switch_pid:-} ]]; then
+        kill "$switch_pid"
+        wait "$switch_pid" 2>/dev/null || true
+    fi
     "$python" "$here/switch.py" t0 "ca=$1" "sa=$2" >"$run/switch" &
     switch_pid=$!
     within 5 grep -q ready "$run/switch" || fail "the switch starts" "not ready"
@@ -83,6 +86,8 @@ check "ping of guideway's own address, inside" net b1 ping -q -c 3 -i 0.2 -W 2 1
 check "ping of the frontend, full frames" net client ping -q -c 3 -i 0.2 -W 2 -M "do" -s 1472 "$vip"
 equal "both ports have the one Ethernet address" 1 "$(gw show ports --json | jq -r '.ports[].mac' | sort -u | wc -l)"
 equal "and their VLANs" '100 200' "$(gw show ports --json | jq -r '[.ports[].vlan[]] | join(" ")')"
+gw show ports >"$run/ports"
+contains "which the table tells" '^inside +200 +net_af_packet ' "$run/ports"
 "$guideway" capture --count 200 --duration 10s -w "$run/vlan.pcapng" --control-socket "$run/control.sock" 2>"$run/capture.err" &
 capture_pid=$!
 within 5 grep -q 'capturing to' "$run/capture.err" || fail "a capture starts" "$(cat "$run/capture.err")"

@@ -33,11 +33,14 @@ fn ports_of_one_device_have_one_mac_and_the_device_the_largest_mtu() {
     let places: Vec<_> = model.places().iter().map(|place| (place.first.0, place.vlan.len())).collect();
     assert_eq!(places, [(0, 1), (1, 0), (0, 2), (3, 0), (4, 0), (0, 0)]);
 
-    let text = [port("a", &on("d", &mac(1))), port("b", &on("d", &format!("vlan = [7]\n{}", mac(2))))].concat();
+    let text =
+        [port("a", &on("d", &mac(1))), port("b", &on("d", &format!("vlan = [7]\n{}", mac(2))))].concat();
     assert_eq!(
         errors(&text, &[]),
-        ["g.toml:11: port b has mac 02:00:00:00:00:02, and its device \"d\" has mac 02:00:00:00:00:01 for another port \
-          (line 5); a device has one: give it once"]
+        [
+            "g.toml:11: port b has mac 02:00:00:00:00:02, and its device \"d\" has mac 02:00:00:00:00:01 for another port \
+          (line 5); a device has one: give it once"
+        ]
     );
 }
 

@@ -145,8 +145,12 @@ fn flaw_in(network: Cidr, address: IpAddr) -> Option<AddressFlaw> {
 
 /// Checks all ports and neighbours.
 pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Network {
-    let mut checker =
-        Checker { names: Names::new("port", raw), devices: HashMap::new(), macs: HashMap::new(), addresses: HashMap::new() };
+    let mut checker = Checker {
+        names: Names::new("port", raw),
+        devices: HashMap::new(),
+        macs: HashMap::new(),
+        addresses: HashMap::new(),
+    };
     if let Some(first_beyond) = raw.ports.get(PORTS_MAX) {
         let what = "ports".to_owned();
         let problem = ValueProblem::TooMany { what, count: raw.ports.len(), max: PORTS_MAX };

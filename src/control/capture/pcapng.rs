@@ -186,7 +186,7 @@ mod tests {
         let tags = vec![Vlan::NONE.tags(), Vlan::of_tags(&[200, 7]).tags()];
         let names = Names { tags, ..names() };
         let frame: Vec<u8> = (0..20).collect();
-        let mut told = |end| {
+        let told = |end| {
             let mut record = watch.take().unwrap();
             record.about = about(end, Direction::Received);
             record.keep(&frame);

@@ -47,7 +47,8 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-const WHY: &str = "IEEE 802.1Q section 6.9: what leaves by a port bears the tags of its VLAN, whatever it came with";
+const WHY: &str =
+    "IEEE 802.1Q section 6.9: what leaves by a port bears the tags of its VLAN, whatever it came with";
 
 /// The same case, its ports in VLANs.
 fn behind(case: &Case, outside: &[u16], inside: &[u16]) -> Case {
@@ -146,9 +147,8 @@ fn of_nobody(site: &Site) -> Case {
 /// Where all ports have tags.
 fn none(site: &Site) -> Case {
     let packet = site.tcp("S", b"").bytes();
-    let frame = |port: Port, tags: &[u8]| {
-        tagged(ip_frame(port.mac, mac_of(router(site.inner)), &[], &packet), tags)
-    };
+    let frame =
+        |port: Port, tags: &[u8]| tagged(ip_frame(port.mac, mac_of(router(site.inner)), &[], &packet), tags);
     let why = "IEEE 802.1Q section 6.9: a frame without a tag is of none of the VLANs that have one";
     Case::new(format!("vlan-{}-none", site.name()), why, on_one_device(site, &[100], &[200]))
         .drops(OUTSIDE, frame(OUTSIDE, &[]), "vlan-missing")
