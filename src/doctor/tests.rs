@@ -225,7 +225,6 @@ fn a_device_is_looked_at_once_for_all_its_ports() {
     let tree = Tree::new();
     let second = "[[port]]\nname = \"inside\"\ndevice = \"net_af_packet0,iface=eth1\"\nvlan = [200, 7]\n\
                   addresses = [\"10.1.0.1/24\"]\n";
-    tree.interface("eth1", "../../devices/virtual/net/eth1", 2, 2);
     let findings = tree.examine(&(config("net_af_packet0,iface=eth1", WORKERS) + second));
     let found: Vec<&str> = of(&findings, "interface").iter().map(|finding| finding.found.as_str()).collect();
     assert_eq!(found, ["port outside, inside: interface eth1 has an MTU of 1500 bytes, and the port 1508"]);
