@@ -10,6 +10,7 @@ use crate::dataplane::{
 };
 use crate::io::PortId;
 use crate::io::memory::{HeapFrame, MemoryQueues};
+use crate::io::tagged::{Place, Tagged};
 use crate::snapshot::{
     BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, TooMany,
 };
@@ -21,7 +22,7 @@ const LEAP: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// A load balancer without ports.
 pub struct Replay {
-    workers: Vec<Worker<MemoryQueues>>,
+    workers: Vec<Worker<Tagged<MemoryQueues>>>,
     counters: Vec<Arc<WorkerCounters>>,
     mesh: Mesh<HeapFrame>,
     compiler: Compiler,
@@ -72,7 +73,7 @@ impl Replay {
             // One frame of a flow comes by this worker, the next by that: the owner must be found.
             let own = |port| WorkerPort { port: PortId(port), keeps_flows: false, transmitter: id };
             let own = (0..ports as u8).map(own).collect();
-            let queues = MemoryQueues::new(ports);
+            let queues = Tagged::new(MemoryQueues::new(ports), &model.places());
             made.push(Worker::new(mesh.seat(id), workers, own, queues, reader, flows, counters.clone()));
         }
         Ok(Self {
@@ -114,7 +115,9 @@ impl Replay {
         sent.sort_unstable();
         let first = self.bursts % self.workers.len();
         self.bursts += 1;
-        frames.into_iter().for_each(|frame| self.workers[first].queues_mut().push(port, frame));
+        let queues = self.workers[first].queues_mut();
+        let device = queues.first_of(port);
+        frames.into_iter().for_each(|frame| queues.devices_mut().push(device, frame));
         while self.workers[first].poll(now) > 0 {}
         while self.mesh.is_busy() {
             self.workers.iter_mut().for_each(|worker| {
@@ -128,12 +131,14 @@ impl Replay {
         sent
     }
 
-    /// What the workers have sent, worker after worker and port after port.
+    /// What the workers have sent, worker after worker and device after device.
     fn take_sent(&mut self) -> Vec<(PortId, Vec<u8>)> {
         let mut sent = Vec::new();
         for worker in &mut self.workers {
-            for port in (0..self.ports as u8).map(PortId) {
-                sent.extend(worker.queues_mut().sent(port).map(|frame| (port, frame)));
+            let queues = worker.queues_mut();
+            for device in (0..self.ports as u8).map(PortId) {
+                let frames: Vec<_> = queues.devices_mut().sent(device).collect();
+                sent.extend(frames.into_iter().map(|frame| (queues.port_of(device, &frame), frame)));
             }
         }
         sent
@@ -169,16 +174,20 @@ impl Replay {
     }
 }
 
-/// Ports with their own or made-up Ethernet addresses, and neighbours with made-up ones.
+/// Devices with their own or made-up Ethernet addresses, and neighbours with made-up ones.
 fn conditions(model: &Model) -> Conditions {
-    let link = |(port, index): (&crate::config::Port, u8)| PortLink {
-        mac: port.mac.unwrap_or(MacAddr([2, 0xff, 0, 0, 0, index])),
-        // What a capture holds has come in. Only a port that says who it is can tell what is not for it.
-        filters: port.mac.is_some(),
-        mtu: port.mtu,
+    let devices = model.devices();
+    let link = |(port, place): (&crate::config::Port, Place)| {
+        let mac = devices.iter().find(|device| device.first == place.first).and_then(|device| device.mac);
+        PortLink {
+            mac: mac.unwrap_or(MacAddr([2, 0xff, 0, 0, 0, place.first.0])),
+            // What a capture holds has come in. Only a port that says who it is can tell what is not for it.
+            filters: mac.is_some(),
+            mtu: port.mtu,
+        }
     };
     Conditions {
-        links: model.ports.iter().zip(0..).map(link).collect(),
+        links: model.ports.iter().zip(model.places()).map(link).collect(),
         neighbours: Neighbours { synthetic: true, ..Neighbours::default() },
     }
 }

@@ -12,7 +12,7 @@ use guideway::control::REPLAY_KEY;
 use guideway::dataplane::{FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort, WorkerTotals};
 use guideway::dpdk::eal::Eal;
 use guideway::dpdk::mbuf::Mbuf;
-use guideway::dpdk::mempool::Mempool;
+use guideway::dpdk::mempool::{FRAME_BYTES, Mempool};
 use guideway::dpdk::queue::{self, WorkerQueues};
 use guideway::dpdk::ring_port::RingPort;
 use guideway::io::PortId;
@@ -34,7 +34,7 @@ struct Bed {
 impl Bed {
     /// With so many workers, and so many queues a port: where there are fewer, workers share.
     fn new(eal: &Eal, name: &str, workers: usize, queues: u16) -> Self {
-        let pool = Mempool::new(eal, name, FRAMES, 0).unwrap();
+        let pool = Mempool::new(eal, name, FRAMES, FRAME_BYTES, 0).unwrap();
         let mut ports = Vec::new();
         let mut ends = Vec::new();
         for id in [OUTSIDE, INSIDE] {

@@ -12,7 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("maglev", &[]),
     ("drop_reason", &[]),
     ("tick", &[]),
-    ("io", &[]),
+    ("io", &["wire"]),
     ("packet", &["wire", "drop_reason"]),
     ("config", &["wire", "io"]),
     ("watch", &["wire", "drop_reason", "io", "config"]),

@@ -366,6 +366,7 @@ fn neighbours(view: &Neighbours) -> String {
 }
 
 fn ports(view: &Ports) -> String {
+    let has_vlans = view.ports.iter().any(|port| !port.vlan.is_empty());
     let row = |p: &views::Port| {
         let l = &p.link;
         let speed = l.speed_mbps.map(|speed| format!(", {speed} Mbit/s")).unwrap_or_default();
@@ -383,9 +384,13 @@ fn ports(view: &Ports) -> String {
             count(l.transmitted as f64),
         ];
         row.extend(errors.iter().map(ToString::to_string));
+        if has_vlans {
+            let tags: Vec<String> = p.vlan.iter().map(ToString::to_string).collect();
+            row.insert(1, if tags.is_empty() { "-".into() } else { tags.join(",") });
+        }
         row
     };
-    let columns = [
+    let mut columns = vec![
         "port",
         "driver",
         "mac",
@@ -400,6 +405,9 @@ fn ports(view: &Ports) -> String {
         ">tx errors",
         ">no memory",
     ];
+    if has_vlans {
+        columns.insert(1, "vlan");
+    }
     let offloads = view.ports.iter().flat_map(|port| {
         port.link.offloads.iter().map(|offload| {
             let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();

@@ -2,6 +2,7 @@
 //! check it again: names are resolved, ranges hold, and no two rules are in each other's way.
 
 mod address;
+mod device;
 mod forward;
 mod frontend;
 mod rule;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub(crate) use address::number;
 pub use address::{AddressRange, Cidr};
+pub use device::Device;
 pub use forward::{Encapsulation, Forward, ForwardMode, FullNat, GueVariant, Tunnel};
 pub use frontend::{Endpoint, Frontend, ProtocolSelector};
 pub use rule::{Distribution, MssClamp, NoHealthyBackends, Rule};

@@ -18,13 +18,6 @@ pub(super) fn refuse(model: &Model, report: &mut Report) {
         let what = what.to_owned();
         report.error(Place::Whole, ValueProblem::Unsupported { subject, what, instead });
     };
-    for port in model.ports.iter().filter(|port| !port.vlan.is_empty()) {
-        refuse(
-            subject_of("port", &port.name),
-            "vlan",
-            "have the switch take the tags off, and give each VLAN a device",
-        );
-    }
     let mut answers: HashMap<(IpAddr, Protocol), &String> = HashMap::new();
     for rule in &model.rules {
         if rule.forward == Forward::Nat && rule.frontend.exact().is_none() {

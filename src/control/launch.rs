@@ -11,16 +11,18 @@ use core_affinity::CoreId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::api::{Context, Load, reload};
+use super::devices::{self, Devices, keeps_flows};
 use super::doors::{Doors, DoorsError};
 use super::manager::Manager;
-use super::plan::{POOL_CACHE, Plan, QUEUE_LEN, plan, pool_frames};
+use super::metrics;
+use super::plan::{POOL_CACHE, Plan, mtu_max, plan, pool_frames};
 use super::probe::Probes;
 use super::report::{counters_text, rule_names};
-use super::{metrics, views};
 use crate::config::{HashKey, Idle, Model, Rule};
 use crate::dataplane::{FlowTable, IdlePolicy, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
 use crate::dpdk::{eal, mempool, port, queue};
-use crate::io::Queues;
+use crate::io::tagged::Tagged;
+use crate::io::{PortId, Queues};
 use crate::snapshot::{PortLink, TooMany};
 use crate::wire::MacAddr;
 
@@ -86,33 +88,35 @@ pub fn run(
     let mut doors = runtime.block_on(async { Doors::open(&model.control) }).map_err(LaunchError::Doors)?;
     let pool_frames = pool_frames(&model, cpus.workers.len());
     let eal = start_eal(&model, &cpus, pool_frames)?;
-    let pool = mempool::Mempool::new(&eal, "frames", pool_frames, POOL_CACHE).map_err(LaunchError::Dpdk)?;
-    let ports = open_ports(&model, &eal, &pool, cpus.workers.len())?;
+    let frame_bytes = mempool::frame_bytes(mtu_max(&model));
+    let pool = mempool::Mempool::new(&eal, "frames", pool_frames, frame_bytes, POOL_CACHE);
+    let pool = pool.map_err(LaunchError::Dpdk)?;
+    let devices = Devices::open(&model, &eal, &pool, cpus.workers.len()).map_err(LaunchError::Dpdk)?;
     let mut probes = Probes::new().map_err(LaunchError::System)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let (mut manager, workers) = make_workers(model, key, &ports, &pool, cpus.workers.len())?;
+    let (mut manager, workers) = make_workers(model, key, &devices, &pool, cpus.workers.len())?;
     manager.tally_mut().started = started;
     let threads = start_workers(workers, &cpus, &eal, &stop);
     let served = threads.1.map(|()| {
         pin(cpus.management);
-        runtime.block_on(serve(&mut manager, &mut probes, &ports, &mut signals, &mut doors, load, stats));
+        runtime.block_on(serve(&mut manager, &mut probes, &devices, &mut signals, &mut doors, load, stats));
     });
     stop.store(true, Ordering::Relaxed);
     for thread in threads.0 {
         // A worker that panics takes the process with it.
         let _ = thread.join();
     }
-    print_counters(&manager, &ports);
+    print_counters(&manager, &devices);
     served
 }
 
-type PortWorker = Worker<queue::WorkerQueues>;
+type PortWorker = Worker<Tagged<queue::WorkerQueues>>;
 
 /// The manager, and the workers with all they need: from here on nothing more has to be found.
 fn make_workers(
     model: Model,
     key: HashKey,
-    ports: &[port::Port],
+    devices: &Devices,
     pool: &mempool::Mempool,
     workers: usize,
 ) -> Result<(Manager, Vec<PortWorker>), LaunchError> {
@@ -130,17 +134,18 @@ fn make_workers(
         filters: true,
         mtu: config.mtu,
     };
-    let links = ports.iter().zip(&model.ports).map(link).collect();
+    let links = devices.by_port().zip(&model.ports).map(link).collect();
     let mesh = Mesh::new(workers);
     let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
     let (manager, readers) =
         Manager::new(model, key, links, counters.clone(), mesh.events(), mesh.originated())
             .map_err(LaunchError::TooMany)?;
     let manager = manager.with_surveys(mesh.surveys());
-    let queues = queue::split(ports, workers as u16, pool).map_err(LaunchError::Dpdk)?;
+    let queues = queue::split(devices.all(), workers as u16, pool).map_err(LaunchError::Dpdk)?;
     let parts = queues.into_iter().zip(readers).zip(counters).zip(tables).zip((0u8..).map(WorkerId));
     let made = parts.map(|((((queues, reader), counters), table), id)| {
-        let own = worker_ports(id, workers, ports, &queues);
+        let queues = Tagged::new(queues, devices.places());
+        let own = worker_ports(id, workers, devices, &queues);
         Worker::new(mesh.seat(id), workers, own, queues, reader, table, counters)
     });
     Ok((manager, made.collect()))
@@ -149,18 +154,16 @@ fn make_workers(
 fn worker_ports(
     id: WorkerId,
     workers: usize,
-    ports: &[port::Port],
-    queues: &queue::WorkerQueues,
+    devices: &Devices,
+    queues: &Tagged<queue::WorkerQueues>,
 ) -> Vec<WorkerPort> {
-    let transmitter = |port: &port::Port| {
-        if queues.can_transmit(port.id()) { id } else { WorkerId(id.0 % port.tx_queues().max(1) as u8) }
+    let own = |(device, port): (&port::Port, u8)| {
+        let port = PortId(port);
+        let other = WorkerId(id.0 % device.tx_queues().max(1) as u8);
+        let transmitter = if queues.can_transmit(port) { id } else { other };
+        WorkerPort { port, keeps_flows: keeps_flows(device, workers), transmitter }
     };
-    let own = |port: &port::Port| WorkerPort {
-        port: port.id(),
-        keeps_flows: keeps_flows(port, workers),
-        transmitter: transmitter(port),
-    };
-    ports.iter().map(own).collect()
+    devices.by_port().zip(0..).map(own).collect()
 }
 
 /// Starts a thread for each worker. Those that run, and why there are not more.
@@ -200,10 +203,9 @@ fn choose_cpus(model: &Model) -> Result<Cpus, LaunchError> {
 }
 
 fn start_eal(model: &Model, cpus: &Cpus, pool_frames: u32) -> Result<eal::Eal, LaunchError> {
-    let devices: Vec<String> = model.ports.iter().filter_map(|port| port.device.clone()).collect();
-    let devices: Vec<String> = devices.iter().map(|device| with_queues(device, cpus.workers.len())).collect();
+    let devices = devices::arguments(model, cpus.workers.len());
     let device_refs: Vec<&str> = devices.iter().map(String::as_str).collect();
-    let memory = eal::Memory::choose(pool_frames, eal::free_hugepage_bytes());
+    let memory = eal::Memory::choose(pool_frames, mtu_max(model), eal::free_hugepage_bytes());
     match memory {
         eal::Memory::Hugepages => log::info!("packet memory on hugepages"),
         eal::Memory::Ordinary { mebibytes } => log::warn!(
@@ -220,58 +222,6 @@ fn start_eal(model: &Model, cpus: &Cpus, pool_frames: u32) -> Result<eal::Eal, L
     });
     log::debug!("EAL arguments: {}", arguments.join(" "));
     eal::Eal::init(&arguments).map_err(LaunchError::Dpdk)
-}
-
-/// af_packet gives a device one queue unless told otherwise, and there is no telling it later.
-fn with_queues(device: &str, workers: usize) -> String {
-    if device.starts_with("net_af_packet") && !device.contains("qpairs=") && workers > 1 {
-        format!("{device},qpairs={workers}")
-    } else {
-        device.to_owned()
-    }
-}
-
-fn open_ports(
-    model: &Model,
-    eal: &eal::Eal,
-    pool: &mempool::Mempool,
-    workers: usize,
-) -> Result<Vec<port::Port>, LaunchError> {
-    let mut ports = Vec::new();
-    for (config, id) in model.ports.iter().zip(0..) {
-        let opened = port::Port::open(
-            eal,
-            &port::PortConfig {
-                id: crate::io::PortId(id),
-                name: config.name.clone(),
-                device: config.device.clone().unwrap_or_default(),
-                workers: workers as u16,
-                mtu: config.mtu,
-                mac: config.mac.map(|mac| mac.0),
-                promiscuous: false,
-                rx_desc: QUEUE_LEN,
-                tx_desc: QUEUE_LEN,
-            },
-            pool,
-        )
-        .map_err(LaunchError::Dpdk)?;
-        let spread = if keeps_flows(&opened, workers) { "by the device" } else { "in software" };
-        log::info!(
-            "port {}: {}, {}, {} receive and {} transmit queues, flows spread {spread}",
-            config.name,
-            opened.driver(),
-            MacAddr(opened.mac()),
-            opened.rx_queues(),
-            opened.tx_queues()
-        );
-        ports.push(opened);
-    }
-    Ok(ports)
-}
-
-/// Whether each worker can take what its queues of the port give it for its own.
-fn keeps_flows(port: &port::Port, workers: usize) -> bool {
-    workers == 1 || port.keeps_flows_on_one_queue() && usize::from(port.rx_queues()) >= workers
 }
 
 fn idle_policy(idle: Idle) -> IdlePolicy {
@@ -292,7 +242,7 @@ fn pin(cpu: usize) {
 async fn serve(
     manager: &mut Manager,
     probes: &mut Probes,
-    ports: &[port::Port],
+    devices: &Devices,
     signals: &mut Signals,
     doors: &mut Doors,
     load: Load<'_>,
@@ -316,12 +266,12 @@ async fn serve(
                 probes.advance(manager);
             }
             Some(request) = doors.requests.recv() => {
-                let ports = || link_views(ports, workers);
+                let ports = || devices.link_views(workers);
                 let (probes, now) = (|| probes.report(), start.elapsed());
                 request.answer(manager, &Context { load, ports: &ports, probes: &probes, now });
             }
             Some(scrape) = doors.scrapes.recv() => {
-                scrape.answer(&metrics::Sources { manager, probes, ports: link_views(ports, workers) });
+                scrape.answer(&metrics::Sources { manager, probes, ports: devices.link_views(workers) });
             }
             _ = signals.hang_up.recv() => {
                 // It tells the log how it went.
@@ -334,39 +284,10 @@ async fn serve(
             && Instant::now() >= at
         {
             next_stats = Some(at + every);
-            print_counters(manager, ports);
+            print_counters(manager, devices);
         }
     }
     log::info!("stopping");
-}
-
-fn link_views(ports: &[port::Port], workers: usize) -> Vec<views::Link> {
-    ports.iter().map(|port| link_view(port, workers)).collect()
-}
-
-fn link_view(port: &port::Port, workers: usize) -> views::Link {
-    let (link, stats) = (port.link(), port.stats());
-    views::Link {
-        driver: port.driver().to_owned(),
-        mac: MacAddr(port.mac()).to_string(),
-        is_up: link.up,
-        speed_mbps: link.speed_mbps,
-        receive_queues: port.rx_queues(),
-        transmit_queues: port.tx_queues(),
-        flows_spread_by: if keeps_flows(port, workers) { "device".into() } else { "software".into() },
-        received: stats.ipackets,
-        transmitted: stats.opackets,
-        missed: stats.imissed,
-        receive_errors: stats.ierrors,
-        transmit_errors: stats.oerrors,
-        out_of_memory: stats.rx_nombuf,
-        offloads: port.offloads().into_iter().map(offload_view).collect(),
-    }
-}
-
-fn offload_view(of: port::Offload) -> views::Offload {
-    let (offload, because) = (of.name.into(), of.because.into());
-    views::Offload { offload, is_offered: of.is_offered, is_used: of.is_used, because }
 }
 
 struct Signals {
@@ -387,9 +308,9 @@ impl Signals {
 }
 
 /// To standard output, for people; the log goes to standard error.
-fn print_counters(manager: &Manager, ports: &[port::Port]) {
+fn print_counters(manager: &Manager, devices: &Devices) {
     let mut text = counters_text(&manager.totals(), &manager.backends(), &rule_names(manager.model()));
-    for port in ports {
+    for port in devices.all() {
         let stats = port.stats();
         text += &format!(
             "port     {:<16} missed {}  receive errors {}  transmit errors {}  out of memory {}\n",

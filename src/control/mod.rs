@@ -5,6 +5,8 @@ mod access;
 mod api;
 mod capture;
 mod check;
+#[cfg(feature = "dpdk")]
+mod devices;
 pub mod difference;
 mod doors;
 mod drain;
@@ -37,7 +39,7 @@ pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, 
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, run};
 pub use manager::{Manager, ReloadError};
-pub use plan::{NoSuchCpu, Plan, plan, pool_frames};
+pub use plan::{NoSuchCpu, Plan, mtu_max, plan, pool_frames};
 pub use probe::{ProbeReport, Probes, Verdict};
 pub use report::{counters_text, rule_names};
 pub use runtime::{Override, Runtime};

@@ -58,13 +58,18 @@ pub fn plan(model: &Model, allowed: &[usize]) -> Result<Plan, NoSuchCpu> {
     Ok(Plan { management, workers: workers.into_iter().take(WORKERS_MAX).collect() })
 }
 
+/// The MTU of the device with the largest: what frames must hold.
+pub fn mtu_max(model: &Model) -> u16 {
+    model.devices().iter().map(|device| device.mtu).max().unwrap_or(0)
+}
+
 /// What is configured, or enough for all queues to be full, each worker's cache too, and as many again on their way; and
 /// for the fragments that wait.
 pub fn pool_frames(model: &Model, workers: usize) -> u32 {
     if let Some(frames) = model.dataplane.frames {
         return frames;
     }
-    let queues = (model.ports.len() * workers.max(4)) as u32;
+    let queues = (model.devices().len() * workers.max(4)) as u32;
     let wanted = queues * u32::from(QUEUE_LEN) * 2 + workers as u32 * (POOL_CACHE * 2 + HELD_MAX as u32);
     // One less than a power of two uses the pool's ring to the full.
     wanted.next_power_of_two() - 1

@@ -147,6 +147,7 @@ fn of_software(machine: &Machine, build: &Build, port: &Port, device: &str) -> V
     let linked = match driver {
         "eth_af_packet" => "net_af_packet",
         "eth_vhost" => "net_vhost",
+        "net_bonding" => "net_bond",
         "virtio_user" | "net_virtio_user" => "net_virtio",
         other => other,
     };

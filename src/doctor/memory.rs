@@ -70,7 +70,10 @@ fn need(wanted: &Wanted<'_>) -> Need {
     let with_wide = wanted.model.rules.iter().any(crate::config::Rule::has_wide_flows);
     let table = FlowTable::hugepage_bytes(wanted.model.dataplane.flows_per_worker, with_wide) as u64;
     #[cfg(feature = "dpdk")]
-    let dpdk = crate::dpdk::eal::hugepage_bytes_needed(crate::control::pool_frames(wanted.model, workers));
+    let dpdk = {
+        use crate::control::{mtu_max, pool_frames};
+        crate::dpdk::eal::hugepage_bytes_needed(pool_frames(wanted.model, workers), mtu_max(wanted.model))
+    };
     // Such a program has no frames.
     #[cfg(not(feature = "dpdk"))]
     let dpdk = 0;

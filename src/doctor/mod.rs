@@ -20,7 +20,7 @@ mod vfio;
 
 use serde::Serialize;
 
-use crate::config::Model;
+use crate::config::{Model, Port};
 use crate::control::{Plan, plan};
 
 pub use machine::Machine;
@@ -132,7 +132,11 @@ pub fn examine(machine: &Machine, build: &Build, wanted: Option<&Wanted<'_>>) ->
     // Before the devices: a card can only be bound to a driver that is there.
     all.extend(vfio::check(machine, wanted));
     if let Some(wanted) = wanted {
-        wanted.model.ports.iter().for_each(|port| all.extend(device::check(machine, build, wanted, port)));
+        for device in wanted.model.devices() {
+            let Some(port) = wanted.model.ports.get(device.first.index()) else { continue };
+            let as_one = Port { name: device.ports.join(", "), mtu: device.mtu, ..port.clone() };
+            all.extend(device::check(machine, build, wanted, &as_one));
+        }
     }
     all.extend(memory::check(machine, wanted));
     all.extend(cpus::check(machine, wanted));

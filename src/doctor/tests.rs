@@ -219,6 +219,17 @@ const CASES: &[Case] = &[
         &["systemctl disable --now irqbalance"]),
 ];
 
+/// Several ports of one device are looked at once, and what they want of it together.
+#[test]
+fn a_device_is_looked_at_once_for_all_its_ports() {
+    let tree = Tree::new();
+    let second = "[[port]]\nname = \"inside\"\ndevice = \"net_af_packet0,iface=eth1\"\nvlan = [200, 7]\n\
+                  addresses = [\"10.1.0.1/24\"]\n";
+    let findings = tree.examine(&(config("net_af_packet0,iface=eth1", WORKERS) + second));
+    let found: Vec<&str> = of(&findings, "interface").iter().map(|finding| finding.found.as_str()).collect();
+    assert_eq!(found, ["port outside, inside: interface eth1 has an MTU of 1500 bytes, and the port 1508"]);
+}
+
 #[test]
 fn what_is_spoilt_is_found_with_the_commands_that_mend_it() {
     for Case(spoil, device, dataplane, check, level, found, commands) in CASES {

@@ -20,19 +20,21 @@ pub enum Memory {
 }
 
 impl Memory {
-    /// Hugepages where enough of them are free for pools of `frames` frames in all, ordinary pages otherwise.
-    pub fn choose(frames: u32, free_hugepage_bytes: u64) -> Memory {
-        if free_hugepage_bytes >= hugepage_bytes_needed(frames) {
+    /// Hugepages where enough of them are free for pools of `frames` frames in all, for IP packets of up to `mtu` bytes;
+    /// ordinary pages otherwise.
+    pub fn choose(frames: u32, mtu: u16, free_hugepage_bytes: u64) -> Memory {
+        if free_hugepage_bytes >= hugepage_bytes_needed(frames, mtu) {
             return Memory::Hugepages;
         }
-        let needed = mempool::bytes_needed(frames, false) + EAL_AND_DRIVER_BYTES;
+        let needed = mempool::bytes_needed(frames, mempool::frame_bytes(mtu), false) + EAL_AND_DRIVER_BYTES;
         Memory::Ordinary { mebibytes: needed.div_ceil(MEBIBYTE) }
     }
 }
 
-/// The bytes in hugepages that pools of `frames` frames in all take, and EAL and the drivers with them.
-pub fn hugepage_bytes_needed(frames: u32) -> u64 {
-    mempool::bytes_needed(frames, true) + EAL_AND_DRIVER_BYTES
+/// The bytes in hugepages that pools of `frames` frames in all take, for IP packets of up to `mtu` bytes, and EAL and the
+/// drivers with them.
+pub fn hugepage_bytes_needed(frames: u32, mtu: u16) -> u64 {
+    mempool::bytes_needed(frames, mempool::frame_bytes(mtu), true) + EAL_AND_DRIVER_BYTES
 }
 
 /// What the arguments are made of.
@@ -279,10 +281,12 @@ mod tests {
 
     #[test]
     fn hugepages_are_chosen_where_enough_are_free() {
-        let needed = mempool::bytes_needed(8191, true) + EAL_AND_DRIVER_BYTES;
-        assert_eq!(Memory::choose(8191, needed), Memory::Hugepages);
+        let needed = mempool::bytes_needed(8191, 2048, true) + EAL_AND_DRIVER_BYTES;
+        assert_eq!(Memory::choose(8191, 1500, needed), Memory::Hugepages);
         // 8191 pages of 4 KiB and a ring of 64 KiB, rounded up, and 48 MiB.
-        assert_eq!(Memory::choose(8191, needed - 1), Memory::Ordinary { mebibytes: 32 + 1 + 48 });
+        assert_eq!(Memory::choose(8191, 1500, needed - 1), Memory::Ordinary { mebibytes: 32 + 1 + 48 });
+        // Jumbo frames take three pages each.
+        assert_eq!(Memory::choose(8191, 9000, needed), Memory::Ordinary { mebibytes: 96 + 1 + 48 });
     }
 
     #[test]

@@ -8,9 +8,9 @@ use dpdk_sys as sys;
 use super::arguments::{device_name, is_pci};
 use super::eal::Eal;
 use super::error::{Errno, Error, c_string};
-use super::mempool::Mempool;
+use super::mempool::{Mempool, mtu_max};
 use super::offload::Offers;
-use super::port::{MTU_MAX, PortConfig};
+use super::port::PortConfig;
 use crate::io::PortId;
 
 /// What a device of our own making stands on.
@@ -73,8 +73,9 @@ impl OpenPort {
         let eal = self.eal.clone();
         let _control = eal.control();
         let info = device_info(self.dpdk_id).map_err(|errno| self.failed("ask for its limits", errno))?;
-        let limit = mtu_limit(&info).min(MTU_MAX);
-        let max = if self.states_no_mtu(&info) { MTU_MAX } else { limit };
+        let fits = mtu_max(self.pool.frame_bytes());
+        let limit = mtu_limit(&info).min(fits);
+        let max = if self.states_no_mtu(&info) { fits } else { limit };
         if !(info.min_mtu..=max).contains(&config.mtu) {
             return Err(Error::MtuOutOfRange {
                 port: self.name.clone(),

@@ -11,8 +11,32 @@ use super::error::{Errno, Error, c_string};
 use super::mbuf::Mbuf;
 use crate::io::Frame;
 
-/// The longest frame a buffer holds, in bytes: what most drivers round receive buffers down to.
-pub const FRAME_BYTES_MAX: u16 = 2048;
+/// The longest frame that the least of buffers holds, in bytes.
+pub const FRAME_BYTES: u16 = 2048;
+
+/// What drivers round the size of receive buffers down to a multiple of, at most.
+const ROUNDED_TO: u16 = 1024;
+
+/// Ethernet header, two VLAN tags and frame check sequence: drivers that see less room than this beside the MTU would
+/// deliver frames in several pieces.
+const AROUND_MTU: u16 = 14 + 2 * 4 + 4;
+
+/// That, and what af_packet has in front of a frame in its rings: it takes no buffers that are smaller than a slot there.
+const AROUND_MTU_IN_SLOT: u16 = 128;
+
+/// The longest frame that the buffers of a pool must hold for IP packets of up to `mtu` bytes: a frame is in one piece.
+pub fn frame_bytes(mtu: u16) -> u16 {
+    let needed = mtu.saturating_add(AROUND_MTU_IN_SLOT).min(FRAME_BYTES_MAX);
+    needed.next_multiple_of(ROUNDED_TO).max(FRAME_BYTES)
+}
+
+/// The longest frame any buffer holds: some drivers take no larger ones.
+pub const FRAME_BYTES_MAX: u16 = 15 * ROUNDED_TO;
+
+/// The longest MTU that fits frames of so many bytes.
+pub(super) fn mtu_max(frame_bytes: u16) -> u16 {
+    frame_bytes.saturating_sub(AROUND_MTU)
+}
 
 /// A pool of frames; clones are handles to the same. Any thread may use it; those that are registered with EAL
 /// have a cache in it.
@@ -23,14 +47,14 @@ pub const FRAME_BYTES_MAX: u16 = 2048;
 pub struct Mempool(Arc<Inner>);
 
 impl Mempool {
-    /// Makes a pool of `frames` frames of up to [`FRAME_BYTES_MAX`] bytes, of which each registered thread may
-    /// keep `cache` (up to 512, and less than 2/3 of `frames`) to itself. `frames` of 2ⁿ − 1 uses memory best.
+    /// Makes a pool of `frames` frames of up to `frame_bytes` bytes (see [`frame_bytes`]), of which each registered thread
+    /// may keep `cache` (up to 512, and less than 2/3 of `frames`) to itself. `frames` of 2ⁿ − 1 uses memory best.
     ///
     /// # Errors
     /// [`Error::Mempool`]: no memory, a name that is taken or too long (25 bytes), a cache out of range.
-    pub fn new(eal: &Eal, name: &str, frames: u32, cache: u32) -> Result<Mempool, Error> {
+    pub fn new(eal: &Eal, name: &str, frames: u32, frame_bytes: u16, cache: u32) -> Result<Mempool, Error> {
         let name_c = c_string(name)?;
-        let data_room = FRAME_BYTES_MAX + sys::GW_HEADROOM_BYTES;
+        let data_room = frame_bytes.min(FRAME_BYTES_MAX) + sys::GW_HEADROOM_BYTES;
         // SAFETY: EAL runs, which `eal` proves; the name is a C string, which DPDK copies.
         let raw =
             unsafe { sys::rte_pktmbuf_pool_create(name_c.as_ptr(), frames, cache, 0, data_room, ANY_SOCKET) };
@@ -39,8 +63,8 @@ impl Mempool {
             frames,
             errno: Errno::last(),
         })?;
-        let pool =
-            Mempool(Arc::new(Inner { raw, name: name.to_owned(), capacity: frames, eal: eal.clone() }));
+        let (name_kept, eal) = (name.to_owned(), eal.clone());
+        let pool = Mempool(Arc::new(Inner { raw, name: name_kept, capacity: frames, frame_bytes, eal }));
         let stride = pool.stride_bytes();
         if stride.is_multiple_of(SAME_CACHE_SET_BYTES) {
             log::warn!(
@@ -54,6 +78,11 @@ impl Mempool {
     /// How many frames the pool has in all.
     pub fn capacity(&self) -> u32 {
         self.0.capacity
+    }
+
+    /// The longest frame that fits one of them, in bytes.
+    pub fn frame_bytes(&self) -> u16 {
+        self.0.frame_bytes
     }
 
     /// How many frames nobody holds. Walks the caches of all threads, and is exact only while none of them works: for
@@ -90,13 +119,15 @@ impl fmt::Debug for Mempool {
     }
 }
 
-/// How much memory pools of `frames` frames in all take, in bytes, rounded up; `hugepages` says of which pages.
+/// How much memory pools of `frames` frames of up to `frame_bytes` bytes take in all, in bytes, rounded up; `hugepages`
+/// says of which pages.
 ///
-/// DPDK lets no frame cross a page, so each takes a page of its own where pages have 4 KiB. There all headers compete
-/// for the same places in the CPU's first-level cache: one more reason for hugepages.
-pub fn bytes_needed(frames: u32, hugepages: bool) -> u64 {
+/// DPDK lets no frame cross a page that it fits into, so each takes pages of its own where those have 4 KiB. There all
+/// headers compete for the same places in the CPU's first-level cache: one more reason for hugepages.
+pub fn bytes_needed(frames: u32, frame_bytes: u16, hugepages: bool) -> u64 {
     let frames = u64::from(frames);
-    let each = if hugepages { STRIDE_BYTES_MAX } else { ORDINARY_PAGE_BYTES };
+    let stride = u64::from(frame_bytes) + BESIDE_FRAME_BYTES_MAX;
+    let each = if hugepages { stride } else { stride.next_multiple_of(ORDINARY_PAGE_BYTES) };
     // The free list is a ring of pointers, a power of two of them.
     frames * each + (frames + 1).next_power_of_two() * 8
 }
@@ -105,6 +136,7 @@ struct Inner {
     raw: NonNull<sys::rte_mempool>,
     name: String,
     capacity: u32,
+    frame_bytes: u16,
     eal: Eal,
 }
 
@@ -137,9 +169,9 @@ impl Drop for Inner {
 /// `SOCKET_ID_ANY`: the memory of the calling thread's NUMA node if there is any.
 const ANY_SOCKET: i32 = -1;
 
-/// A frame's header, its buffer and what the pool puts between them, 2368 bytes with DPDK 22.11 to 25.11; and a
+/// A frame's header, its headroom and what the pool puts between them, 320 bytes with DPDK 22.11 to 25.11; and a
 /// little more, because frames do not cross hugepages either.
-const STRIDE_BYTES_MAX: u64 = 2560;
+const BESIDE_FRAME_BYTES_MAX: u64 = 512;
 
 /// Of most CPUs. Where pages are larger, several frames share one and take less.
 const ORDINARY_PAGE_BYTES: u64 = 4096;

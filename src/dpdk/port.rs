@@ -8,7 +8,7 @@ use dpdk_sys as sys;
 use super::device::{Backing, OpenPort};
 use super::eal::Eal;
 use super::error::Error;
-use super::mempool::{FRAME_BYTES_MAX, Mempool};
+use super::mempool::Mempool;
 pub use super::offload::Offload;
 use crate::io::PortId;
 
@@ -23,7 +23,7 @@ pub struct PortConfig {
     pub device: String,
     /// How many workers poll it.
     pub workers: u16,
-    /// The longest IP packet, in bytes, at most [`MTU_MAX`].
+    /// The longest IP packet, in bytes, at most what the pool's frames hold.
     pub mtu: u16,
     /// Its MAC address, where it is not to keep its own.
     pub mac: Option<[u8; 6]>,
@@ -182,7 +182,3 @@ impl Port {
         self.queues_taken.store(false, Ordering::SeqCst);
     }
 }
-
-/// The longest MTU that fits a buffer with its Ethernet header, two VLAN tags and the frame check sequence: with
-/// more, drivers would chain segments.
-pub const MTU_MAX: u16 = FRAME_BYTES_MAX - 14 - 2 * 4 - 4;

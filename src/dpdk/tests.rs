@@ -4,10 +4,11 @@ use std::sync::OnceLock;
 
 use super::eal::Eal;
 use super::error::{Errno, Error};
-use super::mempool::{self, FRAME_BYTES_MAX, Mempool};
-use super::port::{MTU_MAX, Port, PortConfig};
+use super::mempool::{self, FRAME_BYTES, Mempool};
+use super::port::{Port, PortConfig};
 use super::queue::{WorkerQueues, split};
 use super::ring_port::RingPort;
+use crate::io::tagged::{Place, Tagged};
 use crate::io::{BURST_MAX, Frame, PortId, Queues};
 
 const P0: PortId = PortId(0);
@@ -18,13 +19,27 @@ fn eal() -> &'static Eal {
     static EAL: OnceLock<Eal> = OnceLock::new();
     EAL.get_or_init(|| {
         let args = "test -l 0 --no-huge -m 64 --no-shconf --no-pci --no-telemetry --log-level=*:error \
-                    --vdev=net_null0 --vdev=net_null1";
-        let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
+                    --vdev=net_null0 --vdev=net_null1 --vdev=net_null2 --vdev=net_null3";
+        let bond = format!("--vdev={}", bond());
+        let args = args.split_whitespace().chain(has_bonding().then_some(bond.as_str()));
+        let args: Vec<String> = args.map(str::to_owned).collect();
         let cpus_before = cpus_of_this_thread();
         let eal = Eal::init(&args).unwrap();
         assert_eq!(cpus_of_this_thread(), cpus_before, "EAL pins the thread that starts it; we undo that");
         eal
     })
+}
+
+/// Not every DPDK comes with that driver.
+fn has_bonding() -> bool {
+    env!("GUIDEWAY_DPDK_DRIVERS").split(' ').any(|driver| driver == "net_bond")
+}
+
+/// A device of two others, the second for when the first has no link.
+fn bond() -> String {
+    let year_and_month: String = env!("GUIDEWAY_DPDK_VERSION").chars().take(5).collect();
+    let word = if year_and_month.as_str() < "23.11" { "slave" } else { "member" };
+    format!("net_bonding4,mode=1,{word}=net_null2,{word}=net_null3")
 }
 
 fn cpus_of_this_thread() -> Option<String> {
@@ -33,7 +48,7 @@ fn cpus_of_this_thread() -> Option<String> {
 }
 
 fn pool(name: &str) -> Mempool {
-    Mempool::new(eal(), name, 511, 0).unwrap()
+    Mempool::new(eal(), name, 511, FRAME_BYTES, 0).unwrap()
 }
 
 fn config(id: PortId, device: &str) -> PortConfig {
@@ -136,7 +151,7 @@ fn a_worker_with_several_queues_takes_turns_and_stops_at_a_full_burst() {
 
 #[test]
 fn frames_cross_from_port_to_port_and_thread_to_thread() {
-    let pool = Mempool::new(eal(), "cross", 1023, 32).unwrap();
+    let pool = Mempool::new(eal(), "cross", 1023, FRAME_BYTES, 32).unwrap();
     {
         let (wan, wan_far) = RingPort::open(eal(), P0, "cross_wan", 2, 256, &pool).unwrap();
         let (lan, lan_far) = RingPort::open(eal(), P1, "cross_lan", 2, 256, &pool).unwrap();
@@ -206,9 +221,9 @@ fn two_segments(pool: &Mempool) -> super::mbuf::Mbuf {
 
 #[test]
 fn frames_that_do_not_fit_or_find_no_memory_are_not_made() {
-    let pool = Mempool::new(eal(), "little", 3, 0).unwrap();
-    assert!(pool.frame(&[1; FRAME_BYTES_MAX as usize]).is_some());
-    assert!(pool.frame(&[1; FRAME_BYTES_MAX as usize + 1]).is_none());
+    let pool = Mempool::new(eal(), "little", 3, FRAME_BYTES, 0).unwrap();
+    assert!(pool.frame(&[1; FRAME_BYTES as usize]).is_some());
+    assert!(pool.frame(&[1; FRAME_BYTES as usize + 1]).is_none());
     assert!(pool.frame(&[1; 70_000]).is_none());
     let held: Vec<_> = std::iter::from_fn(|| pool.frame(b"x")).collect();
     assert_eq!((held.len(), pool.available()), (3, 0));
@@ -222,14 +237,20 @@ fn a_pool_outlives_its_handles_while_frames_are_out() {
     let frame = pool.frame(b"still here").unwrap();
     drop(pool);
     assert_eq!(frame.bytes(), b"still here");
-    assert!(matches!(Mempool::new(eal(), "outlived", 63, 0), Err(Error::Mempool { errno: Errno(17), .. })));
+    assert!(matches!(
+        Mempool::new(eal(), "outlived", 63, FRAME_BYTES, 0),
+        Err(Error::Mempool { errno: Errno(17), .. })
+    ));
 }
 
 #[test]
 fn frames_are_no_larger_than_we_reckon_with() {
     let pool = pool("stride");
     let frames = pool.capacity();
-    assert!(u64::from(frames) * u64::from(pool.stride_bytes()) <= mempool::bytes_needed(frames, true));
+    assert!(
+        u64::from(frames) * u64::from(pool.stride_bytes())
+            <= mempool::bytes_needed(frames, FRAME_BYTES, true)
+    );
     assert!(pool.stride_bytes() <= 4096, "a frame fits an ordinary page");
 }
 
@@ -293,9 +314,9 @@ fn a_null_port_opens_with_a_queue_for_each_worker() {
 #[test]
 fn an_mtu_that_does_not_fit_a_buffer_is_refused_with_the_limits() {
     let pool = pool("mtu");
-    let config = PortConfig { mtu: MTU_MAX + 1, ..config(P0, "net_null1") };
+    let config = PortConfig { mtu: 2023, ..config(P0, "net_null1") };
     let error = Port::open(eal(), &config, &pool).unwrap_err();
-    assert!(matches!(error, Error::MtuOutOfRange { max: MTU_MAX, .. }), "{error}");
+    assert!(matches!(error, Error::MtuOutOfRange { max: 2022, .. }), "{error}");
 }
 
 #[test]
@@ -303,4 +324,101 @@ fn eal_starts_once() {
     eal();
     assert_eq!(Eal::init(&["again".to_owned()]).err(), Some(Error::AlreadyInitialised));
     assert_eq!(Eal::init(&["nul\0".to_owned()]).err(), Some(Error::NulByte("nul\0".into())));
+}
+
+#[test]
+fn ports_of_one_device_have_the_frames_of_their_vlan() {
+    let pool = pool("vlans");
+    let (port, far) = RingPort::open(eal(), P0, "vlans", 1, 64, &pool).unwrap();
+    let queues = split(&[port], 1, &pool).unwrap().remove(0);
+    let place = |vlan: &[u16]| Place { first: P0, vlan: vlan.to_vec() };
+    let mut queues = Tagged::new(queues, &[place(&[100]), place(&[200, 7])]);
+    let frame = |tags: &[u8]| [&[1; 12], tags, &[8, 0, 0x45]].concat();
+    let tagged = [frame(&[0x81, 0, 0, 100]), frame(&[0x88, 0xa8, 0, 200, 0x81, 0, 0, 7])];
+    for (port, tagged) in [P0, P1].into_iter().zip(&tagged) {
+        assert!(far.push(0, tagged) && queues.can_transmit(port));
+    }
+    for (port, tagged) in [P0, P1].into_iter().zip(tagged) {
+        let mut burst = burst();
+        assert_eq!(queues.receive(port, &mut burst), 0);
+        assert_eq!(burst.iter().map(Frame::bytes).collect::<Vec<_>>(), [frame(&[])]);
+        // The longest headers of a tunnel, and their tags.
+        assert!(burst[0].grow(70) && burst[0].shrink(70));
+        queues.transmit(port, &mut burst);
+        assert_eq!(far.pop(0), Some(tagged));
+    }
+    drop((queues, far));
+    assert_eq!(pool.available(), pool.capacity());
+}
+
+#[test]
+fn jumbo_frames_are_in_one_piece() {
+    let largest = mempool::frame_bytes(9216);
+    assert_eq!((mempool::frame_bytes(1500), mempool::frame_bytes(9000), largest), (2048, 9216, 10_240));
+    let pool = Mempool::new(eal(), "jumbo", 63, largest, 0).unwrap();
+    assert!(63 * u64::from(pool.stride_bytes()) <= mempool::bytes_needed(63, largest, true));
+    let (port, far) = RingPort::open(eal(), P0, "jumbo", 1, 64, &pool).unwrap();
+    let mut queues = split(&[port], 1, &pool).unwrap().remove(0);
+    let frame: Vec<u8> = (0..9216 + 14 + 8).map(|at: u32| at as u8).collect();
+    assert!(far.push(0, &frame));
+    let mut burst = burst();
+    assert_eq!(queues.receive(P0, &mut burst), 0);
+    assert!(burst[0].bytes() == frame);
+    queues.transmit(P0, &mut burst);
+    assert!(far.pop(0).unwrap() == frame);
+}
+
+#[test]
+fn of_a_bond_the_second_takes_over_when_the_first_loses_its_link() {
+    if !has_bonding() {
+        return;
+    }
+    let pool = Mempool::new(eal(), "bond", 4095, FRAME_BYTES, 0).unwrap();
+    let bonded = bond();
+    let config = PortConfig { workers: 1, promiscuous: false, ..config(P0, &bonded) };
+    let port = Port::open(eal(), &config, &pool).unwrap();
+    assert_eq!(port.driver(), "net_bonding");
+    // The bond looks after its members from time to time.
+    let second = std::time::Duration::from_secs(1);
+    let until = std::time::Instant::now() + 10 * second;
+    while !port.link().up {
+        assert!(std::time::Instant::now() < until, "no member has a link");
+        std::thread::sleep(second / 100);
+    }
+    let mut queues = split(std::slice::from_ref(&port), 1, &pool).unwrap().remove(0);
+    let members = [c"net_null2", c"net_null3"].map(|name| {
+        let mut id = 0;
+        // SAFETY: EAL runs; the name is a C string, and `id` ours to write.
+        assert_eq!(unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut id) }, 0);
+        id
+    });
+    let sent = || {
+        members.map(|member| {
+            let mut stats = dpdk_sys::rte_eth_stats::default();
+            // SAFETY: EAL runs and has a device of that number; `stats` is ours to write.
+            assert_eq!(unsafe { dpdk_sys::rte_eth_stats_get(member, &mut stats) }, 0);
+            stats.opackets
+        })
+    };
+    let mut send_by = |member: usize| {
+        let until = std::time::Instant::now() + 10 * second;
+        while std::time::Instant::now() < until {
+            let before = sent();
+            let mut burst = burst();
+            burst.extend(pool.frame(&[2; 60]));
+            queues.transmit(P0, &mut burst);
+            let after = sent();
+            assert_eq!(after[1 - member], before[1 - member], "only one sends");
+            if after[member] > before[member] {
+                return true;
+            }
+            std::thread::sleep(second / 100);
+        }
+        false
+    };
+    assert!(send_by(0));
+    // SAFETY: EAL runs and has a device of that number, which nobody polls but the bond.
+    assert_eq!(unsafe { dpdk_sys::rte_eth_dev_stop(members[0]) }, 0);
+    std::thread::sleep(2 * second);
+    assert!(send_by(1) && port.link().up);
 }

@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod memory;
+pub mod tagged;
 
 /// A port of the load balancer: its position in the configuration, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

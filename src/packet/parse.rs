@@ -4,6 +4,7 @@ use super::ip::{Extent, FragmentPart, IpPacket, read_ipv4};
 use super::ipv6::read_ipv6;
 use crate::drop_reason::DropReason;
 use crate::wire::l4::{self, TCP_HEADER_LEN, TcpFlags, UDP_HEADER_LEN};
+use crate::wire::vlan::Vlan;
 use crate::wire::{Protocol, ethernet, icmp, ipv4, ipv6};
 
 /// What a well-formed frame is.
@@ -54,7 +55,7 @@ pub fn parse(frame: &[u8]) -> Result<Parsed, DropReason> {
     let (ip, payload) = match ethernet::ether_type(header) {
         ethernet::TYPE_IPV4 => read_ipv4(frame, ethernet::HEADER_LEN, Extent::Whole)?,
         ethernet::TYPE_IPV6 => read_ipv6(frame, ethernet::HEADER_LEN, Extent::Whole)?,
-        other => return other_ether_type(other),
+        other => return other_ether_type(other, frame),
     };
     match ip.fragment {
         Some(part) if !part.is_all() => parse_fragment(ip, part, payload),
@@ -63,10 +64,13 @@ pub fn parse(frame: &[u8]) -> Result<Parsed, DropReason> {
 }
 
 #[cold]
-fn other_ether_type(ether_type: u16) -> Result<Parsed, DropReason> {
+fn other_ether_type(ether_type: u16, frame: &[u8]) -> Result<Parsed, DropReason> {
     match ether_type {
         ethernet::TYPE_ARP => Ok(Parsed::Arp),
-        ethernet::TYPE_VLAN | ethernet::TYPE_QINQ => Err(DropReason::VlanTagged),
+        ethernet::TYPE_VLAN | ethernet::TYPE_QINQ => Err(match Vlan::of_frame(frame) {
+            Some((Vlan::NONE, _)) => DropReason::VlanMissing,
+            _ => DropReason::VlanTagged,
+        }),
         _ => Err(DropReason::NotIp),
     }
 }
@@ -218,6 +222,8 @@ mod tests {
             ("IPv4 that says it is IPv6", with(tcp_frame(), &[(12, 0x86), (13, 0xdd)]), Ipv6BadHeader),
             ("LLDP", with(tcp_frame(), &[(12, 0x88), (13, 0xcc)]), NotIp),
             ("802.1Q", with(tcp_frame(), &[(12, 0x81), (13, 0)]), VlanTagged),
+            ("802.1ad", with(tcp_frame(), &[(12, 0x88), (13, 0xa8)]), VlanTagged),
+            ("VLAN 0", with(tcp_frame(), &[(12, 0x81), (13, 0), (14, 0xe0)]), VlanMissing),
             ("IP version 6", with(tcp_frame(), &[(14, 0x65)]), Ipv4BadHeader),
             ("IHL 4", with(tcp_frame(), &[(14, 0x44)]), Ipv4BadHeader),
             ("total length below header length", with(tcp_frame(), &[(16, 0), (17, 19)]), Ipv4BadHeader),

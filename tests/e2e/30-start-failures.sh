@@ -65,7 +65,7 @@ good_config | sed 's/^workers = .*/workers = "1023"/' >"$config"
 refused "another CPU that does not exist" 2 '1023'
 
 good_config >"$config"
-refused "an MTU that does not fit" 2 'port outside' 'up to 2022' -- --mtu outside=9000
+refused "an MTU that does not fit" 1 'port outside' 'an MTU of 1500 bytes' 'mtu 9000' -- --mtu outside=9000
 
 rm -f "$config"
 refused "no configuration file" 2 'guideway.toml'

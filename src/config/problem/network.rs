@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::Quoted;
 use crate::config::error::Place;
+use crate::wire::MacAddr;
 
 /// Why an address cannot be that of a port, a backend or a frontend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,17 +51,23 @@ impl fmt::Display for AddressFlaw {
 pub enum NetworkProblem {
     /// `run` opens ports, and there are none.
     NoPorts,
-    /// `run` opens ports, and this one asks for larger packets than its frames hold.
-    MtuTooLarge {
-        /// The port.
-        port: String,
-        /// What it asks for.
-        mtu: u16,
-    },
     /// `run` opens ports, and this one has nothing to open.
     NoDevice {
         /// The port.
         port: String,
+    },
+    /// Two ports on one device, with different Ethernet addresses.
+    OtherMac {
+        /// The port.
+        port: String,
+        /// The device.
+        device: String,
+        /// The port's address.
+        mac: MacAddr,
+        /// The other port's.
+        first: MacAddr,
+        /// Where that one is given.
+        first_at: Place,
     },
     /// More VLAN tags than the path knows.
     VlanTags {
@@ -122,9 +129,6 @@ impl fmt::Display for NetworkProblem {
             Self::NoPorts => {
                 write!(f, "there is no port; add a [[port]] with a device, or --port NAME=DEVICE")
             }
-            Self::MtuTooLarge { port, mtu } => {
-                write!(f, "port {port} has mtu {mtu}; a port that is opened takes up to 2022 in this version")
-            }
             Self::NoDevice { port } => write!(
                 f,
                 "port {port} has no device; add device = \"0000:3b:00.0\" to its section, or --port {port}=DEVICE"
@@ -132,6 +136,12 @@ impl fmt::Display for NetworkProblem {
             Self::DuplicateDevice { port, device, first } => write!(
                 f,
                 "port {port} has device {}, which another port has ({first}); use another, or give them different vlan tags",
+                Quoted(device)
+            ),
+            Self::OtherMac { port, device, mac, first, first_at } => write!(
+                f,
+                "port {port} has mac {mac}, and its device {} has mac {first} for another port ({first_at}); a device has \
+                 one: give it once",
                 Quoted(device)
             ),
             Self::VlanTags { subject, count } => {

@@ -3,6 +3,48 @@
 use super::*;
 
 #[test]
+fn ports_of_one_device_have_one_mac_and_the_device_the_largest_mtu() {
+    let port = |name: &str, rest: &str| format!("[[port]]\nname = \"{name}\"\naddresses = []\n{rest}\n");
+    let on = |device: &str, rest: &str| format!("device = \"{device}\"\n{rest}");
+    let mac = |last: u8| format!("mac = \"02:00:00:00:00:0{last}\"");
+    let text = [
+        port("a", &on("d", "vlan = [100]\nmtu = 9000")),
+        port("b", &on("e", "")),
+        port("c", &on("d", &format!("vlan = [200, 100]\nmtu = 8999\n{}", mac(1)))),
+        port("d", ""),
+        port("e", ""),
+        port("f", &on("d", &mac(1))),
+    ];
+    let model = load(&text.concat(), &[]).unwrap().model;
+    let devices = model.devices();
+    let told: Vec<_> = devices
+        .iter()
+        .map(|d| (d.first.0, d.device, d.ports.join(" "), d.mac.map(|mac| mac.to_string()), d.mtu))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (0, Some("d"), "a c f".into(), Some("02:00:00:00:00:01".into()), 9007),
+            (1, Some("e"), "b".into(), None, 1500),
+            (3, None, "d".into(), None, 1500),
+            (4, None, "e".into(), None, 1500),
+        ]
+    );
+    let places: Vec<_> = model.places().iter().map(|place| (place.first.0, place.vlan.len())).collect();
+    assert_eq!(places, [(0, 1), (1, 0), (0, 2), (3, 0), (4, 0), (0, 0)]);
+
+    let text =
+        [port("a", &on("d", &mac(1))), port("b", &on("d", &format!("vlan = [7]\n{}", mac(2))))].concat();
+    assert_eq!(
+        errors(&text, &[]),
+        [
+            "g.toml:11: port b has mac 02:00:00:00:00:02, and its device \"d\" has mac 02:00:00:00:00:01 for another port \
+          (line 5); a device has one: give it once"
+        ]
+    );
+}
+
+#[test]
 fn ports_of_one_device_differ_in_their_vlan() {
     let port = |name: &str, more: &str| format!("[[port]]\nname = \"{name}\"\ndevice = \"d\"\n{more}\n");
     let sound = [port("a", ""), port("b", "vlan = [100]"), port("c", "vlan = [200, 100]")].concat();

@@ -31,14 +31,12 @@ fn load(text: &str, words: &[&str]) -> Result<Loaded, Findings> {
 #[test]
 fn what_the_path_does_not_do_yet_is_refused() {
     let text = format!("{SOUND}forward = \"full-nat\"\nclient_address = [\"toa\"]\n");
-    let words = ["--vlan", "inside=7"];
+    let words: [&str; 0] = [];
     let refused = load_text("g.toml", &text, &flags(&words)).unwrap_err().to_string();
     assert!(parse_text("g.toml", &text, &flags(&words)).is_ok());
     assert_eq!(
         refused.lines().collect::<Vec<_>>(),
         [
-            "g.toml: port inside has vlan, which this version does not support; have the switch take the tags off, and \
-             give each VLAN a device",
             "g.toml: rule web has client_address, which this version does not support; delete it: backends see a \
              source address",
         ]

@@ -56,10 +56,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
     }
 }
 
-/// The largest MTU of a port that is opened: what fits into one frame of its memory. A capture may hold more.
-const MTU_TO_RUN: u16 = 2022;
-
-/// Whether `model` has ports, and each a device and frames it can take: what `run` needs, and nobody else.
+/// Whether `model` has ports, and each a device: what `run` needs, and nobody else.
 ///
 /// # Errors
 ///
@@ -71,9 +68,6 @@ pub fn require_devices(model: &Model) -> Result<(), Findings> {
     }
     for port in model.ports.iter().filter(|port| port.device.is_none()) {
         report.error(Place::Whole, NetworkProblem::NoDevice { port: port.name.clone() });
-    }
-    for port in model.ports.iter().filter(|port| port.mtu > MTU_TO_RUN) {
-        report.error(Place::Whole, NetworkProblem::MtuTooLarge { port: port.name.clone(), mtu: port.mtu });
     }
     report.finish("").map(|_| ())
 }

@@ -10,6 +10,7 @@ use crate::config::problem::{AddressFlaw, NameProblem, NetworkProblem, ValueProb
 use crate::config::raw::{At, Field, RawConfig, RawNeighbour, RawPort};
 use crate::config::{is_name, subject_of};
 use crate::io::{PORTS_MAX, PortId};
+use crate::wire::MacAddr;
 
 /// From the least that every IPv4 host takes (RFC 791 section 3.1) to jumbo frames.
 const MTU: (i128, i128) = (576, 9216);
@@ -144,8 +145,12 @@ fn flaw_in(network: Cidr, address: IpAddr) -> Option<AddressFlaw> {
 
 /// Checks all ports and neighbours.
 pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Network {
-    let mut checker =
-        Checker { names: Names::new("port", raw), devices: HashMap::new(), addresses: HashMap::new() };
+    let mut checker = Checker {
+        names: Names::new("port", raw),
+        devices: HashMap::new(),
+        macs: HashMap::new(),
+        addresses: HashMap::new(),
+    };
     if let Some(first_beyond) = raw.ports.get(PORTS_MAX) {
         let what = "ports".to_owned();
         let problem = ValueProblem::TooMany { what, count: raw.ports.len(), max: PORTS_MAX };
@@ -170,6 +175,8 @@ pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Network {
 struct Checker {
     names: Names,
     devices: HashMap<(String, Vec<u16>), Place>,
+    /// The Ethernet address that a device is to have, and where that is said.
+    macs: HashMap<String, (MacAddr, Place)>,
     addresses: HashMap<IpAddr, Place>,
 }
 
@@ -202,6 +209,14 @@ impl Checker {
 
     fn check_device(&mut self, port: &str, raw: &RawPort, vlan: &[u16], report: &mut Report) {
         let Some(At { value: device, place }) = raw.device.given() else { return };
+        if let Some(At { value: mac, place }) = raw.mac.given() {
+            let (first, first_at) = *self.macs.entry(device.clone()).or_insert((*mac, *place));
+            if first != *mac {
+                let (port, device) = (port.to_owned(), device.clone());
+                let problem = NetworkProblem::OtherMac { port, device, mac: *mac, first, first_at };
+                report.error(*place, problem);
+            }
+        }
         if raw.vlan.is_broken() {
             return;
         }

@@ -20,15 +20,18 @@ use super::api::Refusal;
 use super::http::{Chunks, chunks};
 use crate::config::{Frontend, Model};
 use crate::watch::{Filter, WATCHES_MAX, Watch};
+use crate::wire::vlan::{Tags, Vlan};
 use stream::{Encoder, Limits, pump};
 
 /// A client that takes nothing for so long has forgotten us.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
-/// The names by which operators know ports and rules.
+/// The names by which operators know ports and rules, and what else records do not say.
 #[derive(Default)]
 struct Names {
     ports: Vec<String>,
+    /// By port: what its frames have on the wire and the path does not see.
+    tags: Vec<Tags>,
     rules: BTreeMap<Frontend, String>,
 }
 
@@ -36,6 +39,7 @@ impl Names {
     fn of(model: &Model) -> Arc<Self> {
         Arc::new(Self {
             ports: model.ports.iter().map(|port| port.name.clone()).collect(),
+            tags: model.ports.iter().map(|port| Vlan::of_tags(&port.vlan).tags()).collect(),
             rules: super::rule_names(model),
         })
     }

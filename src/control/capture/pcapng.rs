@@ -13,7 +13,9 @@ use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::{DataLink, Endianness, PcapError};
 
 use super::{Names, told};
-use crate::watch::{Direction, Record};
+use crate::drop_reason::DropReason;
+use crate::watch::{Direction, End, Record};
+use crate::wire::vlan::OFFSET;
 
 /// Nanoseconds: ten to the minus ninth (draft-ietf-opsawg-pcapng section 4.2, `if_tsresol`).
 const NANOSECONDS: u8 = 9;
@@ -25,8 +27,25 @@ const OUTBOUND: u32 = 2;
 /// A file that is written into memory, and taken from there part by part.
 pub(super) struct Encoder {
     writer: PcapNgWriter<Vec<u8>>,
+    snaplen: usize,
     /// By port, as they were told last.
     lost: Vec<u64>,
+}
+
+/// A record's frame as it is on the wire, and how long that is there.
+fn on_the_wire<'a>(record: &'a Record, names: &Names, snaplen: usize) -> (Cow<'a, [u8]>, usize) {
+    let (about, bytes) = (&record.about, record.bytes());
+    // These came to the path as they are.
+    let came_whole = matches!(about.end, End::Dropped(DropReason::VlanTagged | DropReason::VlanMissing));
+    let tags = names.tags.get(about.port.index()).filter(|_| !came_whole).map_or(&[][..], |t| t.bytes());
+    match bytes.split_at_checked(OFFSET) {
+        Some((addresses, rest)) if !tags.is_empty() => {
+            let mut tagged = [addresses, tags, rest].concat();
+            tagged.truncate(snaplen);
+            (Cow::Owned(tagged), about.len + tags.len())
+        }
+        _ => (Cow::Borrowed(bytes), about.len),
+    }
 }
 
 impl Encoder {
@@ -46,7 +65,7 @@ impl Encoder {
             let linktype = DataLink::ETHERNET;
             writer.write_pcapng_block(InterfaceDescriptionBlock { linktype, snaplen, options })?;
         }
-        Ok(Self { writer, lost: vec![0; names.ports.len()] })
+        Ok(Self { writer, snaplen: snaplen as usize, lost: vec![0; names.ports.len()] })
     }
 
     /// What has been written since the last time.
@@ -64,11 +83,12 @@ impl Encoder {
     pub(super) fn record(&mut self, record: &Record, names: &Names, out: &mut Vec<u8>) {
         let about = &record.about;
         let direction = if about.direction == Direction::Received { INBOUND } else { OUTBOUND };
+        let (data, len) = on_the_wire(record, names, self.snaplen);
         let block = EnhancedPacketBlock {
             interface_id: about.port.0.into(),
             timestamp: about.at,
-            original_len: about.len as u32,
-            data: Cow::Borrowed(record.bytes()),
+            original_len: len as u32,
+            data,
             options: vec![
                 EnhancedPacketOption::Comment(told::comment(about, record.bytes(), names).into()),
                 EnhancedPacketOption::Flags(direction),
@@ -106,9 +126,9 @@ mod tests {
 
     use super::*;
     use crate::config::{Frontend, ProtocolSelector};
-    use crate::drop_reason::DropReason;
     use crate::io::PortId;
-    use crate::watch::{About, End, Filter, FlowStory, Watch};
+    use crate::watch::{About, Filter, FlowStory, Watch};
+    use crate::wire::vlan::Vlan;
 
     const FRONTEND: Frontend = Frontend {
         address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 10)),
@@ -120,7 +140,8 @@ mod tests {
 
     fn names() -> Names {
         let rules = [(FRONTEND, "wéb".to_owned())].into();
-        Names { ports: vec!["outside".into(), "inside".into()], rules }
+        let tags = vec![Vlan::NONE.tags(); 2];
+        Names { ports: vec!["outside".into(), "inside".into()], tags, rules }
     }
 
     fn about(end: End, direction: Direction) -> About {
@@ -157,6 +178,26 @@ mod tests {
         let answered = told(End::Answered(PortId(1), 3), &names());
         assert!(answered.starts_with("sent: answered (reset) to 10.0.0.4:8443 by rule wéb"), "{answered}");
         assert!(told(End::Originated, &names()).starts_with("originated (reset)"));
+    }
+
+    #[test]
+    fn frames_are_told_with_the_tags_that_they_have_on_the_wire() {
+        let watch = Watch::new(Filter::default(), 20, true);
+        let tags = vec![Vlan::NONE.tags(), Vlan::of_tags(&[200, 7]).tags()];
+        let names = Names { tags, ..names() };
+        let frame: Vec<u8> = (0..20).collect();
+        let told = |end| {
+            let mut record = watch.take().unwrap();
+            record.about = about(end, Direction::Received);
+            record.keep(&frame);
+            let (bytes, len) = on_the_wire(&record, &names, 24);
+            let told = (bytes.into_owned(), len);
+            watch.give_back(record);
+            told
+        };
+        let tagged = [&frame[..12], &[0x88, 0xa8, 0, 200, 0x81, 0, 0, 7], &frame[12..16]].concat();
+        assert_eq!(told(End::Controlled), (tagged, 1508));
+        assert_eq!(told(End::Dropped(DropReason::VlanTagged)), (frame.clone(), 1500));
     }
 
     /// All that is written, read back by the crate's reader, which the tests hold against tshark end to end.

@@ -189,7 +189,7 @@ mod tests {
             record.keep(&[7; 2048]);
             watch.hand_in(record);
         }
-        let names = Names { ports: vec!["outside".into()], rules: Default::default() };
+        let names = Names { ports: vec!["outside".into()], ..Names::default() };
         let encoder = Encoder::Pcapng(pcapng::Encoder::new(2048, &names).unwrap());
         let (client, chunks) = chunks(CHUNKS_MAX, Arc::new(()));
         let names = watch::Sender::new(Arc::new(names));

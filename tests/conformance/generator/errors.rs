@@ -215,7 +215,7 @@ fn time_exceeded(site: &Site) -> Vec<Case> {
 }
 
 /// One byte more than fits.
-fn too_big(site: &Site, mtu: usize) -> Case {
+pub(super) fn too_big(site: &Site, mtu: usize) -> Case {
     let (ip, why) = match site.inner {
         Family::V4 => (
             20,

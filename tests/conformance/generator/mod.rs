@@ -13,6 +13,7 @@ mod refused;
 mod site;
 mod states;
 mod tunnels;
+mod vlans;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,12 +26,13 @@ use site::{INSIDE, OUTSIDE, Port, Sent, Site};
 
 /// Names of cases begin so that what they test is not there yet: delete a line to switch them on, then write the
 /// files (see the head of tests/conformance.rs). What such a line keeps on meanwhile (`Case::until`) goes with it.
-const WAITING: &[&str] = &["full-nat", "vlan"];
+const WAITING: &[&str] = &["full-nat"];
 
 /// Reasons of drops that will have another name once IPv6 is there: `not-ip`, `fragment`.
 const NOT_IP: &str = "not-ip";
 const FRAGMENT: &str = "fragment";
 
+#[derive(Clone)]
 pub struct Case {
     pub name: String,
     why: String,
@@ -45,7 +47,7 @@ pub struct Case {
 }
 
 /// What a case says beside its captures: `case.toml`.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Expected {
     pub transmitted: u64,
     pub answered: u64,
@@ -63,7 +65,7 @@ pub struct Expected {
 }
 
 /// Bits of a frame that leaves that may be anything, as long as its checksums are right.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Masked {
     pub port: String,
     /// Of that port's frames, from 0.
@@ -224,6 +226,7 @@ pub fn cases(waiting: bool) -> Vec<Case> {
         errors::cases(),
         fragments::cases(),
         layers::cases(),
+        vlans::cases(),
     ];
     let waits = |case: &Case| WAITING.iter().any(|start| case.name.starts_with(start));
     let is_over = |case: &Case| case.until.is_some_and(|line| !WAITING.contains(&line));

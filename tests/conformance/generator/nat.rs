@@ -1,9 +1,11 @@
 //! Network address translation, both ways.
 
+use std::net::IpAddr;
+
 use super::Case;
 use super::packets::{Body, Packet, frame, ip_frame};
 use super::site::{
-    CLIENT_PORT, FRONTEND_PORT, Family, INSIDE, OUTSIDE, Sent, Site, backend, client, frontend, mac_of,
+    CLIENT_PORT, FRONTEND_PORT, Family, INSIDE, OUTSIDE, Port, Sent, Site, backend, client, frontend, mac_of,
     router,
 };
 
@@ -264,7 +266,55 @@ fn places(family: Family) -> Vec<Case> {
     )
     .sends(OUTSIDE, site.client_frame(&site.tcp("S", b"").bytes()), there)
     .sends(OUTSIDE, back, site.at_client(&answer));
-    vec![near, fixed, far, one_arm]
+    vec![near, fixed, far, one_arm, routed(&site), gateways(&site)]
+}
+
+/// Routers of a network, by their last number.
+fn router_at(port: Port, family: Family, last: u8) -> IpAddr {
+    match port.own(family) {
+        IpAddr::V4(own) => (own.to_bits() & !0xff | u32::from(last)).to_be_bytes().into(),
+        IpAddr::V6(own) => (own.to_bits() & !0xff | u128::from(last)).to_be_bytes().into(),
+    }
+}
+
+/// Clients of three networks, each beyond a router of its own.
+fn routed(site: &Site) -> Case {
+    let family = site.inner;
+    let (near, other, nets) = match family {
+        Family::V4 => ("192.0.2.99", "198.18.5.6", ["192.0.0.0/16", "192.0.2.0/28", "198.18.0.0/15"]),
+        Family::V6 => {
+            ("2001:db8:c::1:7", "2001:db8:d::6", ["2001:db8:c::/48", "2001:db8:c::/112", "2001:db8:d::/64"])
+        }
+    };
+    let clients = [client(family), near.parse().unwrap(), other.parse().unwrap()];
+    let (wide, narrow, inside) =
+        (router_at(OUTSIDE, family, 77), router_at(OUTSIDE, family, 78), router_at(INSIDE, family, 79));
+    let mut with = site.clone();
+    for (net, via) in nets.into_iter().zip([wide, narrow, inside]) {
+        with.more += &format!("\n[[route]]\ndestination = \"{net}\"\nvia = \"{via}\"\n");
+    }
+    let why = "RFC 1812 section 5.2.4.3: of the routes to a destination, the one of the longest prefix";
+    let case = Case::new(format!("{}-static-routes", site.name()), why, with.config());
+    let ways = [(OUTSIDE, narrow), (OUTSIDE, wide), (INSIDE, inside)];
+    clients.into_iter().zip(ways).fold(case, |case, (client, (port, via))| {
+        let answer = Packet { to: client, ..site.response(Body::tcp((0, 0), "SA", b"")) };
+        let mut back = site.at_client(&answer);
+        back.frame[..6].copy_from_slice(&mac_of(via));
+        back.frame[6..12].copy_from_slice(&port.mac);
+        back.port = port.name;
+        case.sends(INSIDE, site.backend_frame(&answer.bytes()), back)
+    })
+}
+
+/// Both ports have one.
+fn gateways(site: &Site) -> Case {
+    let mut with = site.clone();
+    let key = if site.inner == Family::V4 { "gateway" } else { "gateway6" };
+    with.inside = format!("{key} = \"{}\"\n", router_at(INSIDE, site.inner, 79));
+    let why = "docs/CONFIG.md, gateway: where several ports have one, the first port's is used";
+    Case::new(format!("{}-several-gateways", site.name()), why, with.config())
+        .requests(site, &site.tcp("S", b""))
+        .responds(site, &site.response(Body::tcp((0, 0), "SA", b"")))
 }
 
 fn rules(family: Family) -> Vec<Case> {
