@@ -9,6 +9,7 @@ use clap::{Args, ValueHint};
 /// Configuration by file, by flags, or by both; flags win.
 #[derive(Args, Clone, Default, PartialEq, Eq, Debug)]
 #[command(next_help_heading = "Configuration")]
+#[allow(rustdoc::broken_intra_doc_links, reason = "they are help texts, and [2001:db8::10] is an address")]
 pub struct ConfigFlags {
     /// Read the configuration from this TOML file. Flags win over it.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
