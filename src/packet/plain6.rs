@@ -96,6 +96,8 @@ impl<'f> PlainPacket6<'f> {
         let tcp_flags = TcpFlags(headers.tcp_flags & sound.flags);
         let is_sound =
             claimed >= sound.claimed_min && slack <= sound.slack_max && !tcp_flags.are_in(sound.nonsense);
+        // What comes from port 0 is looked at closely: a flow of other protocols has none, and there the key says nothing.
+        let is_sound = is_sound && headers.ports.get() & 0xffff != 0;
         is_sound.then_some(Self { headers, tcp_flags })
     }
 
@@ -176,7 +178,8 @@ mod tests {
             let is_ours = for_any || frame.get(..6) == Some(&STATION[..]);
             match parse(&frame) {
                 Ok(Parsed::Transport(long)) if is_ours => {
-                    let is_plain = long.ip.payload_offset == 54 && long.ip.source.is_ipv6() && frame.len() >= 68;
+                    let is_first = long.ip.payload_offset == 54 && long.ip.source.is_ipv6() && frame.len() >= 68;
+                    let is_plain = is_first && long.source_port != 0;
                     prop_assert_eq!(plain.is_some(), is_plain);
                     let Some(plain) = plain else { return Ok(()) };
                     let protocol = long.protocol.number();
