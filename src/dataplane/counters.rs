@@ -43,6 +43,7 @@ pub struct WorkerCounters {
     pub(super) flow: CachePadded<FlowCounters>,
     pub(super) reset: CachePadded<ResetCounters>,
     pub(super) icmp: CachePadded<IcmpCounters>,
+    pub(super) parts: CachePadded<PartCounters>,
     pub(super) other: CachePadded<OtherCounters>,
     /// By `BackendId`: what the backends got.
     to_backend: Box<[Traffic]>,
@@ -115,6 +116,14 @@ pub(super) struct IcmpCounters {
     pub(super) to_client: Counter,
 }
 
+/// Packets of IPv4 that did not fit, and left in parts.
+#[derive(Default)]
+pub(super) struct PartCounters {
+    pub(super) packets: Counter,
+    /// The first of each included.
+    pub(super) made: Counter,
+}
+
 /// Packets one way. A quarter of a cache line, for there is one for each backend and all are written to.
 #[derive(Default)]
 #[repr(align(16))]
@@ -148,6 +157,7 @@ impl Default for WorkerCounters {
             flow: CachePadded::default(),
             reset: CachePadded::default(),
             icmp: CachePadded::default(),
+            parts: CachePadded::default(),
             other: CachePadded::default(),
             to_backend: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
             to_client: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
@@ -237,6 +247,8 @@ impl WorkerCounters {
             time_exceeded_sent: self.icmp.time_exceeded.get(),
             errors_to_backend: self.icmp.to_backend.get(),
             errors_to_client: self.icmp.to_client.get(),
+            packets_cut: self.parts.packets.get(),
+            parts_made: self.parts.made.get(),
             bursts: self.other.bursts.get(),
             polls: self.other.polls.get(),
             busy_polls: self.other.busy_polls.get(),
@@ -272,6 +284,8 @@ pub struct WorkerTotals {
     pub time_exceeded_sent: u64,
     pub errors_to_backend: u64,
     pub errors_to_client: u64,
+    pub packets_cut: u64,
+    pub parts_made: u64,
     pub bursts: u64,
     pub polls: u64,
     pub busy_polls: u64,
@@ -319,6 +333,8 @@ impl WorkerTotals {
         self.time_exceeded_sent += other.time_exceeded_sent;
         self.errors_to_backend += other.errors_to_backend;
         self.errors_to_client += other.errors_to_client;
+        self.packets_cut += other.packets_cut;
+        self.parts_made += other.parts_made;
         self.bursts += other.bursts;
         self.polls += other.polls;
         self.busy_polls += other.busy_polls;

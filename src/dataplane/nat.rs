@@ -8,7 +8,7 @@ use super::counters::{Traffic, WorkerCounters};
 use super::lanes::{Lane, Lanes, Outcome, Outcomes};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::snapshot::{BackendId, Forwarding, Hop, NextHop, Rewrite, Snapshot};
+use crate::snapshot::{BackendId, Forwarding, Hop, NextHop, Rewrite, Snapshot, ToBackend, ToClient};
 use crate::wire::plain::{EthernetIpv4, PlainHeadersMut};
 use crate::wire::{ipv4, l4};
 
@@ -176,6 +176,16 @@ impl Way<'_> {
         }
         Ok(())
     }
+}
+
+/// The same for a packet that is cut up before it leaves, which `hop` takes whole.
+pub(super) fn to_backend(frame: &mut [u8], hop: &Hop, backend: &ToBackend, counters: &Traffic) -> Option<()> {
+    take_any::<TO_BACKEND>(hop, &backend.rewrite, counters, frame).ok()
+}
+
+/// And for one to a client.
+pub(super) fn to_client(frame: &mut [u8], hop: &Hop, backend: &ToClient, counters: &Traffic) -> Option<()> {
+    take_any::<TO_CLIENT>(hop, &backend.rewrite, counters, frame).ok()
 }
 
 /// Packets with IPv4 options, and very short ones.

@@ -34,7 +34,7 @@ impl Lanes {
                 && let Some(frame) = burst.get_mut(lane.index())
             {
                 self.outcomes.set_port(lane, backend.next_hop.hop.port);
-                match send_one(frame, backend, self.hashes[lane.index()]) {
+                match send_one(frame, backend, &backend.next_hop.hop, self.hashes[lane.index()]) {
                     Ok(total_len) => counters.count(total_len),
                     Err(refusal) => {
                         forwarded.remove(lane);
@@ -96,8 +96,12 @@ impl Lanes {
 }
 
 /// Sends a client's packet to its backend, and returns its length as it came in.
-fn send_one<F: Frame>(frame: &mut F, backend: &Backend, hash: u64) -> Result<u16, Refusal> {
-    let hop = &backend.next_hop.hop;
+pub(super) fn send_one<F: Frame>(
+    frame: &mut F,
+    backend: &Backend,
+    hop: &Hop,
+    hash: u64,
+) -> Result<u16, Refusal> {
     match &backend.forwarding {
         // Other stages do.
         Forwarding::Translate | Forwarding::FullNat => Err(Refusal::Mtu),
@@ -118,7 +122,7 @@ fn send_one<F: Frame>(frame: &mut F, backend: &Backend, hash: u64) -> Result<u16
 }
 
 /// Sends a backend's packet back to its client.
-fn return_to<F: Frame>(
+pub(super) fn return_to<F: Frame>(
     frame: &mut F,
     backend: &Backend,
     hop: &Hop,

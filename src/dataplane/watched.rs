@@ -130,6 +130,11 @@ impl Recorder {
                 );
                 note.about.end = match *outcome {
                     Outcome::Forward(port) => End::Forwarded(port, transmitter(port)),
+                    // As one packet, before it is cut up, and put into a tunnel.
+                    Outcome::ForwardInParts(index) => {
+                        let port = path.lanes.outcomes.cut_at(index).map_or(PortId(0), |cut| cut.port);
+                        End::Forwarded(port, transmitter(port))
+                    }
                     Outcome::Answer(port) => End::Answered(port, transmitter(port)),
                     Outcome::Control | Outcome::HandUp => End::Controlled,
                     Outcome::HandOver(_) | Outcome::Ask(_) | Outcome::Hold(_) => End::HandedOver,
