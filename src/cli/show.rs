@@ -334,6 +334,14 @@ fn counters(view: &Counters, all: bool) -> String {
         ("errors to clients", view.icmp.errors_to_clients),
         ("errors to backends", view.icmp.errors_to_backends),
     ];
+    let parts = [("packets cut up", view.parts.packets_cut), ("parts made", view.parts.made)];
+    let quic = [
+        ("by server id", view.quic.by_id),
+        ("moved", view.quic.moved),
+        ("unknown id", view.quic.unknown),
+        ("id of one down", view.quic.down),
+        ("unroutable", view.quic.unroutable),
+    ];
     let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
     let mut text = table(&["frames", ">"], ends.iter().map(row));
     text += "\n";
@@ -346,6 +354,12 @@ fn counters(view: &Counters, all: bool) -> String {
     if icmp.iter().any(|(_, sent)| all || *sent > 0) {
         text += &table(&["ICMP", ">"], icmp.iter().map(row));
         text += "\n";
+    }
+    for (name, rows) in [("parts", &parts[..]), ("QUIC", &quic)] {
+        if rows.iter().any(|(_, count)| all || *count > 0) {
+            text += &table(&[name, ">"], rows.iter().map(row));
+            text += "\n";
+        }
     }
     let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);
     let drops: Vec<_> =

@@ -136,6 +136,8 @@ pub(super) struct Lanes {
     pub(super) wide: LaneSet,
     /// The same, of flows that have ports of ours.
     pub(super) bound: LaneSet,
+    /// Of the first two, those whose QUIC connection ids have named their backends.
+    pub(super) by_server_id: LaneSet,
     /// Packets to such ports.
     pub(super) to_sources: Vec<(Lane, ToSource)>,
     /// Of the packets at hand, those that the first line of the flow table did not settle.
@@ -179,6 +181,7 @@ impl Default for Lanes {
             clients: LaneSet::default(),
             wide: LaneSet::default(),
             bound: LaneSet::default(),
+            by_server_id: LaneSet::default(),
             to_sources: Vec::with_capacity(BURST_MAX),
             misses: LaneSet::default(),
             others: LaneSet::default(),
@@ -224,6 +227,7 @@ impl Lanes {
         self.resets = LaneSet::default();
         self.wide = LaneSet::default();
         self.bound = LaneSet::default();
+        self.by_server_id = LaneSet::default();
         self.to_sources.clear();
         self.wide_responses = LaneSet::default();
         self.others = LaneSet::default();

@@ -27,6 +27,7 @@ mod nat6;
 mod others;
 mod outbox;
 mod outcomes;
+mod quic;
 mod reset;
 mod steer;
 mod survey;
@@ -93,7 +94,8 @@ impl Path {
         lanes.sort_fragments(burst, fragments, steering, around);
         lanes.answer(burst, around, limits);
         lanes.steer(source, steering);
-        lanes.look_up(lanes.clients, flows.narrow.open(), world, now, counters);
+        lanes.route_quic(burst, flows, around);
+        lanes.look_up(lanes.clients.without(lanes.by_server_id), flows.narrow.open(), world, now, counters);
         lanes.select(flows.narrow.open(), world, now, counters);
         lanes.find_wide(flows, world, now, counters);
         lanes.relay(burst, flows, steering, around, limits);

@@ -12,6 +12,7 @@ mod ids;
 mod kinds;
 mod local;
 mod publish;
+mod quic;
 mod routes;
 mod select;
 mod sources;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 
 use crate::config::{self, PROBE_PORT_FIRST, ProtocolSelector};
 use crate::io::PortId;
+use crate::packet::quic::Coding;
 use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, WideKey, wide_endpoint};
 use crate::watch::Watch;
 use crate::wire::Protocol;
@@ -105,6 +107,10 @@ pub struct Snapshot {
     pub(crate) by_reset: WordMap,
     /// The same of IPv6.
     pub(crate) by_reset_wide: WideMap,
+    /// Server id in QUIC connection ids of a frontend → backend.
+    pub(crate) quic_servers: WideMap,
+    /// Whether any frontend has a [`Frontend::quic`].
+    pub(crate) routes_quic: bool,
     /// Whether any frontend has a [`Frontend::mss_clamp`].
     pub(crate) clamps_mss: bool,
     /// Whether any frontend's flows are reset when they are idle: how far they are is kept then.
@@ -159,6 +165,8 @@ pub struct Frontend {
     pub(crate) echo: Echo,
     /// The most that either end may ask for as its maximum segment size.
     pub(crate) mss_clamp: Option<MssClamp>,
+    /// How QUIC connection ids name backends, where they are asked.
+    pub quic: Option<Coding>,
     /// Chooses backends for new flows.
     pub selector: Selector,
 }

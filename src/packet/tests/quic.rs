@@ -88,7 +88,8 @@ fn only_headers_with_a_servers_connection_id_are_believed() {
 
 #[test]
 fn lengths_that_the_draft_forbids_are_none() {
-    for (config, id_len, nonce_len) in [(7, 1, 4), (0, 0, 8), (0, 16, 4), (0, 1, 3), (0, 15, 5), (0, 10, 10)] {
+    for (config, id_len, nonce_len) in [(7, 1, 4), (0, 0, 8), (0, 16, 4), (0, 1, 3), (0, 15, 5), (0, 10, 10)]
+    {
         assert!(Coding::quic_lb(config, id_len, nonce_len, None).is_none());
     }
 }
