@@ -9,7 +9,9 @@ mod fragments;
 mod layers;
 mod nat;
 mod packets;
+mod quic;
 mod refused;
+mod settings;
 mod site;
 mod states;
 mod tunnels;
@@ -223,6 +225,8 @@ pub fn cases(waiting: bool) -> Vec<Case> {
         tunnels::cases(),
         errors::cases(),
         fragments::cases(),
+        settings::cases(),
+        quic::cases(),
         layers::cases(),
     ];
     let waits = |case: &Case| WAITING.iter().any(|start| case.name.starts_with(start));
