@@ -16,7 +16,7 @@ impl Lanes {
     /// Settles clients' packets whose connection ids name a backend that takes them, before the flow table is asked.
     #[inline(always)]
     pub(super) fn route_quic<F: Frame>(&mut self, burst: &[F], flows: &mut Tables, around: Around<'_>) {
-        if around.world.routes_quic {
+        if around.world.quic_servers.are_asked {
             self.route_all_quic(burst, flows, around);
         }
     }

@@ -147,7 +147,6 @@ impl Compiler {
             by_reset: narrow_map(&resets),
             by_reset_wide: wide_map(&resets),
             quic_servers: quic::servers(&self.ids, model),
-            routes_quic: model.rules.iter().any(|rule| rule.quic.is_some()),
             clamps_mss: model.rules.iter().any(|rule| rule.mss_clamp.is_some()),
             tracks: model.rules.iter().any(|rule| rule.tcp_reset),
             resets_flows: !self.resetting.is_empty(),

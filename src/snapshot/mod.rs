@@ -28,6 +28,7 @@ pub use compile::{Compiler, Conditions, PortLink, TooMany};
 pub use ids::BackendIdentity;
 pub(crate) use local::{Echo, OwnAddresses};
 pub use publish::{Publisher, Reader};
+pub(crate) use quic::QuicServers;
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
@@ -107,10 +108,8 @@ pub struct Snapshot {
     pub(crate) by_reset: WordMap,
     /// The same of IPv6.
     pub(crate) by_reset_wide: WideMap,
-    /// Server id in QUIC connection ids of a frontend → backend.
-    pub(crate) quic_servers: WideMap,
-    /// Whether any frontend has a [`Frontend::quic`].
-    pub(crate) routes_quic: bool,
+    /// Who is who in QUIC connection ids.
+    pub(crate) quic_servers: QuicServers,
     /// Whether any frontend has a [`Frontend::mss_clamp`].
     pub(crate) clamps_mss: bool,
     /// Whether any frontend's flows are reset when they are idle: how far they are is kept then.

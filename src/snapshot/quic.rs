@@ -7,6 +7,14 @@ use super::{BackendId, BackendIdentity, FrontendId, Snapshot, WideMap};
 use crate::config::{Backend, Model, Quic, QuicLb, QuicServerId, Rule};
 use crate::packet::quic::{Coding, ServerId};
 
+/// Of all frontends.
+pub(crate) struct QuicServers {
+    /// Whether any frontend has a [`Frontend::quic`](super::Frontend::quic).
+    pub(crate) are_asked: bool,
+    /// Frontend and server id → backend.
+    by_id: WideMap,
+}
+
 /// What reads the connection ids of a rule, if they are read.
 pub(super) fn coding(rule: &Rule) -> Option<Coding> {
     match rule.quic? {
@@ -64,7 +72,7 @@ fn key(frontend: FrontendId, id: ServerId) -> [u64; 3] {
 impl Snapshot {
     /// The backend of the frontend that calls itself so, if there is one.
     pub fn backend_of_server(&self, frontend: FrontendId, id: ServerId) -> Option<BackendId> {
-        self.quic_servers.get(key(frontend, id)).map(|id| BackendId(id as u32))
+        self.quic_servers.by_id.get(key(frontend, id)).map(|id| BackendId(id as u32))
     }
 
     /// Whether flows of UDP that are there may go to the backend: it is up, or only takes no new ones.
@@ -74,7 +82,7 @@ impl Snapshot {
 }
 
 /// The backends of all rules.
-pub(super) fn servers(ids: &Ids, model: &Model) -> WideMap {
+pub(super) fn servers(ids: &Ids, model: &Model) -> QuicServers {
     let of_rule = |rule: &Rule| {
         let frontend = ids.frontend(rule.frontend);
         let id = |(address, server)| {
@@ -83,5 +91,8 @@ pub(super) fn servers(ids: &Ids, model: &Model) -> WideMap {
         };
         server_ids(rule).filter_map(id).collect::<Vec<_>>()
     };
-    WideMap::of(model.rules.iter().flat_map(of_rule))
+    QuicServers {
+        are_asked: model.rules.iter().any(|rule| rule.quic.is_some()),
+        by_id: WideMap::of(model.rules.iter().flat_map(of_rule)),
+    }
 }

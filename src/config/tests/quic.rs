@@ -42,84 +42,88 @@ fn a_rule_says_how_server_ids_stand_in_connection_ids() {
     assert_eq!(loaded.model.pools[0].backends[0].quic_server_id.unwrap().as_bytes(), [0xff]);
 }
 
+/// Frontend, backends, further lines of the rule, and what is said.
+type Told = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+const TOLD: [Told; 8] = [
+    (
+        "203.0.113.10:443/tcp",
+        TWO,
+        "quic = \"katran\"",
+        &[
+            "g.toml:8: rule h3 has quic, which has no effect: its frontend 203.0.113.10:443/tcp takes no UDP; delete it",
+        ],
+    ),
+    (
+        UDP,
+        TWO,
+        "quic_config = 1\nquic_key = \"000102030405060708090a0b0c0d0e0f\"",
+        &[
+            "g.toml:8: rule h3 has quic_config, which has no effect without quic = \"quic-lb\"; delete it, or add that",
+            "g.toml:9: rule h3 has quic_key, which has no effect without quic = \"quic-lb\"; delete it, or add that",
+        ],
+    ),
+    (
+        UDP,
+        TWO,
+        "quic = \"quic-lb\"\nquic_server_id_length = 2\nforward = \"full-nat\"",
+        &[
+            "g.toml:8: rule h3 has quic and forward = \"full-nat\", which does not look at connection ids in this version; \
+                 delete quic, or use another forward",
+        ],
+    ),
+    (
+        UDP,
+        TWO,
+        "quic = \"quic-lb\"\nquic_server_id_length = 12\nquic_nonce_length = 8",
+        &[
+            "g.toml:8: rule h3 has backend 10.0.0.5 with quic_server_id 0a0b, and its server ids have 12 bytes; write it \
+                 so, or change quic_server_id_length",
+            "g.toml:10: rule h3 has quic_server_id_length 12 and quic_nonce_length 8, and a connection id has room for 19 \
+                 in all; make one shorter",
+        ],
+    ),
+    (
+        UDP,
+        TWO,
+        "quic = \"quic-lb\"\nquic_server_id_length = 16\nquic_config = 7\nquic_key = \"0\"",
+        &[
+            "g.toml:9: rule h3 has quic_server_id_length 16; allowed are 1 to 15",
+            "g.toml:10: rule h3 has quic_config 7; allowed are 0 to 6",
+            "g.toml:11: rule h3 has a quic_key which is not 32 hex digits; `openssl rand -hex 16` makes one",
+        ],
+    ),
+    (
+        UDP,
+        "{ address = \"10.0.0.4\" }, { address = \"10.0.1.4\" }",
+        "quic = \"quic-lb\"\nquic_server_id_length = 1",
+        &[
+            "g.toml:8: rule h3 has backends 10.0.0.4 and 10.0.1.4 with one server id, 04; give each a quic_server_id of its own",
+        ],
+    ),
+    (
+        UDP,
+        "{ address = \"10.0.0.4\", quic_server_id = \"0000000001\" }",
+        "quic = \"katran\"",
+        &[
+            "g.toml:8: rule h3 has backend 10.0.0.4 with quic_server_id 0000000001, and its server ids have 1 to 4 bytes; \
+                 write it so",
+        ],
+    ),
+    (
+        UDP,
+        "{ address = \"10.0.0.4\", quic_server_id = \"4\" }",
+        "quic = \"lb\"",
+        &[
+            "g.toml:3: backend 10.0.0.4 has quic_server_id \"4\", which is not 1 to 15 bytes in hex; write it as 000b",
+            "g.toml:8: rule h3 has quic \"lb\", which is unknown; choose quic-lb or katran",
+        ],
+    ),
+];
+
 #[test]
 fn what_does_not_go_with_it_is_told() {
-    let cases: [(&str, &str, &str, &[&str]); 8] = [
-        (
-            "203.0.113.10:443/tcp",
-            TWO,
-            "quic = \"katran\"",
-            &[
-                "g.toml:8: rule h3 has quic, which has no effect: its frontend 203.0.113.10:443/tcp takes no UDP; delete it",
-            ],
-        ),
-        (
-            UDP,
-            TWO,
-            "quic_config = 1\nquic_key = \"000102030405060708090a0b0c0d0e0f\"",
-            &[
-                "g.toml:8: rule h3 has quic_config, which has no effect without quic = \"quic-lb\"; delete it, or add that",
-                "g.toml:9: rule h3 has quic_key, which has no effect without quic = \"quic-lb\"; delete it, or add that",
-            ],
-        ),
-        (
-            UDP,
-            TWO,
-            "quic = \"quic-lb\"\nquic_server_id_length = 2\nforward = \"full-nat\"",
-            &[
-                "g.toml:8: rule h3 has quic and forward = \"full-nat\", which does not look at connection ids in this version; \
-                 delete quic, or use another forward",
-            ],
-        ),
-        (
-            UDP,
-            TWO,
-            "quic = \"quic-lb\"\nquic_server_id_length = 12\nquic_nonce_length = 8",
-            &[
-                "g.toml:8: rule h3 has backend 10.0.0.5 with quic_server_id 0a0b, and its server ids have 12 bytes; write it \
-                 so, or change quic_server_id_length",
-                "g.toml:10: rule h3 has quic_server_id_length 12 and quic_nonce_length 8, and a connection id has room for 19 \
-                 in all; make one shorter",
-            ],
-        ),
-        (
-            UDP,
-            TWO,
-            "quic = \"quic-lb\"\nquic_server_id_length = 16\nquic_config = 7\nquic_key = \"0\"",
-            &[
-                "g.toml:9: rule h3 has quic_server_id_length 16; allowed are 1 to 15",
-                "g.toml:10: rule h3 has quic_config 7; allowed are 0 to 6",
-                "g.toml:11: rule h3 has a quic_key which is not 32 hex digits; `openssl rand -hex 16` makes one",
-            ],
-        ),
-        (
-            UDP,
-            "{ address = \"10.0.0.4\" }, { address = \"10.0.1.4\" }",
-            "quic = \"quic-lb\"\nquic_server_id_length = 1",
-            &[
-                "g.toml:8: rule h3 has backends 10.0.0.4 and 10.0.1.4 with one server id, 04; give each a quic_server_id of its own",
-            ],
-        ),
-        (
-            UDP,
-            "{ address = \"10.0.0.4\", quic_server_id = \"0000000001\" }",
-            "quic = \"katran\"",
-            &[
-                "g.toml:8: rule h3 has backend 10.0.0.4 with quic_server_id 0000000001, and its server ids have 1 to 4 bytes; \
-                 write it so",
-            ],
-        ),
-        (
-            UDP,
-            "{ address = \"10.0.0.4\", quic_server_id = \"4\" }",
-            "quic = \"lb\"",
-            &[
-                "g.toml:3: backend 10.0.0.4 has quic_server_id \"4\", which is not 1 to 15 bytes in hex; write it as 000b",
-                "g.toml:8: rule h3 has quic \"lb\", which is unknown; choose quic-lb or katran",
-            ],
-        ),
-    ];
-    for (frontend, backends, rule, expected) in cases {
+    for (frontend, backends, rule, expected) in TOLD {
         let mut got = errors(&file(frontend, backends, rule), &[]);
         got.sort_by_key(|line| line.split(':').nth(1).and_then(|number| number.parse::<u32>().ok()));
         assert_eq!(got, expected, "{rule}");

@@ -26,7 +26,7 @@ pub(crate) fn quic_key(text: &str) -> Result<HashKey, BadText> {
 
 /// 1 to 15 bytes, two hex digits each.
 pub(crate) fn quic_server_id(text: &str) -> Result<QuicServerId, BadText> {
-    let is_hex = text.len() % 2 == 0 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_hex = text.len().is_multiple_of(2) && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     let number =
         u128::from_str_radix(text, 16).ok().filter(|_| is_hex && text.len() <= 2 * QUIC_SERVER_ID_LEN_MAX);
     let bytes = number.ok_or(BadText::QuicServerId)?.to_be_bytes();

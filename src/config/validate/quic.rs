@@ -25,7 +25,7 @@ const KATRAN_ID_LEN: (usize, usize) = (1, 4);
 pub(super) fn check(
     raw: &RawRule,
     subject: &str,
-    mode: ForwardMode,
+    mode: Option<ForwardMode>,
     frontend: Option<Frontend>,
     report: &mut Report,
 ) -> Option<Quic> {
@@ -47,7 +47,7 @@ pub(super) fn check(
     if let Some(frontend) = frontend.filter(|at| !at.protocol.overlaps(ProtocolSelector::Udp)) {
         report.error(place, QuicProblem::NotUdp { subject: subject.to_owned(), frontend });
     }
-    if mode == ForwardMode::FullNat {
+    if mode == Some(ForwardMode::FullNat) {
         report.error(place, QuicProblem::FullNat { subject: subject.to_owned() });
     }
     match kind {
@@ -75,11 +75,13 @@ fn quic_lb(raw: &RawRule, subject: &str, place: Place, report: &mut Report) -> O
 
 /// Whether each backend can be told by its server id.
 pub(super) fn compare(
-    quic: Quic,
+    quic: Option<Quic>,
+    raw: &RawRule,
+    subject: &str,
     backends: &[Backend],
-    (subject, place): (&str, Place),
     report: &mut Report,
 ) {
+    let (Some(quic), place) = (quic, raw.quic.kind.place_or(raw.place)) else { return };
     let allowed @ (_, most) = match quic {
         Quic::Katran => KATRAN_ID_LEN,
         Quic::QuicLb(QuicLb { server_id_len, .. }) => (server_id_len.into(), server_id_len.into()),

@@ -83,8 +83,7 @@ impl Checker<'_> {
         let way = forward::Checker { raw, subject: &subject, network, pools, frontends };
         let mode = way.mode();
         way.check_keys(mode.unwrap_or(ForwardMode::Nat), frontend.map(|at| at.value), report);
-        let quic =
-            quic::check(raw, &subject, mode.unwrap_or(ForwardMode::Nat), frontend.map(|at| at.value), report);
+        let quic = quic::check(raw, &subject, mode, frontend.map(|at| at.value), report);
         let pool = pool?;
         self.used.insert(("pool", pool.value.clone()));
         self.pools.names.require(
@@ -109,10 +108,7 @@ impl Checker<'_> {
         }
         let backend_port = way.backend_port(backend_port, forward.mode(), frontend, report);
         way.check_probe_port(backend_port, frontend, probe.as_deref(), report);
-        if let Some(quic) = quic {
-            let place = raw.quic.kind.place_or(raw.place);
-            quic::compare(quic, &found.pool.backends, (&subject, place), report);
-        }
+        quic::compare(quic, raw, &subject, parts.backends, report);
         let is_on = |field: &Field<bool>| field.value().copied().unwrap_or(false);
         let rule = Rule {
             name,
