@@ -301,6 +301,27 @@ fn state(b: &views::Backend) -> String {
     format!("{}{because}{left}", b.state)
 }
 
+/// What most have none of.
+fn rare(view: &Counters, all: bool) -> String {
+    let mut text = String::new();
+    let parts = [("packets cut up", view.parts.packets_cut), ("parts made", view.parts.made)];
+    let quic = [
+        ("by server id", view.quic.by_id),
+        ("moved", view.quic.moved),
+        ("unknown id", view.quic.unknown),
+        ("id of one down", view.quic.down),
+        ("unroutable", view.quic.unroutable),
+    ];
+    let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
+    for (name, rows) in [("parts", &parts[..]), ("QUIC", &quic)] {
+        if rows.iter().any(|(_, count)| all || *count > 0) {
+            text += &table(&[name, ">"], rows.iter().map(row));
+            text += "\n";
+        }
+    }
+    text
+}
+
 fn counters(view: &Counters, all: bool) -> String {
     let (frames, flows) = (&view.frames, &view.flows);
     let ends = [
@@ -347,6 +368,7 @@ fn counters(view: &Counters, all: bool) -> String {
         text += &table(&["ICMP", ">"], icmp.iter().map(row));
         text += "\n";
     }
+    text += &rare(view, all);
     let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);
     let drops: Vec<_> =
         drops.map(|d| vec![d.reason.clone(), d.frames.to_string(), d.meaning.clone()]).collect();

@@ -3,6 +3,7 @@
 mod control;
 mod forward;
 mod frontend;
+mod quic;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,6 +20,7 @@ pub(crate) use forward::{
     ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, vlans,
 };
 pub(crate) use frontend::frontend;
+pub(crate) use quic::{QuicKind, quic, quic_key, quic_server_id};
 
 /// What is wrong with a text. Displays as the end of a sentence that quotes the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +79,8 @@ pub enum BadText {
     MacNotUnicast,
     /// No 32 hex digits. The text is never shown.
     HashKey,
+    /// No 1 to 15 bytes in hex.
+    QuicServerId,
     /// No `FIRST-LAST`.
     AddressRange,
     /// The last address lies before the first.
@@ -106,6 +110,7 @@ pub enum BadText {
 impl fmt::Display for BadText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::QuicServerId => "which is not 1 to 15 bytes in hex; write it as 000b",
             Self::Address => "which is not an address; write it as 10.0.0.4 or 2001:db8::4",
             Self::Ipv4Address => "which is not an IPv4 address; write it as 198.51.100.1",
             Self::Ipv4Gateway => "which is IPv4; use the key gateway",

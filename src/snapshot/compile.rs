@@ -10,6 +10,7 @@ use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
 use super::kinds::{Kind, any_key, endpoint_key, is_full_nat, narrow_map, wide_map};
+use super::quic;
 use super::sources::Numbers;
 use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
 use super::{
@@ -146,6 +147,7 @@ impl Compiler {
             by_reset: narrow_map(&resets),
             by_reset_wide: wide_map(&resets),
             has_others: backends.iter().any(|backend| backend.forwarding.is_other()),
+            quic_servers: quic::servers(&self.ids, model),
             clamps_mss: model.rules.iter().any(|rule| rule.mss_clamp.is_some()),
             tracks: model.rules.iter().any(|rule| rule.tcp_reset),
             resets_flows: !self.resetting.is_empty(),
@@ -258,6 +260,7 @@ impl Compiler {
                 idle_ticks: 0,
                 echo: Echo::Off,
                 mss_clamp: None,
+                quic: None,
                 selector,
             };
             records[usize::from(id.0)] = Some(record);
@@ -268,6 +271,7 @@ impl Compiler {
                 record.idle_ticks = tick::ticks(rule.idle_timeout);
                 record.echo = Echo::of(rule, &selector);
                 record.mss_clamp = rule.mss_clamp;
+                record.quic = quic::coding(rule);
                 record.tcp_reset = rule.tcp_reset;
                 record.hairpin = rule.hairpin;
                 record.selector = selector;
@@ -284,6 +288,7 @@ impl Compiler {
             idle_ticks: 0,
             echo: Echo::Off,
             mss_clamp: None,
+            quic: None,
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
         };
         records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()

@@ -3,6 +3,7 @@
 pub mod arp;
 pub mod bare;
 pub mod checksum;
+pub mod cut;
 pub mod encap;
 pub mod ethernet;
 pub mod icmp;

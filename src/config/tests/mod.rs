@@ -6,6 +6,7 @@ mod findings;
 mod flags;
 mod hostile;
 mod links;
+mod quic;
 mod ways;
 
 use std::net::Ipv4Addr;

@@ -85,6 +85,22 @@ impl Sample {
             .map(|(kind, count)| ([("worker", name.as_str()), ("kind", kind)], count))
         });
         page.counter("guideway_worker_icmp_messages", "ICMP messages sent, made or passed on.", messages)?;
+        let quic = names.iter().zip(&self.workers).flat_map(|(name, w)| {
+            [
+                ("by-id", w.quic_by_id),
+                ("moved", w.quic_moved),
+                ("unknown", w.quic_unknown),
+                ("down", w.quic_down),
+                ("unroutable", w.quic_unroutable),
+            ]
+            .map(|(kind, count)| ([("worker", name.as_str()), ("kind", kind)], count))
+        });
+        page.counter("guideway_worker_quic_packets", "Packets whose QUIC connection ids were asked.", quic)?;
+        let parts = names.iter().zip(&self.workers).flat_map(|(name, w)| {
+            [("cut", w.packets_cut), ("made", w.parts_made)]
+                .map(|(kind, count)| ([("worker", name.as_str()), ("kind", kind)], count))
+        });
+        page.counter("guideway_worker_parts", "Packets cut up, and the parts made of them.", parts)?;
         page.counter(
             "guideway_dropped_frames",
             "Frames dropped by all workers, by reason.",

@@ -22,6 +22,7 @@ use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{FragmentPart, IpPacket, first_fragment};
 use crate::wire::{ipv4, ipv6};
+use send::Way;
 use table::{DatagramId, Fate, Name};
 
 /// A fragment of the burst at hand.
@@ -214,10 +215,11 @@ impl Lanes {
                     self.outcomes.decide(*lane, Outcome::Drop(reason));
                 }
                 Fate::ToBackend(..) | Fate::ToClient(_) => match send::send(frame, ip, fate, around) {
-                    Ok(port) => {
+                    Ok(Way::Whole(port)) => {
                         self.outcomes.set_port(*lane, port);
                         forwarded.insert(*lane);
                     }
+                    Ok(Way::InParts(cut)) => self.outcomes.cut(*lane, cut),
                     Err(reason) => self.outcomes.decide(*lane, Outcome::Drop(reason)),
                 },
             }
@@ -235,8 +237,9 @@ impl Lanes {
     /// What the stages have made of a first fragment.
     fn fate_of_first(&self, lane: Lane) -> Fate {
         let backend = self.backends[lane.index()];
+        let is_forwarded = self.outcomes.is_forwarded(lane);
         match self.outcomes.decided(lane) {
-            _ if self.outcomes.is_forwarded(lane) => {
+            outcome if is_forwarded || matches!(outcome, Outcome::ForwardInParts(_)) => {
                 if self.responses.with(self.wide_responses).has(lane) {
                     Fate::ToClient(backend)
                 } else {

@@ -2,6 +2,7 @@
 
 use super::{Around, Limits};
 use crate::dataplane::counters::{Counter, WorkerCounters};
+use crate::dataplane::cut::may_be_cut;
 use crate::dataplane::encapsulate::added_by;
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::drop_reason::DropReason;
@@ -10,7 +11,7 @@ use crate::packet::{IpPacket, Parsed, merits_error, parse};
 use crate::snapshot::{Forwarding, Snapshot};
 use crate::wire::ethernet::{self, Addresses};
 use crate::wire::icmp_error::{FRAME_MAX, IcmpError};
-use crate::wire::{ipv4, ipv6};
+use crate::wire::ipv6;
 
 /// The least that a link may take whole (RFC 791 section 3.2). That of IPv6 is [`ipv6::MTU_MIN`]: hosts take no smaller
 /// one from anybody (RFC 8201 section 4).
@@ -35,7 +36,12 @@ impl Lanes {
         for lane in self.outcomes.refused() {
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
             let Some((ip, error)) = self.complaint(lane, frame.bytes(), around.world) else { continue };
-            if let Some(outcome) = send_back(frame, error, &ip, around, limits) {
+            // Who lets his packets be cut up would not listen.
+            if let IcmpError::TooBig { mtu } = error
+                && may_be_cut(frame.bytes(), mtu)
+            {
+                self.cut_up(lane, frame, &ip, around);
+            } else if let Some(outcome) = send_back(frame, error, &ip, around, limits) {
                 self.outcomes.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
             }
         }
@@ -52,10 +58,7 @@ impl Lanes {
             return Some((ip, IcmpError::HopLimitExceeded));
         }
         let mtu = self.mtu_for(lane, &ip, world)?;
-        // Who lets his packets be cut up would not listen.
-        let is_whole = ip.source.is_ipv6()
-            || frame.get(usize::from(ip.header_offset) + ipv4::FRAGMENT_OFFSET)? & ipv4::DONT_FRAGMENT != 0;
-        (is_whole && mtu < ip.total_len).then_some((ip, IcmpError::TooBig { mtu }))
+        (mtu < ip.total_len).then_some((ip, IcmpError::TooBig { mtu }))
     }
 
     /// The largest packet that could go where this one should, as its sender counts.

@@ -9,7 +9,9 @@ mod fragments;
 mod layers;
 mod nat;
 mod packets;
+mod quic;
 mod refused;
+mod settings;
 mod site;
 mod states;
 mod tunnels;
@@ -225,6 +227,8 @@ pub fn cases(waiting: bool) -> Vec<Case> {
         tunnels::cases(),
         errors::cases(),
         fragments::cases(),
+        settings::cases(),
+        quic::cases(),
         layers::cases(),
         vlans::cases(),
     ];

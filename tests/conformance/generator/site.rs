@@ -259,9 +259,13 @@ impl Site {
 
     /// A backend's packet, as its client must get it.
     pub fn at_client(&self, packet: &Packet) -> Sent {
+        let frame = self.to_router(&self.translated_back(packet).bytes());
+        Sent { port: OUTSIDE.name, frame, masks: Vec::new() }
+    }
+
+    pub fn translated_back(&self, packet: &Packet) -> Packet {
         let body = packet.body.with_ports(|(_, client)| (FRONTEND_PORT, client));
-        let packet = Packet { from: frontend(self.inner), hops: packet.hops - 1, body, ..packet.clone() };
-        Sent { port: OUTSIDE.name, frame: self.to_router(&packet.bytes()), masks: Vec::new() }
+        Packet { from: frontend(self.inner), hops: packet.hops - 1, body, ..packet.clone() }
     }
 
     pub fn to_router(&self, packet: &[u8]) -> Vec<u8> {
