@@ -128,8 +128,7 @@ impl Compiler {
         };
         let wide_words =
             |kind| WideMap::of(words(kind).filter_map(|(at, word)| Some((any_key(at.exact()?), word.0))));
-        let responses = self.responses(|one| !self.is_cut_off(one));
-        let resets = self.responses(|one| self.is_cut_off(one));
+        let [responses, resets] = [false, true].map(|cut| self.responses(|one| self.is_cut_off(one) == cut));
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
