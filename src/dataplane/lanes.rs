@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 
 use super::fragments::Part;
-use super::full_nat::ToSource;
+use super::full_nat::{Aside, ToSource};
 use super::icmp::Notice;
 use super::mesh::ControlFrame;
 use crate::drop_reason::DropReason;
@@ -191,6 +191,8 @@ pub(super) struct Lanes {
     pub(super) bound: LaneSet,
     /// Packets to such ports.
     pub(super) to_sources: Vec<(Lane, ToSource)>,
+    /// The ways of those of both that were refused, or are in parts. Means nothing of other lanes.
+    pub(super) asides: Vec<(Lane, Aside)>,
     /// Of the packets at hand, those that the first line of the flow table did not settle.
     pub(super) misses: LaneSet,
     /// Clients' packets that have a backend and are sent to it otherwise than by plain translation.
@@ -233,6 +235,8 @@ impl Default for Lanes {
             wide: LaneSet::default(),
             bound: LaneSet::default(),
             to_sources: Vec::with_capacity(BURST_MAX),
+            // A first fragment that is refused has two.
+            asides: Vec::with_capacity(2 * BURST_MAX),
             misses: LaneSet::default(),
             others: LaneSet::default(),
             strangers: LaneSet::default(),

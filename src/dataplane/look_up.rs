@@ -196,7 +196,7 @@ fn find_second<K: Key>(
 
 /// Whether the client is one of its frontend's backends.
 #[cold]
-fn is_of_pool<K: Key>(key: K, world: &Snapshot) -> bool {
+pub(super) fn is_of_pool<K: Key>(key: K, world: &Snapshot) -> bool {
     world.hairpins.get(wide_endpoint(key.client().ip(), key.frontend(), 0)).is_some()
 }
 

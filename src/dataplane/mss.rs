@@ -61,6 +61,27 @@ impl Lanes {
     }
 }
 
+/// The same of a packet that is at hand, on its way to or from `client_port`.
+#[cold]
+pub(super) fn clamp_whole(
+    frame: &mut [u8],
+    packet: &Packet,
+    clamp: MssClamp,
+    client_port: PortId,
+    backend: &Backend,
+    world: &Snapshot,
+) -> Option<()> {
+    let Packet { ip, tcp_flags, .. } = packet;
+    if !tcp_flags.any(TcpFlags::SYN) {
+        return None;
+    }
+    let most = match clamp {
+        MssClamp::To(most) => most,
+        MssClamp::FromMtu => from_mtu(client_port, backend, ip.source.is_ipv6(), world)?,
+    };
+    clamp_to(frame.get_mut(usize::from(ip.payload_offset)..ip.end())?, most)
+}
+
 /// What fits both ports on the way. Headers count without options (RFC 6691 section 2).
 fn from_mtu(client_port: PortId, backend: &Backend, is_v6: bool, world: &Snapshot) -> Option<u16> {
     let there = world.port(backend.next_hop.hop.port)?.mtu;

@@ -10,7 +10,7 @@ use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
 use super::kinds::{Kind, any_key, endpoint_key, is_full_nat, narrow_map, wide_map};
-use super::sources::Numbers;
+use super::sources::{ClientAddress, Numbers};
 use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
 use super::{
     BackendId, BackendIdentity, Echo, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, OwnAddresses,
@@ -138,7 +138,7 @@ impl Compiler {
             by_frontend_wide: wide_words(Kind::Wide),
             by_frontend_bound: wide_words(Kind::Bound),
             broad: BroadFrontends::new(words(Kind::Broad).map(|(frontend, word)| Broad { frontend, word })),
-            sources: self.sources.compiled(),
+            sources: self.sources.compiled(model),
             hairpins: self.hairpin_clients(),
             by_response: narrow_map(&responses),
             by_response_wide: wide_map(&responses),
@@ -257,6 +257,7 @@ impl Compiler {
                 idle_ticks: 0,
                 echo: Echo::Off,
                 mss_clamp: None,
+                client_address: ClientAddress::default(),
                 selector,
             };
             records[usize::from(id.0)] = Some(record);
@@ -267,6 +268,7 @@ impl Compiler {
                 record.idle_ticks = tick::ticks(rule.idle_timeout);
                 record.echo = Echo::of(rule, &selector);
                 record.mss_clamp = rule.mss_clamp;
+                record.client_address = ClientAddress::of(&rule.forward);
                 record.tcp_reset = rule.tcp_reset;
                 record.hairpin = rule.hairpin;
                 record.selector = selector;
@@ -283,6 +285,7 @@ impl Compiler {
             idle_ticks: 0,
             echo: Echo::Off,
             mss_clamp: None,
+            client_address: ClientAddress::default(),
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
         };
         records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()

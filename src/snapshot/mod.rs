@@ -30,7 +30,7 @@ pub use publish::{Publisher, Reader};
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
-pub(crate) use sources::{SOURCE_PORTS_END, SOURCES_MAX, SourceSet, Sources};
+pub(crate) use sources::{ClientAddress, SOURCE_PORTS_END, SOURCES_MAX, SourceSet, Sources};
 pub use spread::Spread;
 pub use tables::selector_for;
 pub use word_map::{WideMap, WordMap};
@@ -159,6 +159,8 @@ pub struct Frontend {
     pub(crate) echo: Echo,
     /// The most that either end may ask for as its maximum segment size.
     pub(crate) mss_clamp: Option<MssClamp>,
+    /// How backends are told who their client is.
+    pub(crate) client_address: ClientAddress,
     /// Chooses backends for new flows.
     pub selector: Selector,
 }

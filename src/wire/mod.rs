@@ -13,6 +13,7 @@ pub mod ipv6;
 pub mod l4;
 pub mod nd;
 pub mod plain;
+pub mod tcp_options;
 
 use std::fmt;
 use std::str::FromStr;

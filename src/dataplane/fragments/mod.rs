@@ -14,7 +14,7 @@ pub use held::HELD_MAX;
 pub(super) use held::PLACES;
 pub(super) use table::Fragments;
 
-use super::classify::{Class, from_backend, of_other_protocol, stranger, to_frontend};
+use super::classify::{Class, from_backend, of_other_protocol, stranger, to_frontend, to_source};
 use super::icmp::Around;
 use super::lanes::{Lane, LaneSet, Lanes, Outcome, Source};
 use super::steer::Steering;
@@ -160,7 +160,7 @@ impl Lanes {
         // What becomes of it if no other stage sees to it: a segment of a flow that is reset.
         self.outcomes.decide(lane, Outcome::Drop(DropReason::Fragment));
         self.place(lane, self.class_of_first(frame, &ip, around), world);
-        if owner == steering.me && self.clients.with(self.wide).has(lane) {
+        if owner == steering.me && self.clients.with(self.wide).with(self.bound).has(lane) {
             self.steer_one(lane, steering);
         }
         Ok(Standing::First(id))
@@ -170,6 +170,7 @@ impl Lanes {
         let Around { source, world, .. } = around;
         let Some(packet) = first_fragment(frame, ip) else { return of_other_protocol(ip, world) };
         to_frontend(&packet, world)
+            .or_else(|| to_source(&packet, world).map(Class::ToSource))
             .unwrap_or_else(|| from_backend(&packet, source, world).unwrap_or_else(Class::Drop))
     }
 
@@ -213,13 +214,15 @@ impl Lanes {
                 Fate::Drop(reason) | Fate::GivenUp(reason) => {
                     self.outcomes.decide(*lane, Outcome::Drop(reason));
                 }
-                Fate::ToBackend(..) | Fate::ToClient(_) => match send::send(frame, ip, fate, around) {
-                    Ok(port) => {
-                        self.outcomes.set_port(*lane, port);
-                        forwarded.insert(*lane);
+                Fate::ToBackend(..) | Fate::ToClient(_) | Fate::FullNat(..) => {
+                    match send::send(frame, ip, fate, around) {
+                        Ok(port) => {
+                            self.outcomes.set_port(*lane, port);
+                            forwarded.insert(*lane);
+                        }
+                        Err(reason) => self.outcomes.decide(*lane, Outcome::Drop(reason)),
                     }
-                    Err(reason) => self.outcomes.decide(*lane, Outcome::Drop(reason)),
-                },
+                }
             }
         }
         // Once all of the burst are through, for all of them have been counted.
@@ -236,6 +239,9 @@ impl Lanes {
     fn fate_of_first(&self, lane: Lane) -> Fate {
         let backend = self.backends[lane.index()];
         match self.outcomes.decided(lane) {
+            _ if self.outcomes.is_forwarded(lane) && self.is_full_nat(lane) => {
+                self.aside(lane).map_or(Fate::Drop(DropReason::Fragment), |way| Fate::FullNat(backend, way))
+            }
             _ if self.outcomes.is_forwarded(lane) => {
                 if self.responses.with(self.wide_responses).has(lane) {
                     Fate::ToClient(backend)
