@@ -135,11 +135,14 @@ fn clamp_to(segment: &mut [u8], most: u16) -> Option<()> {
     if asked <= most {
         return None;
     }
-    // The checksum counts words, and an option may begin at an odd byte.
-    let words = segment.get_mut(value_at & !1..)?.first_chunk_mut::<4>()?;
-    let old = *words;
-    words.get_mut(value_at & 1..)?.first_chunk_mut::<2>()?.copy_from_slice(&most.to_be_bytes());
-    let delta = Delta::NONE.replace(old, *words);
+    // The checksum counts words, and an option may begin at an odd byte; it may also be the last of the segment.
+    let is_odd = value_at & 1;
+    let words = segment.get_mut(value_at - is_odd..value_at + 2 + is_odd)?;
+    let (mut old, mut new) = ([0; 4], [0; 4]);
+    old.get_mut(..words.len())?.copy_from_slice(words);
+    words.get_mut(is_odd..)?.first_chunk_mut::<2>()?.copy_from_slice(&most.to_be_bytes());
+    new.get_mut(..words.len())?.copy_from_slice(words);
+    let delta = Delta::NONE.replace(old, new);
     let field = segment.get_mut(TCP_CHECKSUM_OFFSET..)?.first_chunk_mut::<2>()?;
     *field = delta.apply(*field);
     Some(())
@@ -172,6 +175,9 @@ mod tests {
     #[test]
     fn it_is_lowered_wherever_it_stands_and_never_raised() {
         assert_eq!(clamped(&[2, 4, 5, 180], 1400), [2, 4, 5, 120]);
+        let mut bare = segment(&[2, 4, 5, 180]);
+        bare.truncate(TCP_HEADER_LEN + 4);
+        assert!(clamp_to(&mut bare, 1400).is_some(), "the last bytes of a segment without data");
         assert_eq!(clamped(&[2, 4, 5, 180], 1460), [2, 4, 5, 180]);
         assert_eq!(clamped(&[2, 4, 5, 180], 9000), [2, 4, 5, 180]);
         assert_eq!(clamped(&[1, 2, 4, 5, 180, 3, 3, 7], 1400), [1, 2, 4, 5, 120, 3, 3, 7]);
