@@ -60,7 +60,10 @@ fn toa_goes_along_until_the_backend_has_answered_the_handshake() {
 fn without_room_toa_is_left_out_and_counted() {
     let mut bed = Bed::new(0, 0, "client_address = [\"toa\"]", 1);
     let full = Segment { options: vec![1; 40], ..bed.of_client("S", 999, 0, b"") };
-    assert_eq!(bed.to_backend(&full), Segment { from: bed.source.unwrap(), to: bed.backend(), ..full.clone() });
+    assert_eq!(
+        bed.to_backend(&full),
+        Segment { from: bed.source.unwrap(), to: bed.backend(), ..full.clone() }
+    );
     // A full packet of 1500 bytes, and one that leaves just enough.
     for (len, room) in [(1460, false), (1453, false), (1452, true)] {
         let got = bed.to_backend(&bed.of_client("A", 1000, 5000, &vec![7; len]));
@@ -103,7 +106,12 @@ fn the_proxy_header_comes_first_and_all_numbers_count_on_from_there() {
             assert_eq!((got.sequence, &got.data[..]), (plus(lag), &b"hello"[..]));
             // Selective acknowledgements count as well, and stand where they like.
             for options in [
-                [&[1, 1, 5, 18][..], &blocks(&[plus(lag + 20), plus(lag + 30)]), &blocks(&[plus(lag + 40), plus(lag + 50)])].concat(),
+                [
+                    &[1, 1, 5, 18][..],
+                    &blocks(&[plus(lag + 20), plus(lag + 30)]),
+                    &blocks(&[plus(lag + 40), plus(lag + 50)]),
+                ]
+                .concat(),
                 [&[1, 5, 10][..], &blocks(&[plus(lag + 20), plus(lag + 30)]), &[0]].concat(),
             ] {
                 let wanted = vec![(plus(20), plus(30)), (plus(40), plus(50))];
@@ -171,7 +179,8 @@ fn both_ways_to_tell_go_together() {
 #[test]
 fn idle_flows_are_reset_at_both_ends_as_each_counts() {
     for (front, back) in PAIRS {
-        for (client_address, lag) in [("", 0), ("client_address = [\"proxy-v2\"]", proxy(front).len() as u32)] {
+        for (client_address, lag) in [("", 0), ("client_address = [\"proxy-v2\"]", proxy(front).len() as u32)]
+        {
             let rule = format!("tcp_reset = true\nidle_timeout = \"10s\"\n{client_address}");
             let mut bed = Bed::new(front, back, &rule, 2);
             bed.to_backend(&bed.of_client("S", 999, 0, b""));
@@ -198,7 +207,9 @@ fn idle_flows_are_reset_at_both_ends_as_each_counts() {
             // What was on its way is answered, and what it would have met there is told.
             let late = bed.sends(&bed.of_client("PA", 1010, 7100, b"late"));
             assert_eq!(late.len(), 2);
-            assert!(late.iter().any(|(port, s)| *port == OUTSIDE && s.sequence == 7100 && s.flags.contains('R')));
+            assert!(
+                late.iter().any(|(port, s)| *port == OUTSIDE && s.sequence == 7100 && s.flags.contains('R'))
+            );
             assert!(late.iter().any(|(port, s)| *port == INSIDE && s.sequence == 1010 + lag));
             assert_balanced(&bed.replay);
         }
@@ -264,7 +275,8 @@ fn a_packet_that_cannot_be_sent_takes_no_port() {
 #[test]
 fn no_flow_has_a_port_that_a_rule_answers_at_the_same_address() {
     // The inside port's own address is both: flows come from it, and a rule is there. All ports but a hundred.
-    let text = config(0, 0, "").replace("source_addresses = [\"10.0.0.200\"]", "") + "
+    let text = config(0, 0, "").replace("source_addresses = [\"10.0.0.200\"]", "")
+        + "
 [[rule]]
 name = \"own\"
 frontend = \"10.0.0.1:1100-65000/tcp\"
@@ -299,7 +311,8 @@ forward = \"dsr\"
 #[test]
 fn half_open_flows_give_way_where_ports_are_short_and_others_do_not() {
     // One address, and 76 ports of it.
-    let text = config(0, 0, "").replace("source_addresses = [\"10.0.0.200\"]", "") + "
+    let text = config(0, 0, "").replace("source_addresses = [\"10.0.0.200\"]", "")
+        + "
 [[rule]]
 name = \"own\"
 frontend = \"10.0.0.1:1100-65000/tcp\"
@@ -307,16 +320,18 @@ pool = \"web\"
 forward = \"dsr\"
 ";
     let mut replay = balancer(&text, 1);
-    let call = |port: u16, flags: &str| Segment {
-        from: at(CLIENTS[0], port),
-        to: at(FRONTENDS[0], 443),
-        sequence: 1,
-        acknowledgement: 0,
-        flags: flags.into(),
-        options: vec![],
-        data: vec![],
-    }
-    .frame((common::ROUTER_MAC, common::OUTSIDE_MAC));
+    let call = |port: u16, flags: &str| {
+        Segment {
+            from: at(CLIENTS[0], port),
+            to: at(FRONTENDS[0], 443),
+            sequence: 1,
+            acknowledgement: 0,
+            flags: flags.into(),
+            options: vec![],
+            data: vec![],
+        }
+        .frame((common::ROUTER_MAC, common::OUTSIDE_MAC))
+    };
     let mut made = Vec::new();
     for port in 1000..60_000u16 {
         let got = replay.frame(seconds(1.0), OUTSIDE, call(port, "S"));
@@ -387,7 +402,9 @@ fn datagrams_of_a_rule_for_both_protocols_are_not_reset() {
     assert!(replay.frame(seconds(20.0), OUTSIDE, vec![0; 60]).is_empty());
     assert_eq!(replay.totals().flows_expired, 1);
     // Plain NAT likewise.
-    let text = config(0, 0, rule).replace("forward = \"full-nat\"", "").replace("source_addresses = [\"10.0.0.200\"]", "");
+    let text = config(0, 0, rule)
+        .replace("forward = \"full-nat\"", "")
+        .replace("source_addresses = [\"10.0.0.200\"]", "");
     let mut replay = balancer(&text, 1);
     for at in [1.0, 1.1, 1.2] {
         assert_eq!(replay.frame(seconds(at), OUTSIDE, frame.clone()).len(), 1);

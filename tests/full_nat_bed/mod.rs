@@ -122,7 +122,8 @@ impl Segment {
             }
             NetSlice::Arp(_) => panic!("ARP"),
         };
-        let flags = [('S', tcp.syn()), ('P', tcp.psh()), ('A', tcp.ack()), ('F', tcp.fin()), ('R', tcp.rst())];
+        let flags =
+            [('S', tcp.syn()), ('P', tcp.psh()), ('A', tcp.ack()), ('F', tcp.fin()), ('R', tcp.rst())];
         Self {
             from: (from, tcp.source_port()).into(),
             to: (to, tcp.destination_port()).into(),
@@ -182,12 +183,28 @@ impl Bed {
 
     pub fn of_client(&self, flags: &str, sequence: u32, acknowledgement: u32, data: &[u8]) -> Segment {
         let (from, to) = (self.client(), self.frontend());
-        Segment { from, to, sequence, acknowledgement, flags: flags.into(), options: vec![], data: data.into() }
+        Segment {
+            from,
+            to,
+            sequence,
+            acknowledgement,
+            flags: flags.into(),
+            options: vec![],
+            data: data.into(),
+        }
     }
 
     pub fn of_backend(&self, flags: &str, sequence: u32, acknowledgement: u32, data: &[u8]) -> Segment {
         let (from, to) = (self.backend(), self.source.unwrap());
-        Segment { from, to, sequence, acknowledgement, flags: flags.into(), options: vec![], data: data.into() }
+        Segment {
+            from,
+            to,
+            sequence,
+            acknowledgement,
+            flags: flags.into(),
+            options: vec![],
+            data: data.into(),
+        }
     }
 
     /// All that a client's segment has sent.

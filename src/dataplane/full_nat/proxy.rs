@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::stream::Extras;
 use crate::dataplane::ends::NewEnds;
 use crate::dataplane::family::NewHeader;
+use crate::dataplane::others::transport;
 use crate::io::Frame;
-use crate::packet::{Packet, Parsed, parse};
+use crate::packet::{IpPacket, Packet};
 use crate::wire::checksum::{self, Delta};
 use crate::wire::l4::{self, TCP_CHECKSUM_OFFSET, TCP_HEADER_LEN, TcpFlags};
 use crate::wire::{ethernet, ipv4, ipv6, tcp_options};
@@ -198,13 +199,15 @@ pub(super) fn segment(
     sequence: u32,
     ends: &NewEnds,
 ) -> Option<usize> {
-    let Ok(Parsed::Transport(packet)) = parse(frame) else { return None };
-    let at = usize::from(packet.ip.payload_offset);
+    let packet = transport(frame)?;
+    // It is whole, whatever that one is.
+    let ip = IpPacket { fragment: None, ..packet.ip };
+    let at = usize::from(ip.payload_offset);
     let tcp = frame.get(at..)?;
     let tcp = tcp.get(..l4::tcp_header_len(tcp.first_chunk()?))?;
     let payload_len = tcp.len() + header.len;
     // No more hops are taken off: this was sent on already.
-    let head = NewHeader::of(&packet.ip, ends.source.ip(), ends.destination.ip(), payload_len)?;
+    let head = NewHeader::of(&ip, ends.source.ip(), ends.destination.ip(), payload_len)?;
     let segment_at = ethernet::HEADER_LEN + head.len();
     let len = segment_at + payload_len;
     let ether_type = head.write(made.get_mut(ethernet::HEADER_LEN..segment_at)?)?;
