@@ -347,6 +347,15 @@ fn counters(view: &Counters, all: bool) -> String {
         text += &table(&["ICMP", ">"], icmp.iter().map(row));
         text += "\n";
     }
+    let told = [
+        ("TOA options", view.client_address.toa_sent),
+        ("no room for TOA", view.client_address.toa_no_room),
+        ("PROXY headers", view.client_address.proxy_headers_sent),
+    ];
+    if told.iter().any(|(_, sent)| all || *sent > 0) {
+        text += &table(&["client addresses", ">"], told.iter().map(row));
+        text += "\n";
+    }
     let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);
     let drops: Vec<_> =
         drops.map(|d| vec![d.reason.clone(), d.frames.to_string(), d.meaning.clone()]).collect();

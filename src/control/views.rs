@@ -139,6 +139,7 @@ pub struct Counters {
     pub flows: FlowCounters,
     pub resets: Resets,
     pub icmp: Icmp,
+    pub client_address: ClientAddress,
     pub drops: Vec<Drop>,
 }
 
@@ -168,6 +169,13 @@ pub struct Icmp {
     pub time_exceeded_sent: u64,
     pub errors_to_clients: u64,
     pub errors_to_backends: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientAddress {
+    pub toa_sent: u64,
+    pub toa_no_room: u64,
+    pub proxy_headers_sent: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -411,6 +419,11 @@ pub(super) fn counters(manager: &Manager) -> Counters {
             time_exceeded_sent: totals.time_exceeded_sent,
             errors_to_clients: totals.errors_to_client,
             errors_to_backends: totals.errors_to_backend,
+        },
+        client_address: ClientAddress {
+            toa_sent: totals.toa_sent,
+            toa_no_room: totals.toa_no_room,
+            proxy_headers_sent: totals.proxy_headers_sent,
         },
         drops: totals
             .drops
