@@ -423,3 +423,75 @@ fn a_flow_goes_on_as_it_began_whatever_a_reload_says_of_the_header() {
     let got = bed.to_backend(&bed.of_client("PA", 1005, 5000, b"there"));
     assert_eq!(got.sequence, 1005 + lag);
 }
+
+/// A client that sends what is not acknowledged again and again, a backend that puts together what it gets, and a way that
+/// loses one segment of `loss`. What the backend has got in the end.
+fn over_a_lossy_way(front: usize, back: usize, first: u32, data: &[u8], loss: u64, mut seed: u64) -> Vec<u8> {
+    let mut loses = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33).is_multiple_of(loss)
+    };
+    let mut bed = Bed::new(front, back, "client_address = [\"proxy-v2\"]", 2);
+    let syn = bed.of_client("S", first.wrapping_sub(1), 0, b"");
+    bed.to_backend(&syn);
+    let mut got = std::collections::BTreeMap::new();
+    let (mut acknowledged, mut received) = (0usize, 0u32);
+    for _ in 0..2000 {
+        if acknowledged == data.len() {
+            break;
+        }
+        let mut answers = Vec::new();
+        let ack = bed.of_client("A", first.wrapping_add(acknowledged as u32), 5000, b"");
+        let segments = data[acknowledged..].chunks(1440).take(4).scan(acknowledged, |at, chunk| {
+            let sequence = first.wrapping_add(*at as u32);
+            *at += chunk.len();
+            Some(Segment { data: chunk.to_vec(), flags: "PA".into(), sequence, ..ack.clone() })
+        });
+        for segment in segments.chain([ack.clone()]).collect::<Vec<_>>() {
+            if loses() {
+                continue;
+            }
+            for (_, sent) in bed.sends(&segment) {
+                assert_eq!(sent.to, bed.backend());
+                bed.source = Some(sent.from);
+                if loses() {
+                    continue;
+                }
+                let at = sent.sequence.wrapping_sub(first);
+                sent.data.iter().zip(at..).for_each(|(byte, at)| {
+                    let old = got.insert(at, *byte);
+                    assert!(old.is_none_or(|old| old == *byte), "two versions of byte {at}");
+                });
+                while got.contains_key(&received) {
+                    received += 1;
+                }
+                answers.push(first.wrapping_add(received));
+            }
+        }
+        for acknowledgement in answers {
+            if loses() {
+                continue;
+            }
+            let seen = bed.to_client(&bed.of_backend("A", 5000, acknowledgement, b""));
+            let seen = seen.acknowledgement.wrapping_sub(first) as usize;
+            assert!(seen <= data.len(), "what was never sent is acknowledged");
+            acknowledged = acknowledged.max(seen);
+        }
+    }
+    assert_eq!(acknowledged, data.len(), "it does not come to an end");
+    got.into_values().collect()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_backend_gets_the_header_and_then_every_byte_whatever_is_lost(
+        pair in 0usize..4, first: u32, len in 1usize..20_000, loss in 2u64..30, seed: u64,
+    ) {
+        let (front, back) = PAIRS[pair];
+        let data: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+        let got = over_a_lossy_way(front, back, first, &data, loss, seed);
+        proptest::prop_assert!(got == [proxy(front), data].concat());
+    }
+}
