@@ -39,16 +39,16 @@ fn toa_goes_along_until_the_backend_has_answered_the_handshake() {
         for workers in [1, 3] {
             let mut bed = Bed::new(front, back, "client_address = [\"toa\"]", workers);
             let syn = Segment { options: MSS_AND_MORE.into(), ..bed.of_client("S", 999, 0, b"") };
-            let got = bed.to_backend(&syn);
+            let got = bed.request(&syn);
             assert_eq!(got.options, [toa(front), MSS_AND_MORE.to_vec()].concat());
             assert_eq!((got.sequence, &got.flags[..]), (999, "S"));
-            bed.to_client(&bed.of_backend("SA", 4999, 1000, b""));
+            bed.respond(&bed.of_backend("SA", 4999, 1000, b""));
             for data in [&b""[..], b"odd"] {
-                let got = bed.to_backend(&bed.of_client("PA", 1000, 5000, data));
+                let got = bed.request(&bed.of_client("PA", 1000, 5000, data));
                 assert_eq!((got.options, &got.data[..], got.sequence), (toa(front), data, 1000));
             }
-            bed.to_client(&bed.of_backend("A", 5000, 1003, b""));
-            let got = bed.to_backend(&bed.of_client("PA", 1003, 5000, b"more"));
+            bed.respond(&bed.of_backend("A", 5000, 1003, b""));
+            let got = bed.request(&bed.of_client("PA", 1003, 5000, b"more"));
             assert_eq!((got.options.len(), got.sequence, got.acknowledgement), (0, 1003, 5000));
             assert_eq!((bed.replay.totals().toa_sent, bed.replay.totals().toa_no_room), (3, 0));
             assert_balanced(&bed.replay);
@@ -60,19 +60,16 @@ fn toa_goes_along_until_the_backend_has_answered_the_handshake() {
 fn without_room_toa_is_left_out_and_counted() {
     let mut bed = Bed::new(0, 0, "client_address = [\"toa\"]", 1);
     let full = Segment { options: vec![1; 40], ..bed.of_client("S", 999, 0, b"") };
-    assert_eq!(
-        bed.to_backend(&full),
-        Segment { from: bed.source.unwrap(), to: bed.backend(), ..full.clone() }
-    );
+    assert_eq!(bed.request(&full), Segment { from: bed.source.unwrap(), to: bed.backend(), ..full.clone() });
     // A full packet of 1500 bytes, and one that leaves just enough.
     for (len, room) in [(1460, false), (1453, false), (1452, true)] {
-        let got = bed.to_backend(&bed.of_client("A", 1000, 5000, &vec![7; len]));
+        let got = bed.request(&bed.of_client("A", 1000, 5000, &vec![7; len]));
         assert_eq!((got.data.len(), got.options.is_empty()), (len, !room), "{len}");
     }
     assert_eq!((bed.replay.totals().toa_sent, bed.replay.totals().toa_no_room), (1, 3));
     // Nothing is known of a flow that was under way before.
     let mut bed = Bed::new(0, 0, "client_address = [\"toa\", \"proxy-v2\"]", 1);
-    let got = bed.to_backend(&bed.of_client("A", 1000, 5000, b"data"));
+    let got = bed.request(&bed.of_client("A", 1000, 5000, b"data"));
     assert_eq!((got.options.len(), got.sequence, &got.data[..]), (0, 1000, &b"data"[..]));
 }
 
@@ -85,24 +82,24 @@ fn the_proxy_header_comes_first_and_all_numbers_count_on_from_there() {
             let plus = |number: u32| first.wrapping_add(number);
             // What a SYN brings would be before the header.
             let syn = bed.of_client("S", first.wrapping_sub(1), 0, b"early");
-            let got = bed.to_backend(&syn);
+            let got = bed.request(&syn);
             assert_eq!((got.sequence, got.data.len()), (first.wrapping_sub(1), 0));
-            let got = bed.to_client(&bed.of_backend("SA", 4999, first, b""));
+            let got = bed.respond(&bed.of_backend("SA", 4999, first, b""));
             assert_eq!(got.acknowledgement, first);
             // Servers that speak first wait for it: it goes with the handshake.
-            let got = bed.to_backend(&bed.of_client("A", first, 5000, b""));
+            let got = bed.request(&bed.of_client("A", first, 5000, b""));
             assert_eq!((got.sequence, got.data), (first, header.clone()));
-            let got = bed.to_backend(&bed.of_client("PA", first, 5000, b"hello"));
+            let got = bed.request(&bed.of_client("PA", first, 5000, b"hello"));
             assert_eq!((got.sequence, got.data), (first, [&header[..], b"hello"].concat()));
-            let got = bed.to_backend(&bed.of_client("PA", plus(5), 5000, b"there"));
+            let got = bed.request(&bed.of_client("PA", plus(5), 5000, b"there"));
             assert_eq!((got.sequence, &got.data[..]), (plus(5 + lag), &b"there"[..]));
             // A part of the header says nothing to the client.
             for (acknowledged, seen) in [(0, 0), (lag - 1, 0), (lag, 0), (lag + 5, 5), (lag + 10, 10)] {
-                let got = bed.to_client(&bed.of_backend("A", 5000, plus(acknowledged), b""));
+                let got = bed.respond(&bed.of_backend("A", 5000, plus(acknowledged), b""));
                 assert_eq!(got.acknowledgement, plus(seen), "{acknowledged}");
             }
             // From there on the client's first segment is one like any other.
-            let got = bed.to_backend(&bed.of_client("PA", first, 5000, b"hello"));
+            let got = bed.request(&bed.of_client("PA", first, 5000, b"hello"));
             assert_eq!((got.sequence, &got.data[..]), (plus(lag), &b"hello"[..]));
             // Selective acknowledgements count as well, and stand where they like.
             for options in [
@@ -114,16 +111,16 @@ fn the_proxy_header_comes_first_and_all_numbers_count_on_from_there() {
                 .concat(),
                 [&[1, 5, 10][..], &blocks(&[plus(lag + 20), plus(lag + 30)]), &[0]].concat(),
             ] {
-                let wanted = vec![(plus(20), plus(30)), (plus(40), plus(50))];
+                let wanted = [(plus(20), plus(30)), (plus(40), plus(50))];
                 let sack = Segment { options, ..bed.of_backend("A", 5000, plus(lag + 10), b"") };
-                let got = bed.to_client(&sack);
+                let got = bed.respond(&sack);
                 assert_eq!(got.sacks(), wanted[..got.sacks().len()]);
                 assert!(!got.sacks().is_empty());
             }
             // Half the circle further too.
-            let got = bed.to_backend(&bed.of_client("A", plus(0x9000_0000), 5000, b""));
+            let got = bed.request(&bed.of_client("A", plus(0x9000_0000), 5000, b""));
             assert_eq!(got.sequence, plus(0x9000_0000 + lag));
-            let got = bed.to_client(&bed.of_backend("A", 5000, plus(0x9000_0000 + lag), b""));
+            let got = bed.respond(&bed.of_backend("A", 5000, plus(0x9000_0000 + lag), b""));
             assert_eq!(got.acknowledgement, plus(0x9000_0000));
             assert_eq!(bed.replay.totals().proxy_headers_sent, 2);
             assert_balanced(&bed.replay);
@@ -141,7 +138,7 @@ fn a_header_that_does_not_fit_goes_by_itself() {
         let mut bed = Bed::new(front, back, "client_address = [\"proxy-v2\"]", 1);
         let header = proxy(front);
         let lag = header.len() as u32;
-        bed.to_backend(&bed.of_client("S", 999, 0, b""));
+        bed.request(&bed.of_client("S", 999, 0, b""));
         let most = if front == 0 && back == 0 { 1460 } else { 1440 };
         let timestamps = vec![1, 1, 8, 10, 0, 0, 0, 3, 0, 0, 0, 4];
         let full = Segment {
@@ -158,7 +155,7 @@ fn a_header_that_does_not_fit_goes_by_itself() {
         assert_eq!(got[0], Segment { data: header.clone(), ..at_backend.clone() });
         assert_eq!(got[1], Segment { sequence: 1000 + lag, ..at_backend });
         // One that is refused before it was sent takes no header along, and its client sees its own numbers.
-        let reset = bed.to_backend(&bed.of_client("RA", 1000, 5000, b""));
+        let reset = bed.request(&bed.of_client("RA", 1000, 5000, b""));
         assert_eq!(reset.sequence, 1000 + lag);
         assert_balanced(&bed.replay);
     }
@@ -167,13 +164,13 @@ fn a_header_that_does_not_fit_goes_by_itself() {
 #[test]
 fn both_ways_to_tell_go_together() {
     let mut bed = Bed::new(0, 1, "client_address = [\"proxy-v2\", \"toa\"]", 1);
-    bed.to_backend(&bed.of_client("S", 999, 0, b""));
-    let got = bed.to_backend(&bed.of_client("PA", 1000, 5000, b"hello"));
+    bed.request(&bed.of_client("S", 999, 0, b""));
+    let got = bed.request(&bed.of_client("PA", 1000, 5000, b"hello"));
     assert_eq!((got.options, got.data), (toa(0), [&proxy(0)[..], b"hello"].concat()));
     // A reset before any header was sent is at the number that the backend expects.
     let mut bed = Bed::new(0, 0, "client_address = [\"proxy-v2\"]", 1);
-    bed.to_backend(&bed.of_client("S", 999, 0, b""));
-    assert_eq!(bed.to_backend(&bed.of_client("R", 1000, 0, b"")).sequence, 1000);
+    bed.request(&bed.of_client("S", 999, 0, b""));
+    assert_eq!(bed.request(&bed.of_client("R", 1000, 0, b"")).sequence, 1000);
 }
 
 #[test]
@@ -183,11 +180,11 @@ fn idle_flows_are_reset_at_both_ends_as_each_counts() {
         {
             let rule = format!("tcp_reset = true\nidle_timeout = \"10s\"\n{client_address}");
             let mut bed = Bed::new(front, back, &rule, 2);
-            bed.to_backend(&bed.of_client("S", 999, 0, b""));
-            bed.to_backend(&bed.of_client("A", 1000, 5000, b""));
-            bed.to_backend(&bed.of_client("PA", 1000, 5000, b"0123456789"));
-            bed.to_client(&bed.of_backend("A", 5000, 1010 + lag, b""));
-            bed.to_backend(&bed.of_client("A", 1010, 7000, b""));
+            bed.request(&bed.of_client("S", 999, 0, b""));
+            bed.request(&bed.of_client("A", 1000, 5000, b""));
+            bed.request(&bed.of_client("PA", 1000, 5000, b"0123456789"));
+            bed.respond(&bed.of_backend("A", 5000, 1010 + lag, b""));
+            bed.request(&bed.of_client("A", 1010, 7000, b""));
             bed.now += 11.0;
             let sent = bed.frames(OUTSIDE, vec![0; 60]);
             let got: Vec<_> = sent.iter().map(|(port, frame)| (*port, Segment::read(frame))).collect();
@@ -222,9 +219,9 @@ fn the_segment_size_is_clamped_both_ways() {
         let mut bed = Bed::new(front, back, "mss_clamp = 1200", 1);
         let mss = vec![2, 4, 5, 180];
         let syn = Segment { options: mss.clone(), ..bed.of_client("S", 999, 0, b"") };
-        assert_eq!(bed.to_backend(&syn).options, [2, 4, 4, 176]);
+        assert_eq!(bed.request(&syn).options, [2, 4, 4, 176]);
         let answer = Segment { options: mss, ..bed.of_backend("SA", 4999, 1000, b"") };
-        assert_eq!(bed.to_client(&answer).options, [2, 4, 4, 176]);
+        assert_eq!(bed.respond(&answer).options, [2, 4, 4, 176]);
     }
 }
 
@@ -380,7 +377,7 @@ fn our_own_addresses_and_disguised_ones_are_no_clients() {
 #[test]
 fn a_response_counts_only_from_the_port_that_leads_to_its_backend() {
     let mut bed = Bed::new(0, 0, "", 1);
-    bed.to_backend(&bed.of_client("S", 999, 0, b""));
+    bed.request(&bed.of_client("S", 999, 0, b""));
     let answer = bed.of_backend("SA", 4999, 1000, b"").frame((common::ROUTER_MAC, common::OUTSIDE_MAC));
     assert!(bed.frames(OUTSIDE, answer).is_empty());
     assert_eq!(counts(&bed.replay)["wrong-port"], 1);
@@ -417,10 +414,10 @@ fn datagrams_of_a_rule_for_both_protocols_are_not_reset() {
 fn a_flow_goes_on_as_it_began_whatever_a_reload_says_of_the_header() {
     let mut bed = Bed::new(0, 0, "client_address = [\"proxy-v2\"]", 1);
     let lag = proxy(0).len() as u32;
-    bed.to_backend(&bed.of_client("S", 999, 0, b""));
-    bed.to_backend(&bed.of_client("A", 1000, 5000, b""));
+    bed.request(&bed.of_client("S", 999, 0, b""));
+    bed.request(&bed.of_client("A", 1000, 5000, b""));
     bed.replay.reload(&model(&config(0, 0, ""))).unwrap();
-    let got = bed.to_backend(&bed.of_client("PA", 1005, 5000, b"there"));
+    let got = bed.request(&bed.of_client("PA", 1005, 5000, b"there"));
     assert_eq!(got.sequence, 1005 + lag);
 }
 
@@ -433,7 +430,7 @@ fn over_a_lossy_way(front: usize, back: usize, first: u32, data: &[u8], loss: u6
     };
     let mut bed = Bed::new(front, back, "client_address = [\"proxy-v2\"]", 2);
     let syn = bed.of_client("S", first.wrapping_sub(1), 0, b"");
-    bed.to_backend(&syn);
+    bed.request(&syn);
     let mut got = std::collections::BTreeMap::new();
     let (mut acknowledged, mut received) = (0usize, 0u32);
     for _ in 0..2000 {
@@ -472,7 +469,7 @@ fn over_a_lossy_way(front: usize, back: usize, first: u32, data: &[u8], loss: u6
             if loses() {
                 continue;
             }
-            let seen = bed.to_client(&bed.of_backend("A", 5000, acknowledgement, b""));
+            let seen = bed.respond(&bed.of_backend("A", 5000, acknowledgement, b""));
             let seen = seen.acknowledgement.wrapping_sub(first) as usize;
             assert!(seen <= data.len(), "what was never sent is acknowledged");
             acknowledged = acknowledged.max(seen);

@@ -313,9 +313,9 @@ fn errors_that_nobody_can_have_sent_go_nowhere() {
 #[test]
 fn a_quote_of_a_shifted_stream_has_the_clients_number() {
     let mut bed = Bed::new(0, 0, "client_address = [\"proxy-v2\"]", 1);
-    bed.to_backend(&bed.of_client("S", 999, 0, b""));
-    bed.to_backend(&bed.of_client("A", 1000, 5000, b""));
-    bed.to_client(&bed.of_backend("A", 5000, 1028, b""));
+    bed.request(&bed.of_client("S", 999, 0, b""));
+    bed.request(&bed.of_client("A", 1000, 5000, b""));
+    bed.respond(&bed.of_backend("A", 5000, 1028, b""));
     let source = bed.source.unwrap();
     let quoted = packet(source, bed.backend(), true, 2028, 50, true);
     let macs = (BACKEND_MACS[0], INSIDE_MAC);
@@ -346,7 +346,7 @@ fn extensions_of_errors_are_left_off_between_families() {
 fn senders_of_what_does_not_fit_are_told_how_much_does() {
     for (front, back) in PAIRS {
         let mut bed = Bed::new(front, back, "", 1);
-        bed.to_backend(&bed.of_client("S", 999, 0, b""));
+        bed.request(&bed.of_client("S", 999, 0, b""));
         // As it counts: headers of IPv6 are longer.
         let there = 1500 + [0usize, 20][front] - [0, 20][back];
         let headers = [40, 60];
@@ -475,7 +475,7 @@ fn a_datagram_in_pieces_without_a_checksum_stays_in_its_family() {
 #[test]
 fn a_segment_in_pieces_goes_behind_a_header_of_its_own() {
     let mut bed = Bed::new(0, 0, "client_address = [\"proxy-v2\"]", 1);
-    bed.to_backend(&bed.of_client("S", 999, 0, b""));
+    bed.request(&bed.of_client("S", 999, 0, b""));
     let whole = bed.of_client("PA", 1000, 5000, &[7; 400]).frame((ROUTER_MACS[0], OUTSIDE_MAC));
     let mut first = whole[..34 + 200].to_vec();
     first[16..18].copy_from_slice(&220u16.to_be_bytes());

@@ -301,6 +301,11 @@ fn state(b: &views::Backend) -> String {
     format!("{}{because}{left}", b.state)
 }
 
+/// A line of a table of numbers.
+fn named((name, value): &(&str, u64)) -> Vec<String> {
+    vec![(*name).to_owned(), value.to_string()]
+}
+
 fn counters(view: &Counters, all: bool) -> String {
     let (frames, flows) = (&view.frames, &view.flows);
     let ends = [
@@ -334,27 +339,20 @@ fn counters(view: &Counters, all: bool) -> String {
         ("errors to clients", view.icmp.errors_to_clients),
         ("errors to backends", view.icmp.errors_to_backends),
     ];
-    let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
-    let mut text = table(&["frames", ">"], ends.iter().map(row));
+    let mut text = table(&["frames", ">"], ends.iter().map(named));
     text += "\n";
-    text += &table(&["flows", ">"], events.iter().map(row));
+    text += &table(&["flows", ">"], events.iter().map(named));
     text += "\n";
-    if resets.iter().any(|(_, sent)| all || *sent > 0) {
-        text += &table(&["resets", ">"], resets.iter().map(row));
-        text += "\n";
-    }
-    if icmp.iter().any(|(_, sent)| all || *sent > 0) {
-        text += &table(&["ICMP", ">"], icmp.iter().map(row));
-        text += "\n";
-    }
     let told = [
         ("TOA options", view.client_address.toa_sent),
         ("no room for TOA", view.client_address.toa_no_room),
         ("PROXY headers", view.client_address.proxy_headers_sent),
     ];
-    if told.iter().any(|(_, sent)| all || *sent > 0) {
-        text += &table(&["client addresses", ">"], told.iter().map(row));
-        text += "\n";
+    for (title, rows) in [("resets", &resets[..]), ("ICMP", &icmp), ("client addresses", &told)] {
+        if rows.iter().any(|(_, sent)| all || *sent > 0) {
+            text += &table(&[title, ">"], rows.iter().map(named));
+            text += "\n";
+        }
     }
     let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);
     let drops: Vec<_> =

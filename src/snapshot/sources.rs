@@ -12,7 +12,7 @@ use crate::packet::wide_endpoint;
 use crate::wire::Protocol;
 
 /// Source addresses that a process can use from its start to its end. Each can have some sixty thousand flows of TCP and
-/// as many of UDP, whose places a worker has addresses for: 40 bytes each, taken as they are used.
+/// as many of UDP, whose places a worker has addresses for: 64 bytes each, taken as they are used.
 pub(crate) const SOURCES_MAX: usize = 64;
 
 /// The ports from here on are for probes, which may use the same addresses.

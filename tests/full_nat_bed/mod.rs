@@ -214,7 +214,7 @@ impl Bed {
     }
 
     /// What the backend gets of a client's segment.
-    pub fn to_backend(&mut self, segment: &Segment) -> Segment {
+    pub fn request(&mut self, segment: &Segment) -> Segment {
         let mut sent = self.sends(segment);
         let moved = || counts(&self.replay).into_iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>();
         assert_eq!(sent.len(), 1, "{:?}", moved());
@@ -225,7 +225,7 @@ impl Bed {
     }
 
     /// What the client gets of a backend's.
-    pub fn to_client(&mut self, segment: &Segment) -> Segment {
+    pub fn respond(&mut self, segment: &Segment) -> Segment {
         let frame = segment.frame((BACKEND_MACS[self.back], INSIDE_MAC));
         let sent = self.frames(INSIDE, frame);
         let moved = || counts(&self.replay).into_iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>();

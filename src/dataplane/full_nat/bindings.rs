@@ -190,7 +190,7 @@ impl Bindings {
 
     /// Whether flows at a place are of UDP.
     pub(super) fn is_udp(place: Place) -> bool {
-        place.0 / PORT_COUNT & 1 == 1
+        !(place.0 / PORT_COUNT).is_multiple_of(2)
     }
 
     /// The flow that has the address and port that a packet is to. An error is what becomes of the packet before that is

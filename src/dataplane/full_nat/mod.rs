@@ -27,7 +27,7 @@ use super::others::transport;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{Flow, Packet};
-use crate::snapshot::{Backend, BackendId, Frontend, Hop};
+use crate::snapshot::{Backend, BackendId, Frontend, Hop, NextHop};
 use crate::wire::Protocol;
 use crate::wire::bare::Numbers;
 use crate::wire::l4::TcpFlags;
@@ -76,14 +76,14 @@ impl Lanes {
         self.asides.clear();
         for lane in self.bound {
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
-            let sent = self.bind(lane, frame, bindings, around).and_then(|bound| {
+            let sent = self.bind(lane, frame, bindings, around).map(|bound| {
                 self.backends[lane.index()] = bound.id;
                 let sent = self.send_bound(&bound, frame, bindings, around);
                 if sent.is_none() && bound.is_new {
                     // Who is not sent on has no use for a port.
                     ports::give_back(bindings, bound.place, around.counters);
                 }
-                Ok(sent.map(|total_len| (bound.id, total_len)))
+                sent.map(|total_len| (bound.id, total_len))
             });
             match sent {
                 Ok(Some((id, total_len))) => {
@@ -216,7 +216,7 @@ impl Lanes {
             }
             let rest = numbers.and_then(|numbers| {
                 let begins = matches!(binding.value.state(), State::HalfOpen | State::Fresh);
-                let extras = binding.stream.from_client(numbers, begins);
+                let extras = binding.stream.follow_client(numbers, begins);
                 self.accompany(bound, extras, binding, frame, &mut packet, (&ends, hop), around)
             });
             let sent = ends::translate(frame, &packet, hop, &ends);
@@ -225,7 +225,7 @@ impl Lanes {
             }
             sent
         });
-        self.sent(lane, sent, &ends, &packet, backend.next_hop.clone(), false)
+        self.sent(lane, sent, &ends, &packet, backend.next_hop, false)
     }
 
     /// Tells the backend who its client is, and has the segment count as it does. A header that is to be sent by itself, for it
@@ -344,7 +344,7 @@ impl Lanes {
                 mss::clamp_whole(frame.bytes_mut(), &to.packet, clamp, hop.port, backend, world);
             }
             if let Some(numbers) = numbers {
-                binding.stream.from_backend(numbers);
+                binding.stream.follow_backend(numbers);
                 let segment = frame.bytes_mut().get_mut(usize::from(ip.payload_offset)..ip.end());
                 segment.and_then(|segment| binding.stream.turn_back(segment, numbers));
             }
@@ -360,7 +360,7 @@ impl Lanes {
         sent: Result<u16, Refusal>,
         ends: &NewEnds,
         packet: &Packet,
-        next_hop: crate::snapshot::NextHop,
+        next_hop: NextHop,
         to_client: bool,
     ) -> Option<u16> {
         if let Err(refusal) = sent {

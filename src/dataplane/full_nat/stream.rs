@@ -77,7 +77,7 @@ impl Stream {
     }
 
     /// Follows a segment of the client's. `begins` while the flow has shown one packet only. What is to go along with it.
-    pub(super) fn from_client(&mut self, numbers: Numbers, begins: bool) -> Extras {
+    pub(super) fn follow_client(&mut self, numbers: Numbers, begins: bool) -> Extras {
         let new = Position::after(numbers);
         self.position = if begins { new } else { self.position.advanced_to(new) };
         let opens = numbers.flags.opens();
@@ -121,7 +121,7 @@ impl Stream {
     }
 
     /// Follows a segment of the backend's.
-    pub(super) fn from_backend(&mut self, numbers: Numbers) {
+    pub(super) fn follow_backend(&mut self, numbers: Numbers) {
         if !numbers.flags.any(TcpFlags::SYN) {
             self.marks.set(Marks::ANSWERED);
         }
