@@ -122,9 +122,7 @@ fn bed(front: usize, back: usize, is_tcp: bool, more: &str, workers: usize) -> B
     let protocol = if is_tcp { "tcp" } else { "udp" };
     let rule = format!("frontend = \"{address}:443/{protocol}\"\nbackend_port = 8443\n{more}");
     let mut bed = Bed::new(front, back, &rule, workers);
-    let mut call = vec![ROUTER_MACS[front], OUTSIDE_MAC].concat();
-    call[..6].copy_from_slice(&OUTSIDE_MAC);
-    call[6..].copy_from_slice(&ROUTER_MACS[front]);
+    let mut call = [OUTSIDE_MAC, ROUTER_MACS[front]].concat();
     call.extend([[8, 0], [0x86, 0xdd]][front]);
     call.extend(packet(bed.client(), bed.frontend(), is_tcp, 1000, 64, true));
     let sent = bed.frames(OUTSIDE, call);

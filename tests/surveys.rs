@@ -34,11 +34,14 @@ impl Bed {
     }
 
     fn of(room: usize, rule: &str) -> Self {
+        let neighbour =
+            |n| format!("\n[[neighbour]]\naddress = \"10.0.0.{n}\"\nmac = \"02:00:0a:00:00:0{n}\"");
+        let neighbours = (4..7).map(neighbour).collect::<String>();
         let mesh: Mesh<HeapFrame> = Mesh::new(1);
         let counters: Arc<WorkerCounters> = Arc::default();
         let link = |i| PortLink { mac: MacAddr([2, 0xff, 0, 0, 0, i]), filters: true, mtu: 1500 };
         let (manager, mut readers) = Manager::new(
-            model(&with_backends(&numbered(4..7, ""), rule)),
+            model(&(with_backends(&numbered(4..7, ""), rule) + &neighbours)),
             REPLAY_KEY,
             vec![link(0), link(1)],
             vec![counters.clone()],
