@@ -304,6 +304,11 @@ fn state(b: &views::Backend) -> String {
 /// What most have none of.
 fn rare(view: &Counters, all: bool) -> String {
     let mut text = String::new();
+    let told = [
+        ("TOA options", view.client_address.toa_sent),
+        ("no room for TOA", view.client_address.toa_no_room),
+        ("PROXY headers", view.client_address.proxy_headers_sent),
+    ];
     let parts = [("packets cut up", view.parts.packets_cut), ("parts made", view.parts.made)];
     let quic = [
         ("by server id", view.quic.by_id),
@@ -312,14 +317,18 @@ fn rare(view: &Counters, all: bool) -> String {
         ("id of one down", view.quic.down),
         ("unroutable", view.quic.unroutable),
     ];
-    let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
-    for (name, rows) in [("parts", &parts[..]), ("QUIC", &quic)] {
+    for (name, rows) in [("client addresses", &told[..]), ("parts", &parts), ("QUIC", &quic)] {
         if rows.iter().any(|(_, count)| all || *count > 0) {
-            text += &table(&[name, ">"], rows.iter().map(row));
+            text += &table(&[name, ">"], rows.iter().map(named));
             text += "\n";
         }
     }
     text
+}
+
+/// A line of a table of numbers.
+fn named((name, value): &(&str, u64)) -> Vec<String> {
+    vec![(*name).to_owned(), value.to_string()]
 }
 
 fn counters(view: &Counters, all: bool) -> String {
@@ -355,18 +364,15 @@ fn counters(view: &Counters, all: bool) -> String {
         ("errors to clients", view.icmp.errors_to_clients),
         ("errors to backends", view.icmp.errors_to_backends),
     ];
-    let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
-    let mut text = table(&["frames", ">"], ends.iter().map(row));
+    let mut text = table(&["frames", ">"], ends.iter().map(named));
     text += "\n";
-    text += &table(&["flows", ">"], events.iter().map(row));
+    text += &table(&["flows", ">"], events.iter().map(named));
     text += "\n";
-    if resets.iter().any(|(_, sent)| all || *sent > 0) {
-        text += &table(&["resets", ">"], resets.iter().map(row));
-        text += "\n";
-    }
-    if icmp.iter().any(|(_, sent)| all || *sent > 0) {
-        text += &table(&["ICMP", ">"], icmp.iter().map(row));
-        text += "\n";
+    for (title, rows) in [("resets", &resets[..]), ("ICMP", &icmp)] {
+        if rows.iter().any(|(_, sent)| all || *sent > 0) {
+            text += &table(&[title, ">"], rows.iter().map(named));
+            text += "\n";
+        }
     }
     text += &rare(view, all);
     let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);

@@ -14,6 +14,7 @@ pub mod ipv6;
 pub mod l4;
 pub mod nd;
 pub mod plain;
+pub mod tcp_options;
 pub mod vlan;
 
 use std::fmt;
