@@ -32,6 +32,8 @@ pub(super) enum Fate {
     ToBackend(BackendId, u64),
     /// They come from the backend, and go to its client.
     ToClient(BackendId),
+    /// They are an echo request to us, and go back.
+    Answered,
     /// Another worker has their flow, and has got the first.
     Elsewhere(WorkerId),
     /// The first was dropped.
