@@ -938,6 +938,10 @@ mod neighbours {
         vec![Event::Neighbour { port: OUTSIDE, address: ip(address).into(), mac, is_reply }]
     }
 
+    fn conflict(address: &str) -> Vec<Event> {
+        vec![Event::Conflict { port: OUTSIDE, address: ip(address).into(), mac: MAC }]
+    }
+
     /// With another implementation's checksum over it.
     fn message(mac: MacAddr, to: [u8; 6], from: Ipv6Addr, dest: Ipv6Addr, kind: u8, body: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
@@ -969,7 +973,9 @@ mod neighbours {
             let all =
                 message(MacAddr(us), [0x33, 0x33, 0, 0, 0, 1], ip(target), ip("ff02::1"), 136, &all_body);
             let (sent, moved, events) = at_outside(&probe);
-            assert_eq!((sent, moved, events), (Some(all), vec!["answered+1".to_owned()], vec![]));
+            // An own address is no other's; a frontend's may be.
+            let told = if target == "2001:db8:1::2" { conflict(target) } else { vec![] };
+            assert_eq!((sent, moved, events), (Some(all), vec!["answered+1".to_owned()], told));
         }
     }
 
@@ -993,7 +999,14 @@ mod neighbours {
             ("no move", told(known, 0x20, old, "ff02::1"), "nd-not-ours+1", vec![]),
             ("one who stands in", told(known, 0x40, MAC, own), "controlled+1", vec![]),
             ("of no concern", told(HOST, 0x20, MAC, "ff02::1"), "nd-not-ours+1", vec![]),
-            ("somebody with our address", told(own, 0x20, MAC, "ff02::1"), "nd-conflict+1", vec![]),
+            ("somebody with our address", told(own, 0x20, MAC, "ff02::1"), "nd-conflict+1", conflict(own)),
+            ("our own, come back", told(own, 0x20, MacAddr(OUTSIDE_MAC), "ff02::1"), "nd-conflict+1", vec![]),
+            (
+                "a frontend's, that may be another node's",
+                told("2001:db8:f::10", 0x20, MAC, "ff02::1"),
+                "nd-conflict+1",
+                vec![],
+            ),
             (
                 "for the other port's",
                 nd::solicit(MAC, ip(HOST), ip("2001:db8:2::1"), None).to_vec(),
@@ -1005,7 +1018,7 @@ mod neighbours {
                 "from our own address",
                 nd::solicit(MAC, ip(own), ip(known), None).to_vec(),
                 "nd-conflict+1",
-                vec![],
+                conflict(own),
             ),
         ];
         for (name, frame, counter, events) in cases {
