@@ -45,6 +45,7 @@ pub struct WorkerCounters {
     pub(super) icmp: CachePadded<IcmpCounters>,
     pub(super) parts: CachePadded<PartCounters>,
     pub(super) quic: CachePadded<QuicCounters>,
+    pub(super) client_address: CachePadded<ClientAddressCounters>,
     pub(super) other: CachePadded<OtherCounters>,
     /// By `BackendId`: what the backends got.
     to_backend: Box<[Traffic]>,
@@ -140,6 +141,17 @@ pub(super) struct QuicCounters {
     pub(super) unroutable: Counter,
 }
 
+/// Clients' packets that told their backend who the client is.
+#[derive(Default)]
+pub(super) struct ClientAddressCounters {
+    /// By the TCP option.
+    pub(super) toa: Counter,
+    /// Those that had no room for it, in the TCP header or in the MTU.
+    pub(super) toa_no_room: Counter,
+    /// By a header of the PROXY protocol, sent again ones included.
+    pub(super) proxy: Counter,
+}
+
 /// Packets one way. A quarter of a cache line, for there is one for each backend and all are written to.
 #[derive(Default)]
 #[repr(align(16))]
@@ -175,6 +187,7 @@ impl Default for WorkerCounters {
             icmp: CachePadded::default(),
             parts: CachePadded::default(),
             quic: CachePadded::default(),
+            client_address: CachePadded::default(),
             other: CachePadded::default(),
             to_backend: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
             to_client: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
@@ -271,6 +284,9 @@ impl WorkerCounters {
             quic_unroutable: self.quic.unroutable.get(),
             packets_cut: self.parts.packets.get(),
             parts_made: self.parts.made.get(),
+            toa_sent: self.client_address.toa.get(),
+            toa_no_room: self.client_address.toa_no_room.get(),
+            proxy_headers_sent: self.client_address.proxy.get(),
             bursts: self.other.bursts.get(),
             polls: self.other.polls.get(),
             busy_polls: self.other.busy_polls.get(),
@@ -313,6 +329,9 @@ pub struct WorkerTotals {
     pub quic_unroutable: u64,
     pub packets_cut: u64,
     pub parts_made: u64,
+    pub toa_sent: u64,
+    pub toa_no_room: u64,
+    pub proxy_headers_sent: u64,
     pub bursts: u64,
     pub polls: u64,
     pub busy_polls: u64,
@@ -367,6 +386,9 @@ impl WorkerTotals {
         self.quic_unroutable += other.quic_unroutable;
         self.packets_cut += other.packets_cut;
         self.parts_made += other.parts_made;
+        self.toa_sent += other.toa_sent;
+        self.toa_no_room += other.toa_no_room;
+        self.proxy_headers_sent += other.proxy_headers_sent;
         self.bursts += other.bursts;
         self.polls += other.polls;
         self.busy_polls += other.busy_polls;

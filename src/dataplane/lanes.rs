@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use super::fragments::Part;
-use super::full_nat::ToSource;
+use super::full_nat::{Aside, ToSource};
 use super::icmp::Notice;
 pub use super::outcomes::{Event, Outcome, Outcomes};
 use crate::io::{BURST_MAX, PortId};
@@ -140,6 +140,8 @@ pub(super) struct Lanes {
     pub(super) by_server_id: LaneSet,
     /// Packets to such ports.
     pub(super) to_sources: Vec<(Lane, ToSource)>,
+    /// The ways of those of both that were refused, or are in parts. Means nothing of other lanes.
+    pub(super) asides: Vec<(Lane, Aside)>,
     /// Of the packets at hand, those that the first line of the flow table did not settle.
     pub(super) misses: LaneSet,
     /// Clients' packets that have a backend and are sent to it otherwise than by plain translation.
@@ -183,6 +185,8 @@ impl Default for Lanes {
             bound: LaneSet::default(),
             by_server_id: LaneSet::default(),
             to_sources: Vec::with_capacity(BURST_MAX),
+            // A first fragment that is refused has two.
+            asides: Vec::with_capacity(2 * BURST_MAX),
             misses: LaneSet::default(),
             others: LaneSet::default(),
             strangers: LaneSet::default(),

@@ -139,6 +139,8 @@ pub(super) enum Refusal {
     Mtu,
     /// There is no room for what is to go in front.
     Headroom,
+    /// Of what comes in parts, it lacks what the other family needs.
+    Fragment,
 }
 
 impl Way<'_> {
@@ -230,6 +232,7 @@ pub(super) fn refuse(outcomes: &mut Outcomes, lane: Lane, refusal: Refusal, next
     let reason = match refusal {
         Refusal::Ttl => DropReason::TtlExceeded,
         Refusal::Headroom => DropReason::NoHeadroom,
+        Refusal::Fragment => DropReason::Fragment,
         Refusal::Mtu => next_hop.refusal(),
     };
     match reason {

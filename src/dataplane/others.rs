@@ -91,7 +91,7 @@ pub(super) fn readdress_response<F: Frame>(
 }
 
 /// A packet that is whole, or the first fragment of one.
-fn transport(frame: &[u8]) -> Option<Packet> {
+pub(super) fn transport(frame: &[u8]) -> Option<Packet> {
     match parse(frame).ok()? {
         Parsed::Transport(packet) => Some(packet),
         Parsed::Fragment(ip) => first_fragment(frame, &ip),

@@ -251,7 +251,14 @@ impl<Q: Queues> Worker<Q> {
             self.out.originate(asks, &mut self.queues, world);
             self.out.flush(&mut self.queues, world);
         }
-        self.path.sweep_rest(world, Tick::at(now));
+        loop {
+            let (asks, is_all) = self.path.sweep_rest(world, Tick::at(now));
+            self.out.originate(asks, &mut self.queues, world);
+            self.out.flush(&mut self.queues, world);
+            if is_all {
+                break;
+            }
+        }
         self.process_released(Tick::at(now));
     }
 

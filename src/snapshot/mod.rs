@@ -32,7 +32,7 @@ pub(crate) use quic::QuicServers;
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
-pub(crate) use sources::{SOURCE_PORTS_END, SOURCES_MAX, SourceSet, Sources};
+pub(crate) use sources::{ClientAddress, SOURCE_PORTS_END, SOURCES_MAX, SourceSet, Sources};
 pub use spread::Spread;
 pub use tables::selector_for;
 pub use word_map::{WideMap, WordMap};
@@ -168,6 +168,8 @@ pub struct Frontend {
     pub(crate) mss_clamp: Option<MssClamp>,
     /// How QUIC connection ids name backends, where they are asked.
     pub quic: Option<Coding>,
+    /// How backends are told who their client is.
+    pub(crate) client_address: ClientAddress,
     /// Chooses backends for new flows.
     pub selector: Selector,
 }

@@ -24,6 +24,8 @@ pub const TYPE_LISTENER_REPORT: u8 = 143;
 /// There is a better next hop (RFC 4861 section 4.5).
 pub const TYPE_REDIRECT: u8 = 137;
 
+/// Unreachable: nobody knows the way.
+pub const CODE_NO_ROUTE: u8 = 0;
 /// Unreachable: not allowed.
 pub const CODE_PROHIBITED: u8 = 1;
 /// Unreachable: the host does not answer.

@@ -15,6 +15,7 @@ pub mod l4;
 pub mod mld;
 pub mod nd;
 pub mod plain;
+pub mod tcp_options;
 pub mod vlan;
 
 use std::fmt;

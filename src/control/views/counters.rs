@@ -13,6 +13,7 @@ pub struct Counters {
     pub icmp: Icmp,
     pub parts: Parts,
     pub quic: Quic,
+    pub client_address: ClientAddress,
     pub drops: Vec<Drop>,
 }
 
@@ -42,6 +43,13 @@ pub struct Icmp {
     pub time_exceeded_sent: u64,
     pub errors_to_clients: u64,
     pub errors_to_backends: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientAddress {
+    pub toa_sent: u64,
+    pub toa_no_room: u64,
+    pub proxy_headers_sent: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +100,11 @@ pub(in crate::control) fn counters(manager: &Manager) -> Counters {
             unknown: totals.quic_unknown,
             down: totals.quic_down,
             unroutable: totals.quic_unroutable,
+        },
+        client_address: ClientAddress {
+            toa_sent: totals.toa_sent,
+            toa_no_room: totals.toa_no_room,
+            proxy_headers_sent: totals.proxy_headers_sent,
         },
         drops: totals
             .drops

@@ -14,7 +14,7 @@ pub use held::HELD_MAX;
 pub(super) use held::PLACES;
 pub(super) use table::Fragments;
 
-use super::classify::{Class, from_backend, of_other_protocol, stranger, to_frontend};
+use super::classify::{Class, from_backend, of_other_protocol, stranger, to_frontend, to_source};
 use super::icmp::{self, Around};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome, Source};
 use super::steer::Steering;
@@ -169,7 +169,7 @@ impl Lanes {
             _ => self.class_of_first(frame, &ip, around),
         };
         self.place(lane, class, world);
-        if owner == steering.me && self.clients.with(self.wide).has(lane) {
+        if owner == steering.me && self.clients.with(self.wide).with(self.bound).has(lane) {
             self.steer_one(lane, steering);
         }
         Ok(Standing::First(id))
@@ -179,6 +179,7 @@ impl Lanes {
         let Around { source, world, .. } = around;
         let Some(packet) = first_fragment(frame, ip) else { return of_other_protocol(ip, world) };
         to_frontend(&packet, world)
+            .or_else(|| to_source(&packet, world).map(Class::ToSource))
             .unwrap_or_else(|| from_backend(&packet, source, world).unwrap_or_else(Class::Drop))
     }
 
@@ -226,14 +227,16 @@ impl Lanes {
                     let answer = icmp::answer_later_part(frame.bytes_mut(), ip, around);
                     self.outcomes.decide(*lane, answer.unwrap_or_else(Outcome::Drop));
                 }
-                Fate::ToBackend(..) | Fate::ToClient(_) => match send::send(frame, ip, fate, around) {
-                    Ok(Way::Whole(port)) => {
-                        self.outcomes.set_port(*lane, port);
-                        forwarded.insert(*lane);
+                Fate::ToBackend(..) | Fate::ToClient(_) | Fate::FullNat(..) => {
+                    match send::send(frame, ip, fate, around) {
+                        Ok(Way::Whole(port)) => {
+                            self.outcomes.set_port(*lane, port);
+                            forwarded.insert(*lane);
+                        }
+                        Ok(Way::InParts(cut)) => self.outcomes.cut(*lane, cut),
+                        Err(reason) => self.outcomes.decide(*lane, Outcome::Drop(reason)),
                     }
-                    Ok(Way::InParts(cut)) => self.outcomes.cut(*lane, cut),
-                    Err(reason) => self.outcomes.decide(*lane, Outcome::Drop(reason)),
-                },
+                }
             }
         }
         // Once all of the burst are through, for all of them have been counted.
@@ -251,6 +254,9 @@ impl Lanes {
         let backend = self.backends[lane.index()];
         let is_forwarded = self.outcomes.is_forwarded(lane);
         match self.outcomes.decided(lane) {
+            _ if is_forwarded && self.is_full_nat(lane) => {
+                self.aside(lane).map_or(Fate::Drop(DropReason::Fragment), |way| Fate::FullNat(backend, way))
+            }
             outcome if is_forwarded || matches!(outcome, Outcome::ForwardInParts(_)) => {
                 if self.responses.with(self.wide_responses).has(lane) {
                     Fate::ToClient(backend)

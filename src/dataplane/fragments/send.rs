@@ -6,6 +6,7 @@ use super::table::Fate;
 use crate::dataplane::classify::is_behind;
 use crate::dataplane::counters::Traffic;
 use crate::dataplane::cut::{self, Cut, may_be_cut, unlimited};
+use crate::dataplane::full_nat::Aside;
 use crate::dataplane::icmp::Around;
 use crate::dataplane::nat::Refusal;
 use crate::dataplane::{encapsulate, ends};
@@ -56,6 +57,7 @@ pub(super) fn send<F: Frame>(
             to_client(frame, ip, id, &unlimited(&hop.hop), around)?;
             Ok(Way::InParts(Cut { port: hop.hop.port, mtu: hop.hop.mtu, tunnel: None }))
         }
+        Fate::FullNat(id, way) => by_full_nat(frame, ip, id, &way, around).map(Way::Whole),
         // Those are not sent.
         _ => Err(DropReason::FragmentTimedOut),
     }
@@ -77,9 +79,9 @@ fn to_backend<F: Frame>(
 ) -> Result<PortId, DropReason> {
     let sent = match &backend.forwarding {
         Forwarding::Translate | Forwarding::Translate6 { .. } | Forwarding::TranslateAddress => {
-            ends::readdress(frame.bytes_mut(), ip, hop, ip.source, backend.address)
+            ends::readdress(frame, ip, hop, ip.source, backend.address)
         }
-        // Their first one has no port of ours either.
+        // They have a way of their own.
         Forwarding::FullNat => return Err(DropReason::Fragment),
         Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop),
         Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash),
@@ -104,10 +106,36 @@ fn to_client<F: Frame>(
     }
     let source =
         world.backend(id).and_then(|backend| frontend_of(backend, around)).ok_or(DropReason::NotOurs)?;
-    let total_len = ends::readdress(frame.bytes_mut(), ip, hop, source, ip.destination)
+    let total_len = ends::readdress(frame, ip, hop, source, ip.destination)
         .map_err(|refusal| reason(refusal, &world.routes.next_hop_to(ip.destination)))?;
     count(around.counters.to_client().get(id.index()), total_len);
     Ok(hop.port)
+}
+
+/// With the addresses that the first was given.
+fn by_full_nat<F: Frame>(
+    frame: &mut F,
+    ip: &IpPacket,
+    id: BackendId,
+    way: &Aside,
+    around: Around<'_>,
+) -> Result<PortId, DropReason> {
+    let Around { world, counters, .. } = around;
+    let backend = world.backend(id).ok_or(DropReason::NoBackendAvailable)?;
+    if way.to_client && !world.to_client.get(id.index()).is_some_and(|back| is_behind(back, around.source)) {
+        return Err(DropReason::WrongPort);
+    }
+    let (next_hop, counters) = if way.to_client {
+        (world.routes.next_hop_to(way.destination), counters.to_client())
+    } else {
+        (backend.next_hop, counters.to_backend())
+    };
+    let total_len = ends::readdress(frame, ip, &next_hop.hop, way.source, way.destination)
+        .map_err(|refusal| reason(refusal, &next_hop))?;
+    if let Some(counters) = counters.get(id.index()) {
+        counters.count(total_len);
+    }
+    Ok(next_hop.hop.port)
 }
 
 fn frontend_of(backend: &Backend, around: Around<'_>) -> Option<IpAddr> {
@@ -120,6 +148,7 @@ fn reason(refusal: Refusal, next_hop: &NextHop) -> DropReason {
     match refusal {
         Refusal::Ttl => DropReason::TtlExceeded,
         Refusal::Headroom => DropReason::NoHeadroom,
+        Refusal::Fragment => DropReason::Fragment,
         Refusal::Mtu => next_hop.refusal(),
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::held::{Chain, NOWHERE, PLACES, Places};
 use super::pieces::Pieces;
+use crate::dataplane::full_nat::Aside;
 use crate::dataplane::lanes::{Lane, WorkerId};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame, PortId};
@@ -34,6 +35,8 @@ pub(super) enum Fate {
     ToClient(BackendId),
     /// They are an echo request to us, and go back.
     Answered,
+    /// They go either way, by full NAT.
+    FullNat(BackendId, Aside),
     /// Another worker has their flow, and has got the first.
     Elsewhere(WorkerId),
     /// The first was dropped.

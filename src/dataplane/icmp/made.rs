@@ -8,7 +8,7 @@ use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{IpPacket, Parsed, merits_error, parse};
-use crate::snapshot::{Forwarding, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::wire::ethernet::{self, Addresses};
 use crate::wire::icmp_error::{FRAME_MAX, IcmpError};
 use crate::wire::ipv6;
@@ -63,11 +63,10 @@ impl Lanes {
 
     /// The largest packet that could go where this one should, as its sender counts.
     fn mtu_for(&self, lane: Lane, ip: &IpPacket, world: &Snapshot) -> Option<u16> {
-        let backend = world.backend(self.backends[lane.index()])?;
-        // What full NAT adds or takes off, and where its responses go, is not known here.
-        if matches!(backend.forwarding, Forwarding::FullNat) {
-            return None;
+        if self.is_full_nat(lane) {
+            return self.aside(lane).map(|aside| less(aside.mtu, 0, ip.source.is_ipv6()));
         }
+        let backend = world.backend(self.backends[lane.index()])?;
         let (hop, added) = if self.responses.has(lane) || self.wide_responses.has(lane) {
             (world.routes.next_hop_to(ip.destination).hop, 0)
         } else {

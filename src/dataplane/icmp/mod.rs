@@ -8,6 +8,7 @@ mod made;
 mod neighbour;
 mod notice;
 mod relay;
+mod retell;
 mod tunnel;
 mod turn;
 
@@ -22,6 +23,7 @@ use crate::snapshot::Snapshot;
 use crate::tick::Tick;
 
 pub(super) use notice::Notice;
+pub(super) use retell::{FRAME_MAX, Mute, Retelling};
 pub(super) use {echo::answer_echo, echo::answer_later_part, neighbour::answer_neighbour};
 
 /// How much more a worker may send of its own accord.

@@ -276,7 +276,7 @@ impl Site {
     /// (RFC 7915 sections 4.1 and 5.1): type of service and hops go over, the rest is new.
     fn translated_fully(&self, packet: &Packet) -> (Vec<u8>, Vec<Mask>) {
         const CHOSEN: &str = "the source port is guideway's choice, and the checksum covers it";
-        let there = Packet { from: translated(self.outer), ..self.translated(packet) };
+        let there = self.fully_translated(packet);
         let header = if self.outer == V4 { 20 } else { 40 };
         let at = 14 + header;
         let checksum = if matches!(packet.body, Body::Udp { .. }) { at + 6 } else { at + 16 };
@@ -293,6 +293,12 @@ impl Site {
             _ => {}
         }
         (there.bytes(), masks)
+    }
+
+    /// With the client's port, in place of the one that guideway chooses.
+    pub fn fully_translated(&self, packet: &Packet) -> Packet {
+        let label = if self.inner == self.outer { packet.label } else { 0 };
+        Packet { from: translated(self.outer), label, ..self.translated(packet) }
     }
 
     /// The packet as it came behind outer headers; which bits of these derive from the flow. Offsets are the frame's.
