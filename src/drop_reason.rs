@@ -50,7 +50,7 @@ drop_reasons! {
     Ipv6BadExtension "ipv6-bad-extension" "An extension header ends beyond the packet, is a second fragment header, or is hop-by-hop options that are not the first.",
     Ipv6LongExtensions "ipv6-long-extensions" "The packet has more than 8 extension headers, or more than 256 bytes of them.",
     Ipv6SourceRoute "ipv6-source-route" "The packet has a routing header of type 0, which is forbidden, or one that still names nodes to visit.",
-    Fragment "fragment" "A fragment of what does not go on in parts: an ICMP message, a segment that is answered by a reset, or what lacks something that the other family needs, as a UDP datagram without a checksum does.",
+    Fragment "fragment" "A fragment of what does not go on in parts: an ICMP message other than an echo request to us, a segment that is answered by a reset, or what lacks something that the other family needs, as a UDP datagram without a checksum does.",
     FragmentTiny "fragment-tiny" "A first fragment does not hold the whole header of what it carries.",
     FragmentInHeader "fragment-in-header" "A TCP fragment begins where the TCP header still is, which only the first may hold.",
     FragmentBadLength "fragment-bad-length" "A fragment is empty, ends beyond 65,535 bytes, or is not the last and no multiple of 8 bytes long.",

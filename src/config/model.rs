@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(crate) use address::number;
 pub use address::{AddressRange, Cidr};
 pub use device::Device;
-pub use forward::{Encapsulation, Forward, ForwardMode, FullNat, GueVariant, Tunnel};
+pub use forward::{Encapsulation, Forward, ForwardMode, FullNat, GueVariant, Tunnel, TunnelSource};
 pub use frontend::{Endpoint, Frontend, ProtocolSelector};
 pub(crate) use quic::QUIC_SERVER_ID_LEN_MAX;
 pub use quic::{Quic, QuicLb, QuicServerId};

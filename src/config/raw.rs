@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::Place;
 use super::model::{
     AddressRange, AdminState, Cidr, Distribution, ForwardMode, Frontend, HashKey, Idle, NoHealthyBackends,
-    QuicServerId,
+    QuicServerId, TunnelSource,
 };
 use super::probe::{ProbeKind, Statuses, Via};
 use super::text::{ClientAddress, QuicKind, RawClamp};
@@ -228,7 +228,7 @@ pub(crate) enum RuleProbe {
 pub(crate) struct RawWay {
     pub(crate) source_addresses: Field<Vec<At<AddressRange>>>,
     pub(crate) client_address: Field<Vec<At<ClientAddress>>>,
-    pub(crate) tunnel_source: Field<IpAddr>,
+    pub(crate) tunnel_source: Field<TunnelSource>,
     pub(crate) tunnel_port: Field<i128>,
     pub(crate) gue_variant: Field<i128>,
     pub(crate) vni: Field<i128>,

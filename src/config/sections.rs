@@ -296,7 +296,7 @@ fn way(section: &Section<'_, '_>, report: &mut Report) -> RawWay {
     RawWay {
         source_addresses: section.parsed_items("source_addresses", text::addresses, report),
         client_address: section.parsed_items("client_address", text::client_address, report),
-        tunnel_source: section.parsed("tunnel_source", text::address, report),
+        tunnel_source: section.parsed("tunnel_source", text::tunnel_source, report),
         tunnel_port: section.integer("tunnel_port", report),
         gue_variant: section.integer("gue_variant", report),
         vni: section.integer("vni", report),

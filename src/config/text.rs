@@ -17,7 +17,8 @@ use crate::wire::MacAddr;
 
 pub(crate) use control::{group, metrics, socket_address, socket_path};
 pub(crate) use forward::{
-    ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, vlans,
+    ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, tunnel_source,
+    vlans,
 };
 pub(crate) use frontend::frontend;
 pub(crate) use quic::{QuicKind, quic, quic_key, quic_server_id};
@@ -57,6 +58,8 @@ pub enum BadText {
     FrontendPrefix,
     /// No network's first address.
     HostBits,
+    /// More addresses than 16 bits can tell apart.
+    TunnelPrefix,
     /// No whole number, and not `true`.
     Clamp,
     /// No VLAN tags.
@@ -129,6 +132,7 @@ impl fmt::Display for BadText {
             Self::PortOfOther => "whose protocol has no ports; write port 0",
             Self::FrontendPrefix => "whose prefix is not /8 to /32, or of IPv6 /16 to /128",
             Self::HostBits => "whose address is not the first of its network; correct the address, or the prefix",
+            Self::TunnelPrefix => "whose prefix is not /16 to /32, or of IPv6 /112 to /128",
             Self::Clamp => "which is neither a number of bytes nor true",
             Self::Vlans => "which is not one VLAN tag or two; write them as 100 or 200,100, the outer first",
             Self::Route => "which is no network, or its address is not the first; write it as 10.9.0.0/16",

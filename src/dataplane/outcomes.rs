@@ -7,6 +7,7 @@ use super::lanes::{Lane, LaneSet, WorkerId};
 use super::mesh::ControlFrame;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, PortId};
+use crate::snapshot::{Local, Snapshot};
 use crate::wire::MacAddr;
 
 /// What becomes of a frame.
@@ -45,6 +46,15 @@ pub enum Event {
         mac: MacAddr,
         /// Whether it answered, rather than asked.
         is_reply: bool,
+    },
+    /// Another station claims an address of a port of ours, or asks whether it may have it.
+    Conflict {
+        /// The port.
+        port: PortId,
+        /// Its address.
+        address: IpAddr,
+        /// The other station.
+        mac: MacAddr,
     },
     /// A packet was dropped because this neighbour's Ethernet address is unknown.
     Wanted {
@@ -210,6 +220,16 @@ impl Outcomes {
     pub(super) fn tell(&mut self, event: Event) {
         if self.events.len() < EVENTS_MAX {
             self.events.push(event);
+        }
+    }
+
+    /// Remembers who claims an own address of `port`. A frontend's may be another node's as well, and frames of our own
+    /// may come back to us.
+    #[cold]
+    pub(super) fn tell_conflict(&mut self, port: PortId, address: IpAddr, mac: MacAddr, world: &Snapshot) {
+        let is_own = world.local_at(address) == Some(Local::Port(port));
+        if is_own && world.port(port).is_some_and(|link| link.mac != mac) {
+            self.tell(Event::Conflict { port, address, mac });
         }
     }
 

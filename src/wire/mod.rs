@@ -12,6 +12,7 @@ pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod l4;
+pub mod mld;
 pub mod nd;
 pub mod plain;
 pub mod tcp_options;

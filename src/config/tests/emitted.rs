@@ -120,7 +120,7 @@ name = "f"
 frontend = "[2001:db8::/64]:0/any"
 pool = "web"
 forward = "gue"
-tunnel_source = "10.0.0.1"
+tunnel_source = "10.96.0.0/16"
 tunnel_port = 9999
 gue_variant = 1
 [[rule]]

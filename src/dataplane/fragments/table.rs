@@ -33,6 +33,8 @@ pub(super) enum Fate {
     ToBackend(BackendId, u64),
     /// They come from the backend, and go to its client.
     ToClient(BackendId),
+    /// They are an echo request to us, and go back.
+    Answered,
     /// They go either way, by full NAT.
     FullNat(BackendId, Aside),
     /// Another worker has their flow, and has got the first.

@@ -152,7 +152,33 @@ fn settings() -> Vec<Case> {
             "docs/CONFIG.md, tunnel_source: whom the outer header is from",
             &|_| {},
         ),
+        source_network(Mode::Ipip, V4),
+        source_network(Mode::Gre, V4),
+        source_network(Mode::Ipip, V6),
     ]
+}
+
+/// A source that is a network: which address of it, the flow says.
+fn source_network(mode: Mode, family: Family) -> Case {
+    let mut site = Site::new(mode, family, family);
+    let network = if family == V4 { "172.16.0.0/16" } else { "2001:db8:aaaa::/112" };
+    site.rule = format!("tunnel_source = \"{network}\"\n");
+    let packet = site.tcp("S", b"");
+    let mut there = site.at_backend(&packet);
+    let why = "docs/CONFIG.md, tunnel_source: which address of the network";
+    if family == V4 {
+        there.frame[26..30].copy_from_slice(&[172, 16, 0, 0]);
+        there.frame[24..26].fill(0);
+        let sum = etherparse::Ipv4Header::from_slice(&there.frame[14..]).unwrap().0.calc_header_checksum();
+        there.frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        there.masks.push(mask(24, &[0xff; 2], why));
+        there.masks.push(mask(28, &[0xff; 2], why));
+    } else {
+        there.frame[22..38].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0xaa, 0xaa, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        there.masks.push(mask(36, &[0xff; 2], why));
+    }
+    Case::at(&site, "source-network", "docs/CONFIG.md, tunnel_source: a network, which flows are spread over")
+        .sends(OUTSIDE, site.client_frame(&packet.bytes()), there)
 }
 
 fn full_nat(site: &Site) -> Vec<Case> {
