@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Long datagrams through real kernels: cut up on their way to a backend and on their way back.
+# Long datagrams through real kernels: cut up on their way to a backend and on their way back. And long pings.
 #
 # By the tap driver, as net_af_packet has the kernel put them together first.
 
@@ -11,6 +11,7 @@ driver=tap
 workers=1
 case_start 90
 
+pings() { net client ping "-$1" -q -c 3 -i 0.2 -W 2 -s "$3" "$2"; }
 long_datagrams() { net client "$python" "$here/udp_long.py" "$@" 2>&1; }
 vip6=2001:db8::100
 
@@ -40,11 +41,19 @@ gw_start
 wait_for_service
 equal "21 long datagrams come back as they were" "sent 21 answered 21 wrong_sender 0" "$(long_datagrams "$vip" 5353)"
 equal "and those whose last part comes first" "sent 21 answered 21 wrong_sender 0" "$(long_datagrams "$vip" 5353 reversed)"
+for size in 1473 8000 65507; do
+    check "ping of the frontend, IPv4, $size bytes" pings 4 "$vip" "$size"
+done
+check "ping of the own address, IPv4, 8000 bytes" pings 4 10.0.0.1 8000
 if [[ -e /proc/net/if_inet6 ]]; then
     # shellcheck disable=SC2317 # `within` calls it.
     answers6() { [[ $(long_datagrams "$vip6" 5353) == *'answered 21 '* ]]; }
     check "long datagrams of IPv6 come back" within 20 answers6
     equal "each as it was" "sent 21 answered 21 wrong_sender 0" "$(long_datagrams "$vip6" 5353)"
+    for size in 1453 8000 65000; do
+        check "ping of the frontend, IPv6, $size bytes" pings 6 "$vip6" "$size"
+    done
+    check "ping of the own address, IPv6, 8000 bytes" pings 6 2001:db8::1 8000
 else
     skip "long datagrams of IPv6" "the kernel has no IPv6"
 fi

@@ -54,7 +54,8 @@ gw_start
 # shellcheck disable=SC2317 # `within` calls it.
 is_there() { net client curl -sgo "$run/null" --noproxy '*' --max-time 1 "http://[$vip6]/who" && answers; }
 check "the service answers" within 15 is_there
-for size in 0 1 8 56 57 512 1400 1472 1473 8000; do
+# Longer ones of IPv4 are in 81-fragments.sh, as net_af_packet has the kernel put them together.
+for size in 0 1 8 56 57 512 1400 1472; do
     check "ping of the frontend, IPv4, $size bytes" pings 4 "$vip" "$size"
 done
 for size in 0 1 8 56 57 512 1400 1452 1453 8000; do
