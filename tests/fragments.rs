@@ -12,7 +12,7 @@ mod common;
 
 use std::net::IpAddr;
 
-use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC};
+use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, TWO_FAMILIES};
 use common::{assert_balanced, balancer, counts, model, seconds};
 use etherparse::defrag::IpDefragPool;
 use etherparse::{
@@ -33,18 +33,7 @@ fn config(family: usize, protocol: &str, backends: &str, rule: &str) -> String {
     let frontend =
         if family == 1 { format!("[{}]", FRONTENDS[family]) } else { FRONTENDS[family].to_owned() };
     format!(
-        r#"
-[dataplane]
-flows_per_worker = 1024
-[[port]]
-name = "outside"
-addresses = ["198.51.100.2/24", "2001:db8::2/64"]
-gateway = "198.51.100.1"
-gateway6 = "2001:db8::1"
-[[port]]
-name = "inside"
-addresses = ["10.0.0.1/24", "2001:db8:10::1/64"]
-[[pool]]
+        r#"{TWO_FAMILIES}[[pool]]
 name = "web"
 backends = [{backends}]
 [[rule]]

@@ -6,7 +6,7 @@ mod common;
 
 use std::net::IpAddr;
 
-use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, balancer, seconds};
+use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, TWO_FAMILIES, balancer, seconds};
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use guideway::io::PortId;
 use guideway::replay::Replay;
@@ -20,18 +20,7 @@ const BACKEND_MACS: [[u8; 6]; 2] = [[2, 0, 10, 0, 0, 4], [2, 0, 0, 0, 0, 4]];
 
 fn config(frontend: &str, backend: &str, rule: &str) -> String {
     format!(
-        r#"
-[dataplane]
-flows_per_worker = 1024
-[[port]]
-name = "outside"
-addresses = ["198.51.100.2/24", "2001:db8::2/64"]
-gateway = "198.51.100.1"
-gateway6 = "2001:db8::1"
-[[port]]
-name = "inside"
-addresses = ["10.0.0.1/24", "2001:db8:10::1/64"]
-[[pool]]
+        r#"{TWO_FAMILIES}[[pool]]
 name = "web"
 backends = [{{ address = "{backend}" }}]
 [[rule]]

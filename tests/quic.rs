@@ -6,7 +6,9 @@ mod common;
 
 use std::net::{IpAddr, SocketAddr};
 
-use common::{INSIDE, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, assert_balanced, balancer, model, seconds};
+use common::{
+    INSIDE, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, TWO_FAMILIES, assert_balanced, balancer, model, seconds,
+};
 use etherparse::PacketBuilder;
 use guideway::replay::Replay;
 
@@ -21,18 +23,7 @@ fn config(family: u8, forward: &str, quic: &str, attributes: &dyn Fn(u8) -> Stri
     let one4 = |n: u8| format!("{{ address = \"{prefix}{n}\"{} }}", attributes(n));
     let all: Vec<String> = NUMBERS.map(|n| if family == 4 { one4(n) } else { one(n) }).collect();
     format!(
-        r#"
-[dataplane]
-flows_per_worker = 1024
-[[port]]
-name = "outside"
-addresses = ["198.51.100.2/24", "2001:db8::2/64"]
-gateway = "198.51.100.1"
-gateway6 = "2001:db8::1"
-[[port]]
-name = "inside"
-addresses = ["10.0.0.1/24", "2001:db8:10::1/64"]
-[[pool]]
+        r#"{TWO_FAMILIES}[[pool]]
 name = "h3"
 backends = [{}]
 [[rule]]

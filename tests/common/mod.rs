@@ -43,6 +43,20 @@ name = "inside"
 addresses = ["10.0.0.1/24"]
 "#;
 
+/// The same for both families, without anything to balance yet.
+pub const TWO_FAMILIES: &str = r#"
+[dataplane]
+flows_per_worker = 1024
+[[port]]
+name = "outside"
+addresses = ["198.51.100.2/24", "2001:db8::2/64"]
+gateway = "198.51.100.1"
+gateway6 = "2001:db8::1"
+[[port]]
+name = "inside"
+addresses = ["10.0.0.1/24", "2001:db8:10::1/64"]
+"#;
+
 /// `TWO_ARMS` with the pool `web` behind TCP 443 and UDP 53, to ports 8443 and 5353.
 pub fn with_backends(backends: &str, rule: &str) -> String {
     format!(

@@ -7,7 +7,9 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, Transp
 use guideway::io::PortId;
 use guideway::replay::Replay;
 
-use crate::common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, balancer, counts, seconds};
+use crate::common::{
+    INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, TWO_FAMILIES, balancer, counts, seconds,
+};
 
 pub const CLIENTS: [&str; 2] = ["192.0.2.7", "2001:db8:2::7"];
 pub const FRONTENDS: [&str; 2] = ["203.0.113.10", "2001:db8:1::10"];
@@ -32,18 +34,7 @@ pub fn config(front: usize, back: usize, rule: &str) -> String {
         format!("source_addresses = [\"{source}\"]")
     };
     format!(
-        r#"
-[dataplane]
-flows_per_worker = 1024
-[[port]]
-name = "outside"
-addresses = ["198.51.100.2/24", "2001:db8::2/64"]
-gateway = "198.51.100.1"
-gateway6 = "2001:db8::1"
-[[port]]
-name = "inside"
-addresses = ["10.0.0.1/24", "2001:db8:10::1/64"]
-[[pool]]
+        r#"{TWO_FAMILIES}[[pool]]
 name = "web"
 backends = [{{ address = "{backend}" }}]
 [[rule]]
