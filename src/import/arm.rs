@@ -6,6 +6,8 @@ mod fields;
 mod functions;
 mod members;
 mod parts;
+mod pools;
+mod probes;
 mod template;
 mod tree;
 
@@ -25,6 +27,7 @@ use tree::{Kind, Node};
 
 /// What a template is looked through for.
 const BALANCER: &str = "microsoft.network/loadbalancers";
+const CHILD_OF_BALANCER: &str = "microsoft.network/loadbalancers/";
 const INTERFACE: &str = "microsoft.network/networkinterfaces";
 const PUBLIC_IP: &str = "microsoft.network/publicipaddresses";
 const SCALE_SET: &str = "microsoft.compute/virtualmachinescalesets";
@@ -73,62 +76,60 @@ pub(super) fn plan(
         collect(&loaded, node, None, &mut resources, &mut others, findings);
     }
     for (kind, (place, count)) in others {
-        findings.note(
-            &place,
-            format!("{kind} (in all {count}): not applicable: it is no part of a load balancer"),
-        );
+        let what = format!("{kind} (in all {count}): not applicable: it is no part of a load balancer");
+        findings.note(&place, what);
     }
+    let world = world(&resources, options, addresses, findings);
+    let mut children: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
+    for child in resources.iter().filter(|resource| resource.kind.starts_with(CHILD_OF_BALANCER)) {
+        children.entry(parent_of(child)).or_default().push(child);
+    }
+    let mut is_none = true;
+    for resource in resources.iter().filter(|resource| resource.kind == BALANCER) {
+        is_none = false;
+        let own = children.remove(&resource.name.to_lowercase()).unwrap_or_default();
+        balancer::read(resource, &own, &world, addresses, &mut plan, findings);
+    }
+    for orphan in children.values().flatten() {
+        let what = format!(
+            "{} belongs to load balancer {}, which is not in the file",
+            orphan.name,
+            parent_of(orphan)
+        );
+        findings.error(&orphan.place, what);
+    }
+    if is_none {
+        findings.error(&template.whole(), "there is no resource of type Microsoft.Network/loadBalancers");
+    }
+    plan
+}
+
+/// Reads what stands beside the load balancers.
+fn world(
+    resources: &[Resource],
+    options: ArmOptions,
+    addresses: &mut Addresses,
+    findings: &mut Findings,
+) -> World {
     let mut world = World { members: Members::default(), public: BTreeMap::new(), options };
-    for resource in &resources {
+    for resource in resources {
         match resource.kind.as_str() {
             INTERFACE => members::interface(resource, &mut world.members, addresses, findings),
             SCALE_SET => members::scale_set(resource, &mut world.members, findings),
             PUBLIC_IP => {
-                let said = resource
-                    .node
-                    .kind
-                    .get("properties")
-                    .and_then(|properties| properties.kind.get("ipAddress"));
+                let said = resource.node.kind.get("properties").and_then(|part| part.kind.get("ipAddress"));
                 let address = said.and_then(|said| said.kind.as_text()).and_then(|text| text.parse().ok());
                 world.public.extend(address.map(|address| (resource.name.to_lowercase(), address)));
             }
             _ => {}
         }
     }
-    let mut balancers = 0;
-    for resource in resources.iter().filter(|resource| resource.kind == BALANCER) {
-        balancers += 1;
-        let name = format!("{}/", resource.name.to_lowercase());
-        let children: Vec<&Resource> = resources
-            .iter()
-            .filter(|child| {
-                child.kind.starts_with("microsoft.network/loadbalancers/")
-                    && child.name.to_lowercase().starts_with(&name)
-            })
-            .collect();
-        balancer::read(resource, &children, &world, addresses, &mut plan, findings);
-    }
-    report_orphans(&resources, findings);
-    if balancers == 0 {
-        findings.error(&template.whole(), "there is no resource of type Microsoft.Network/loadBalancers");
-    }
-    plan
+    world
 }
 
-/// Children of load balancers that are not in the file.
-fn report_orphans(resources: &[Resource], findings: &mut Findings) {
-    for child in
-        resources.iter().filter(|resource| resource.kind.starts_with("microsoft.network/loadbalancers/"))
-    {
-        let parent = child.name.split('/').next().unwrap_or_default();
-        let is_there = |other: &Resource| other.kind == BALANCER && other.name.eq_ignore_ascii_case(parent);
-        if !resources.iter().any(is_there) {
-            findings.error(
-                &child.place,
-                format!("{} belongs to load balancer {parent}, which is not in the file", child.name),
-            );
-        }
-    }
+/// In lower case.
+fn parent_of(child: &Resource) -> String {
+    child.name.split('/').next().unwrap_or_default().to_lowercase()
 }
 
 fn given_parameters<'n>(source: &Source, node: &'n Node, findings: &mut Findings) -> &'n [(Rc<str>, Node)] {
@@ -194,7 +195,7 @@ fn collect(
         return;
     }
     let matters = [BALANCER, INTERFACE, PUBLIC_IP, SCALE_SET].contains(&lower.as_str())
-        || lower.starts_with("microsoft.network/loadbalancers/");
+        || lower.starts_with(CHILD_OF_BALANCER);
     if !matters {
         others.entry(kind).or_insert((place, 0)).1 += 1;
         return;

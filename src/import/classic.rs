@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::addresses::{Addresses, Listed};
-use super::plan::{Frontend, Members, Names, NatRule, Plan, Pool, Probe, Protocol, Rule, Target, Treatment};
+use super::plan::{Frontend, Members, NatRule, Plan, Pool, Probe, Protocol, Rule, Target, Treatment};
 use super::report::{Findings, Place, suggestion};
 use super::source::Source;
 use super::xml;
@@ -55,9 +55,6 @@ pub(super) fn plan(
         plan,
         pools: BTreeMap::new(),
         probes: BTreeMap::new(),
-        names: Names::default(),
-        pool_names: Names::default(),
-        probe_names: Names::default(),
     };
     importer.compare_roles();
     importer.acls();
@@ -74,10 +71,6 @@ struct Importer<'i> {
     /// Each role's pool.
     pools: BTreeMap<String, usize>,
     probes: BTreeMap<String, String>,
-    /// Of rules.
-    names: Names,
-    pool_names: Names,
-    probe_names: Names,
 }
 
 impl Importer<'_> {
@@ -132,7 +125,7 @@ impl Importer<'_> {
         if let Some(index) = self.pools.get(&role.name) {
             return self.plan.pools.get(*index).map(|pool| (pool.name.clone(), *index));
         }
-        let name = self.pool_names.make(&[&role.name]);
+        let name = self.plan.pool_names.make(&[&role.name]);
         let pool = self.made_pool(role, &name);
         self.plan.pools.push(pool);
         let index = self.plan.pools.len() - 1;
@@ -258,8 +251,9 @@ impl Importer<'_> {
         if input.is_https {
             comments.push("TLS ends at the instances.".to_owned());
         }
+        let name = self.plan.rule_names.make(&[&role.name, &input.name]);
         self.plan.rules.push(Rule {
-            name: self.names.make(&[&role.name, &input.name]),
+            name,
             place: input.place.clone(),
             comments,
             frontend: Frontend { address, port: input.port, protocol: input.protocol },
@@ -308,7 +302,7 @@ impl Importer<'_> {
         if let Some(name) = self.probes.get(&probe.name) {
             return name.clone();
         }
-        let name = self.probe_names.make(&[&probe.name]);
+        let name = self.plan.probe_names.make(&[&probe.name]);
         let interval = Duration::from_secs(probe.interval);
         let threshold = (probe.timeout / probe.interval.max(1)).max(1);
         let comments = vec![format!(
@@ -335,7 +329,7 @@ impl Importer<'_> {
         if let Some(name) = self.probes.get("") {
             return name.clone();
         }
-        let name = self.probe_names.make(&["instead-of-guest-agent"]);
+        let name = self.plan.probe_names.make(&["instead-of-guest-agent"]);
         self.plan.probes.push(Probe {
             name: name.clone(),
             place: input.place.clone(),
@@ -369,8 +363,9 @@ impl Importer<'_> {
             self.findings.error(&input.range_place, what);
         }
         let Some(address) = address else { return };
+        let name = self.plan.rule_names.make(&[&role.name, &input.name]);
         self.plan.nat_rules.push(NatRule {
-            name: self.names.make(&[&role.name, &input.name]),
+            name,
             place: input.place.clone(),
             comments: Vec::new(),
             frontend: Frontend { address, port: input.min, protocol: input.protocol },

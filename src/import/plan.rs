@@ -19,6 +19,9 @@ pub(super) struct Plan {
     pub(super) rules: Vec<Rule>,
     pub(super) nat_rules: Vec<NatRule>,
     pub(super) outbound: Vec<OutboundRule>,
+    pub(super) probe_names: Names,
+    pub(super) pool_names: Names,
+    pub(super) rule_names: Names,
 }
 
 pub(super) struct Pool {

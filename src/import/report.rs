@@ -9,6 +9,9 @@ const FINDINGS_MAX: usize = 1000;
 /// The most characters of a finding: what it quotes may be a whole file.
 const CHARACTERS_MAX: usize = 600;
 
+/// The most names that a suggestion is chosen from.
+const SUGGESTED_MAX: usize = 200;
+
 /// A place in one of the files. Displays as `lb.json:14:9`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Place {
@@ -69,6 +72,8 @@ pub struct Findings {
     pub list: Vec<Finding>,
     /// How many more there were.
     pub omitted: usize,
+    /// How many there are of each weight.
+    counts: [usize; 3],
 }
 
 impl Findings {
@@ -85,9 +90,12 @@ impl Findings {
     }
 
     fn push(&mut self, place: &Place, weight: Weight, what: &str) {
-        if self.of(weight).count() >= FINDINGS_MAX {
-            self.omitted += 1;
-            return;
+        if let Some(count) = self.counts.get_mut(weight as usize) {
+            if *count >= FINDINGS_MAX {
+                self.omitted += 1;
+                return;
+            }
+            *count += 1;
         }
         let finding = Finding { place: place.clone(), weight, what: one_line(what, CHARACTERS_MAX) };
         if self.list.last() != Some(&finding) {
@@ -128,8 +136,11 @@ pub(super) fn one_line(text: &str, max: usize) -> String {
 /// "; did you mean X?", where one of `names` is near to `name`.
 pub(super) fn suggestion<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> String {
     let near = |candidate: &&str| strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase());
-    let best =
-        names.into_iter().map(|candidate| (near(&candidate), candidate)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let best = names
+        .into_iter()
+        .take(SUGGESTED_MAX)
+        .map(|candidate| (near(&candidate), candidate))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((nearness, candidate)) if nearness > 0.85 => format!("; did you mean {candidate}?"),
         _ => String::new(),

@@ -117,7 +117,7 @@ impl Parser<'_> {
     }
 
     fn integer(&mut self) -> Result<Expression, String> {
-        let end = self.rest.char_indices().find(|(at, c)| !c.is_ascii_digit() && !(*at == 0 && *c == '-'));
+        let end = self.rest.char_indices().find(|(at, c)| !(c.is_ascii_digit() || *at == 0 && *c == '-'));
         let (digits, rest) = self.rest.split_at(end.map_or(self.rest.len(), |(at, _)| at));
         self.rest = rest;
         digits.parse().map(Expression::Integer).map_err(|_| format!("{digits} is not a whole number"))
@@ -169,7 +169,7 @@ mod tests {
             "a(1,)",
             "'x",
             "a()b",
-            "1.5",
+            "1 5",
             "99999999999999999999",
             "a()[",
             "a().",

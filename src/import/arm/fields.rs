@@ -50,13 +50,15 @@ pub(super) struct Fields {
     /// How findings call the object.
     pub(super) subject: String,
     entries: Vec<(Rc<str>, Node, bool)>,
+    /// All that was asked for, for suggestions.
+    asked: Vec<String>,
 }
 
 impl Fields {
     /// `subject` is completed by the object's name.
     pub(super) fn of(node: &Node, subject: &str, outer: &Place, findings: &mut Findings) -> Self {
         let place = place_of(node, outer);
-        let mut fields = Self { place, subject: subject.to_owned(), entries: Vec::new() };
+        let mut fields = Self { place, subject: subject.to_owned(), entries: Vec::new(), asked: Vec::new() };
         match &node.kind {
             Kind::Object(_) => {}
             Kind::Failed(why) => findings.error(&fields.place, why),
@@ -85,9 +87,19 @@ impl Fields {
         self.entries.iter().find(|(key, _, _)| key.eq_ignore_ascii_case(name)).map(|(_, node, _)| node)
     }
 
+    /// Reports a field that is not there; one that is wrong is reported when it is read.
+    pub(super) fn need(&self, names: &[&str], findings: &mut Findings) {
+        for name in names {
+            if self.peek(name).is_none_or(|node| matches!(node.kind, Kind::Null)) {
+                findings.error(&self.place, format!("{} needs a {name}", self.subject));
+            }
+        }
+    }
+
     /// Takes a field; null is as if it were not there.
     pub(super) fn take(&mut self, name: &str) -> Option<Node> {
         let place = self.place.clone();
+        self.asked.push(name.to_owned());
         let mut found = None;
         for (key, node, is_taken) in &mut self.entries {
             if key.eq_ignore_ascii_case(name) {
@@ -228,14 +240,14 @@ impl Fields {
         }
     }
 
-    /// Reports what nobody has read. `known` are for suggestions.
-    pub(super) fn finish(self, known: &[&str], findings: &mut Findings) {
+    /// Reports what nobody has read.
+    pub(super) fn finish(self, findings: &mut Findings) {
         for (name, node, is_taken) in &self.entries {
             let is_envelope = ENVELOPE.iter().any(|known| known.eq_ignore_ascii_case(name));
             if *is_taken || is_envelope || matches!(node.kind, Kind::Null) {
                 continue;
             }
-            let suggestion = suggestion(name, known.iter().copied());
+            let suggestion = suggestion(name, self.asked.iter().map(String::as_str));
             let what = format!(
                 "{} has a field \"{name}\" that is unknown here, and left out{suggestion}",
                 self.subject

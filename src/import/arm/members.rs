@@ -35,6 +35,35 @@ pub(super) struct ScaleSet {
 
 const INTERFACE_NOTE: &str = "what an interface does beside its pools is not the load balancer's";
 
+const OF_INTERFACES: [&str; 19] = [
+    "networkSecurityGroup",
+    "enableAcceleratedNetworking",
+    "enableIPForwarding",
+    "dnsSettings",
+    "tags",
+    "sku",
+    "virtualMachine",
+    "primary",
+    "macAddress",
+    "tapConfigurations",
+    "hostedWorkloads",
+    "nicType",
+    "kind",
+    "vnetEncryptionSupported",
+    "disableTcpStateTracking",
+    "allowPort25Out",
+    "auxiliaryMode",
+    "auxiliarySku",
+    "defaultOutboundConnectivityEnabled",
+];
+
+const OF_CONFIGURATIONS: [&str; 4] = [
+    "publicIPAddress",
+    "applicationSecurityGroups",
+    "applicationGatewayBackendAddressPools",
+    "gatewayLoadBalancer",
+];
+
 pub(super) fn interface(
     resource: &Resource,
     members: &mut Members,
@@ -50,19 +79,11 @@ pub(super) fn interface(
         let rules = configuration.ids("loadBalancerInboundNatRules", findings);
         let said = configuration.text("privateIPAddress", findings).and_then(|text| text.parse().ok());
         configuration.skip(&["privateIPAllocationMethod", "privateIPAddressVersion", "primary", "subnet"]);
-        for other in [
-            "publicIPAddress",
-            "applicationSecurityGroups",
-            "applicationGatewayBackendAddressPools",
-            "gatewayLoadBalancer",
-        ] {
+        for other in OF_CONFIGURATIONS {
             configuration.note(other, INTERFACE_NOTE, findings);
         }
         let place = configuration.place.clone();
-        configuration.finish(
-            &["loadBalancerBackendAddressPools", "loadBalancerInboundNatRules", "privateIPAddress"],
-            findings,
-        );
+        configuration.finish(findings);
         if pools.is_empty() && rules.is_empty() {
             continue;
         }
@@ -85,30 +106,10 @@ pub(super) fn interface(
             }
         }
     }
-    for other in [
-        "networkSecurityGroup",
-        "enableAcceleratedNetworking",
-        "enableIPForwarding",
-        "dnsSettings",
-        "tags",
-        "sku",
-        "virtualMachine",
-        "primary",
-        "macAddress",
-        "tapConfigurations",
-        "hostedWorkloads",
-        "nicType",
-        "kind",
-        "vnetEncryptionSupported",
-        "disableTcpStateTracking",
-        "allowPort25Out",
-        "auxiliaryMode",
-        "auxiliarySku",
-        "defaultOutboundConnectivityEnabled",
-    ] {
+    for other in OF_INTERFACES {
         fields.note(other, INTERFACE_NOTE, findings);
     }
-    fields.finish(&["ipConfigurations"], findings);
+    fields.finish(findings);
 }
 
 /// The load balancer and the part that an id names.

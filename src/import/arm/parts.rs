@@ -76,30 +76,27 @@ impl Balancer<'_> {
                 findings.loss(&fields.place, what);
                 Some(Protocol::Udp)
             }
-            None => {
-                findings.error(
-                    &fields.place,
-                    format!("{} needs a protocol: {}", fields.subject, words.join(", ")),
-                );
-                None
-            }
+            None => None,
+        }
+    }
+
+    fn distribution(fields: &mut Fields, findings: &mut Findings) -> Distribution {
+        let words = ["Default", "SourceIP", "SourceIPProtocol"];
+        match fields.word("loadDistribution", &words, findings).as_deref() {
+            Some("sourceip") => Distribution::SourceIp,
+            Some("sourceipprotocol") => Distribution::SourceIpProtocol,
+            _ => Distribution::FiveTuple,
         }
     }
 
     pub(super) fn rule(&mut self, node: &Node, outer: &Place, findings: &mut Findings) {
         let mut fields = Fields::of(node, "rule", outer, findings);
+        fields.need(&["protocol", "frontendPort", "frontendIPConfiguration"], findings);
         let name = fields.name(findings);
         let protocol = Self::protocol(&mut fields, &["Tcp", "Udp", "All", "Quic"], findings);
         let port = fields.port("frontendPort", 0, 65_534, findings);
         let backend_port = fields.port("backendPort", 0, 65_535, findings).or(port).unwrap_or(0);
-        let distribution = match fields
-            .word("loadDistribution", &["Default", "SourceIP", "SourceIPProtocol"], findings)
-            .as_deref()
-        {
-            Some("sourceip") => Distribution::SourceIp,
-            Some("sourceipprotocol") => Distribution::SourceIpProtocol,
-            _ => Distribution::FiveTuple,
-        };
+        let distribution = Self::distribution(&mut fields, findings);
         let treatment = Self::treatment(&mut fields, IDLE_MAX, findings);
         // UDP flows have entries here in any case.
         fields.is_true("enableConnectionTracking", findings);
@@ -108,25 +105,8 @@ impl Balancer<'_> {
         let pool = self.pool_id(&mut fields, findings);
         let probe = fields.id("probe", findings).and_then(|(id, place)| self.probe_of(&id, &place, findings));
         let place = fields.place.clone();
-        if frontend.is_none() {
-            findings.error(&place, format!("{} needs a frontendIPConfiguration", fields.subject));
-        }
-        if port.is_none() {
-            findings.error(&place, format!("{} needs a frontendPort", fields.subject));
-        }
         let subject = fields.subject.clone();
-        fields.finish(
-            &[
-                "protocol",
-                "frontendPort",
-                "backendPort",
-                "frontendIPConfiguration",
-                "backendAddressPool",
-                "probe",
-                "loadDistribution",
-            ],
-            findings,
-        );
+        fields.finish(findings);
         let found = frontend.and_then(|(id, place)| self.frontend_of(&id, &place, findings));
         let pool = pool.and_then(|(id, place)| self.pool_of(&id, &place, findings));
         let (Some(protocol), Some(port), Some((address, is_public)), Some((pool, _))) =
@@ -148,8 +128,9 @@ impl Balancer<'_> {
         Self::check_treatment(&subject, &place, frontend, backend_port, &treatment, findings);
         let (probe, no_healthy_backends) =
             probe.map_or((None, NoHealthyBackends::Drop), |(probe, behaviour)| (Some(probe), behaviour));
+        let name = self.plan.rule_names.make(&[&self.name, &name]);
         self.plan.rules.push(Rule {
-            name: self.names.make(&[&self.name, &name]),
+            name,
             place,
             comments: Vec::new(),
             frontend,
@@ -179,7 +160,7 @@ impl Balancer<'_> {
         }
         let pool = one.or_else(|| several.into_iter().next());
         if pool.is_none() {
-            findings.error(&fields.place, format!("{} needs a backendAddressPool", fields.subject));
+            fields.need(&["backendAddressPool"], findings);
         }
         pool
     }
@@ -194,17 +175,7 @@ impl Balancer<'_> {
         let exported = fields.id("backendIPConfiguration", findings);
         let Some(common) = self.nat_common(&mut fields, findings) else { return };
         let (subject, place) = (fields.subject.clone(), fields.place.clone());
-        fields.finish(
-            &[
-                "frontendPort",
-                "frontendPortRangeStart",
-                "frontendPortRangeEnd",
-                "backendPort",
-                "frontendIPConfiguration",
-                "backendAddressPool",
-            ],
-            findings,
-        );
+        fields.finish(findings);
         let key = (self.name.to_lowercase(), name.to_lowercase());
         let members = &self.world.members;
         let own = exported.and_then(|(id, _)| {
@@ -241,28 +212,14 @@ impl Balancer<'_> {
 
     pub(super) fn nat_pool(&mut self, node: &Node, outer: &Place, findings: &mut Findings) {
         let mut fields = Fields::of(node, "inbound NAT pool", outer, findings);
+        fields.need(&["frontendPortRangeStart", "frontendPortRangeEnd"], findings);
         let name = fields.name(findings);
         let first = fields.port("frontendPortRangeStart", 1, 65_534, findings);
         let last = fields.port("frontendPortRangeEnd", 1, 65_535, findings);
         let Some(common) = self.nat_common(&mut fields, findings) else { return };
         let (subject, place) = (fields.subject.clone(), fields.place.clone());
-        fields.finish(
-            &[
-                "frontendPortRangeStart",
-                "frontendPortRangeEnd",
-                "backendPort",
-                "frontendIPConfiguration",
-                "protocol",
-            ],
-            findings,
-        );
-        let Some(ports) = first.zip(last) else {
-            findings.error(
-                &place,
-                format!("{subject} needs a frontendPortRangeStart and a frontendPortRangeEnd"),
-            );
-            return;
-        };
+        fields.finish(findings);
+        let Some(ports) = first.zip(last) else { return };
         let key = (self.name.to_lowercase(), name.to_lowercase());
         let Some((pool, count)) = self.world.members.of_nat_pool.get(&key) else {
             findings
@@ -280,16 +237,11 @@ impl Balancer<'_> {
         fields: &mut Fields,
         findings: &mut Findings,
     ) -> Option<(Frontend, u16, Treatment)> {
+        fields.need(&["protocol", "backendPort", "frontendIPConfiguration"], findings);
         let protocol = Self::protocol(fields, &["Tcp", "Udp", "All"], findings);
         let backend_port = fields.port("backendPort", 1, 65_535, findings);
         let treatment = Self::treatment(fields, IDLE_MAX, findings);
         let frontend = fields.id("frontendIPConfiguration", findings);
-        if backend_port.is_none() || frontend.is_none() {
-            findings.error(
-                &fields.place,
-                format!("{} needs a frontendIPConfiguration and a backendPort", fields.subject),
-            );
-        }
         let address = frontend.and_then(|(id, place)| self.frontend_of(&id, &place, findings));
         let mut protocol = protocol?;
         if protocol == Protocol::Any {
@@ -329,8 +281,9 @@ impl Balancer<'_> {
                 format!("{subject} has {ports} ports, but {} backends; each needs one", members.len()),
             );
         }
+        let name = self.plan.rule_names.make(&[&self.name, name]);
         self.plan.nat_rules.push(NatRule {
-            name: self.names.make(&[&self.name, name]),
+            name,
             place: place.clone(),
             comments: Vec::new(),
             frontend,
@@ -365,16 +318,14 @@ impl Balancer<'_> {
         let pool =
             self.pool_id(&mut fields, findings).and_then(|(id, place)| self.pool_of(&id, &place, findings));
         let (subject, place) = (fields.subject.clone(), fields.place.clone());
-        fields.finish(
-            &["protocol", "allocatedOutboundPorts", "frontendIPConfigurations", "backendAddressPool"],
-            findings,
-        );
+        fields.finish(findings);
         let Some((pool, _)) = pool else { return };
         if !HAS_OUTBOUND_RULES {
             findings.loss(&place, format!("{subject} is a comment in the result: {NO_OUTBOUND}"));
         }
+        let name = self.plan.rule_names.make(&[&self.name, &name]);
         self.plan.outbound.push(OutboundRule {
-            name: self.names.make(&[&self.name, &name]),
+            name,
             place,
             pool,
             frontends,

@@ -13,7 +13,7 @@ use super::tree::{DEPTH_MAX, Kind, Node};
 use crate::import::report::Place;
 
 /// Steps and characters that all expressions of a template may take.
-const PURSE: u64 = 8_000_000;
+const PURSE: u64 = 1_000_000;
 
 /// The most characters of a text and items of a list that a function makes.
 pub(super) const LENGTH_MAX: usize = 100_000;
