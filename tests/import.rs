@@ -223,12 +223,15 @@ fn definition(endpoints: &[Endpoint]) -> String {
             endpoint.protocol,
             100 + index
         );
-        endpoint.local_port.iter().for_each(|port| drop(write!(text, " localPort=\"{port}\"")));
-        endpoint
-            .distribution
-            .iter()
-            .for_each(|(word, _)| drop(write!(text, " loadBalancerDistribution=\"{word}\"")));
-        endpoint.idle.iter().for_each(|idle| drop(write!(text, " idleTimeoutInMinutes=\"{idle}\"")));
+        if let Some(port) = endpoint.local_port {
+            let _ = write!(text, " localPort=\"{port}\"");
+        }
+        if let Some((word, _)) = endpoint.distribution {
+            let _ = write!(text, " loadBalancerDistribution=\"{word}\"");
+        }
+        if let Some(idle) = endpoint.idle {
+            let _ = write!(text, " idleTimeoutInMinutes=\"{idle}\"");
+        }
         text.push_str(if endpoint.is_probed { " loadBalancerProbe=\"P\"/>" } else { "/>" });
     }
     text + "</Endpoints></WorkerRole></ServiceDefinition>"
