@@ -221,6 +221,30 @@ const LINES: &[Line] = &[
         "rule w: 203.0.113.0/28:0/any to pool w on the same port, gue to port 6080, variant 1, 5-tuple",
     ),
     ("check --frontend w=[2001:db8::10]:443/tcp --backend w=10.0.0.4", 2, "which are not of one family"),
+    (
+        "explain --frontend w=203.0.113.9:443/udp --backend w=10.0.0.4 --backend w=10.0.0.5 \
+         --quic w=quic-lb,server_id_length=2 --quic-connection-id 0f0004ffffffffffffffffffffffffff 192.0.2.7:1 w",
+        2,
+        "no server id as the rule's quic has it is in there",
+    ),
+    (
+        "explain --frontend w=203.0.113.9:443/udp --backend w=10.0.0.4 --backend w=10.0.0.5 \
+         --quic w=quic-lb,server_id_length=2,nonce_length=4 --quic-connection-id 0f0004ffffffff 192.0.2.7:1 w",
+        0,
+        "by QUIC server id  10.0.0.4:443, whatever the hash says",
+    ),
+    (
+        "explain --frontend w=203.0.113.9:443/udp --backend w=10.0.0.4 --quic w=katran --quic-connection-id 80000009ffffffff \
+         192.0.2.7:1 w",
+        2,
+        "no backend has this server id; the packets go with their flow",
+    ),
+    (
+        "explain --config gw.toml --quic-connection-id 07 192.0.2.7:1 https",
+        2,
+        "rule https asks no connection ids",
+    ),
+    ("explain --config gw.toml --quic-connection-id 7 192.0.2.7:1 https", 2, "not bytes in hex"),
     ("explain --config gw.toml 192.0.2.7:70000 https", 2, "not an address and port, as in"),
     ("explain --config gw.toml 192.0.2.7:1 203.0.113.10:443/udp", 2, "203.0.113.10:443/tcp (https)"),
     ("explain --config gw.toml 192.0.2.7:1", 2, "<FRONTEND>"),

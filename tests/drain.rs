@@ -103,6 +103,7 @@ struct Bed {
     /// To whom frames come.
     receiver: usize,
     now: f64,
+    rule: &'static str,
 }
 
 fn conditions() -> Conditions {
@@ -111,10 +112,10 @@ fn conditions() -> Conditions {
 }
 
 /// Two backends, the first of which is drained from the start of its flows' end.
-fn text(first: &str) -> String {
+fn text(first: &str, rule: &str) -> String {
     let backends =
         format!("{{ address = \"10.0.0.4\"{first} }}, {{ address = \"10.0.0.5\", state = \"down\" }}");
-    with_backends(&backends, "").replace("\"10.0.0.5\", state = \"down\"", second_of(first))
+    with_backends(&backends, rule).replace("\"10.0.0.5\", state = \"down\"", second_of(first))
 }
 
 /// The second backend takes flows only when the first does not.
@@ -135,8 +136,12 @@ impl Bed {
 
     /// The first of them sends for all, and flows are spread in software.
     fn with_workers(number: usize) -> Self {
+        Self::of(number, "")
+    }
+
+    fn of(number: usize, rule: &'static str) -> Self {
         let mut compiler = Compiler::new(REPLAY_KEY);
-        let first: Snapshot = compiler.compile(&model(&text("")), &conditions()).unwrap();
+        let first: Snapshot = compiler.compile(&model(&text("", rule)), &conditions()).unwrap();
         let (publisher, readers) = Publisher::new(first, number);
         let mesh: Mesh<HeapFrame> = Mesh::new(number);
         let counters: Vec<Arc<WorkerCounters>> = (0..number).map(|_| Arc::default()).collect();
@@ -148,7 +153,7 @@ impl Bed {
             Worker::new(mesh.seat(me), number, ports, queues, reader, flows, counters.clone())
         });
         let workers = workers.collect();
-        Self { compiler, publisher, workers, counters, receiver: 0, now: 0.0 }
+        Self { compiler, publisher, workers, counters, receiver: 0, now: 0.0, rule }
     }
 
     /// Has the frame arrive, and returns what leaves, in the order of ports.
@@ -188,7 +193,7 @@ impl Bed {
     }
 
     fn publish(&mut self, first: &str) {
-        let next = self.compiler.compile(&model(&text(first)), &conditions()).unwrap();
+        let next = self.compiler.compile(&model(&text(first, self.rule)), &conditions()).unwrap();
         self.publisher.publish(next);
     }
 
@@ -640,4 +645,49 @@ fn no_response_leaves_in_the_name_of_a_rule_that_the_backend_has_left() {
     let to_client: Vec<_> = sent.iter().filter(|segment| segment.port == OUTSIDE).collect();
     assert!(to_client.iter().all(|segment| segment.from == (FRONTEND, 444)), "{sent:?}");
     assert!(to_client.iter().any(|segment| segment.flags.contains('R')), "{sent:?}");
+}
+
+#[test]
+fn flows_of_full_nat_are_reset_at_once_for_their_numbers_are_known() {
+    for number in [1, 2] {
+        for is_silent in [true, false] {
+            let mut bed = Bed::of(number, "forward = \"full-nat\"");
+            bed.open(&["S", "A", "A"]);
+            let sent = bed.send(&Segment::from_client("A", 1010, 5020, 700));
+            let source = sent[0].from;
+            assert_eq!((source.0, sent[0].seq), ([10, 0, 0, 1], 1010));
+            bed.pass_deadline();
+            let mut sent = if is_silent {
+                let mut sent = Vec::new();
+                for _ in 0..100 {
+                    bed.now += 0.02;
+                    sent.extend(bed.poll().iter().map(read));
+                }
+                sent
+            } else {
+                bed.send(&Segment::from_client("A", 1710, 5020, 10))
+            };
+            // Who was answered already need not be told again, and nobody is asked.
+            sent.truncate(2);
+            let to_backend = Segment { from: source, ..Segment::to_backend("RA", 1710, 5020) };
+            let to_client = Segment::to_client(
+                if is_silent { "RA" } else { "R" },
+                5020,
+                if is_silent { 1710 } else { 0 },
+            );
+            assert!(sent.contains(&to_client) && sent.contains(&to_backend), "{number} {is_silent} {sent:?}");
+            // What the backend still says is answered, and its client told.
+            let late = Segment { to: source, ..Segment::from_backend("A", 5020, 1710, 99) };
+            let sent = bed.send(&late);
+            let to_backend = Segment { from: source, ..Segment::to_backend("R", 1710, 0) };
+            let to_client = Segment::to_client("RA", 5020, 1710);
+            assert!(sent.contains(&to_client) && sent.contains(&to_backend), "{sent:?}");
+            assert_eq!(bed.totals().reset_asks, 0);
+            for _ in 0..300 {
+                bed.now += 0.02;
+                bed.poll();
+            }
+            assert_eq!((bed.flows(), bed.totals().flows_reset), (0, 1));
+        }
+    }
 }

@@ -544,6 +544,8 @@ fn fragments_of_icmp_and_of_made_up_sources_go_nowhere() {
     let mut replay = balancer(&config(0, "443/udp", &all(0), NAT), 1);
     let mut part = Datagram::new(0, 4000).parts(1200)[1].clone();
     part[23] = 1;
+    // To nobody of ours: an echo request to us would wait for its first part.
+    part[33] = 200;
     common::fix_ip_checksum(&mut part);
     assert!(send(&mut replay, 1.0, OUTSIDE, &[part], INSIDE).is_empty());
     assert_eq!(drops(&replay), dropped("fragment", 1));

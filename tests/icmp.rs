@@ -474,6 +474,131 @@ fn echo_requests_are_answered_whatever_their_size() {
     }
 }
 
+/// The packet in parts of `each` bytes, as its sender would have cut it up (RFC 791 section 3.2, RFC 8200 section 4.5).
+fn in_parts(frame: &[u8], each: usize, id: u16) -> Vec<Vec<u8>> {
+    let is_v6 = frame[12] == 0x86;
+    let (headers, data) = frame.split_at(14 + if is_v6 { 40 } else { 20 });
+    let count = data.len().div_ceil(each);
+    let part = |(number, data): (usize, &[u8])| {
+        let more = u16::from(number + 1 < count);
+        let mut part = headers.to_vec();
+        if is_v6 {
+            let [high, low] = ((number * each) as u16 | more).to_be_bytes();
+            let [a, b] = id.to_be_bytes();
+            part.extend([part[20], 0, high, low, 0, 0, a, b]);
+            part[20] = 44;
+            part[18..20].copy_from_slice(&(data.len() as u16 + 8).to_be_bytes());
+        } else {
+            part[16..18].copy_from_slice(&(data.len() as u16 + 20).to_be_bytes());
+            part[18..20].copy_from_slice(&id.to_be_bytes());
+            part[20..22].copy_from_slice(&((number * each / 8) as u16 | more << 13).to_be_bytes());
+            fix_ip_checksum(&mut part);
+        }
+        part.extend(data);
+        part
+    };
+    data.chunks(each).enumerate().map(part).collect()
+}
+
+/// An echo request to `us`, and the reply that is due, in parts.
+fn ping_in_parts(cast: &Cast, us: IpAddr, data: &[u8], each: usize, id: u16) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let client = cast.client.ip();
+    let ask = message((cast.macs.0, OUTSIDE_MAC), headers(client, us, 9), Kind::EchoRequest, data);
+    let reply = message((OUTSIDE_MAC, cast.macs.0), headers(us, client, 64), Kind::EchoReply, data);
+    (in_parts(&ask, each, id), in_parts(&reply, each, id))
+}
+
+#[test]
+fn echo_requests_in_parts_are_answered_in_the_same_parts() {
+    for (cast, workers) in everybody() {
+        let mut balancer = balancer(&cast.config(""), workers);
+        let mut id = 0;
+        for us in [cast.frontend.ip(), cast.outside, cast.inside] {
+            for (len, each) in [(1, 8), (1600, 1480), (8000, 1448), (1433, 720), (60_000, 1480)] {
+                for fill in [0, 1, 0x5a, 0xf7, 0xff] {
+                    for is_reversed in [false, true] {
+                        id += 1;
+                        let (mut ask, mut reply) = ping_in_parts(&cast, us, &vec![fill; len], each, id);
+                        if is_reversed {
+                            // What came before the first goes behind it, in the order in which it came.
+                            ask.reverse();
+                            reply[1..].reverse();
+                        }
+                        let left: Vec<_> = ask
+                            .into_iter()
+                            // A second's worth of echo replies is not what this is about.
+                            .flat_map(|part| balancer.frame(seconds(f64::from(id)), OUTSIDE, part))
+                            .collect();
+                        let wanted: Vec<_> = reply.into_iter().map(|part| (OUTSIDE, part)).collect();
+                        assert!(left == wanted, "{us} {len} {each} {fill:x} {is_reversed} {workers}");
+                    }
+                }
+            }
+        }
+        assert_balanced(&balancer);
+        let totals = balancer.totals();
+        assert_eq!((totals.echo_replies, totals.held, totals.dropped()), (u64::from(id), 0, 0));
+    }
+}
+
+#[test]
+fn what_becomes_of_an_echo_requests_first_part_becomes_of_all() {
+    for (cast, workers) in everybody() {
+        let send = |config: &str, ask: &[Vec<u8>]| {
+            let mut balancer = balancer(config, workers);
+            let before = counts(&balancer);
+            let left: Vec<_> =
+                ask.iter().flat_map(|part| balancer.frame(seconds(1.0), OUTSIDE, part.clone())).collect();
+            assert_balanced(&balancer);
+            let held = balancer.totals().held;
+            let held = (held > 0).then(|| format!("held+{held}"));
+            (left, moved(&before, &counts(&balancer)).into_iter().chain(held).collect::<Vec<_>>())
+        };
+        let us = cast.frontend.ip();
+        let (mut ask, _) = ping_in_parts(&cast, us, &[7; 4000], 1400, 5);
+        let down = cast.config("").replace("\" }]", "\", state = \"down\" }]");
+        let error = made(cast.outside, Kind::Host, &ask[0]);
+        ask.swap(0, 1);
+        let told = ["answered+1", "no-backend-available+2"].map(str::to_owned).to_vec();
+        assert_eq!(send(&down, &ask), (vec![(OUTSIDE, error)], told));
+        let off = cast.config("").replace("pool = \"web\"", "pool = \"web\"\nicmp_echo = false");
+        assert_eq!(send(&off, &ask), (vec![], vec!["echo-off+3".to_owned()]));
+        // Later parts without their first wait, and are not answered.
+        assert_eq!(send(&cast.config(""), &ask[2..]), (vec![], vec!["held+1".to_owned()]));
+        // What is none, and what is for others.
+        let reply = message(
+            (cast.macs.0, OUTSIDE_MAC),
+            headers(cast.client.ip(), us, 9),
+            Kind::EchoReply,
+            &[7; 4000],
+        );
+        let nothing = (vec![], vec!["fragment+3".to_owned()]);
+        assert_eq!(send(&cast.config(""), &in_parts(&reply, 1400, 5)), nothing);
+        let (elsewhere, _) = ping_in_parts(&cast, cast.far_router, &[7; 4000], 1400, 5);
+        assert_eq!(send(&cast.config(""), &elsewhere), nothing);
+        // Nobody sends from our addresses.
+        let ours =
+            message((cast.macs.0, OUTSIDE_MAC), headers(cast.outside, us, 9), Kind::EchoRequest, &[7; 4000]);
+        let wanted = (vec![], vec!["martian-source+3".to_owned()]);
+        assert_eq!(send(&cast.config(""), &in_parts(&ours, 1400, 5)), wanted);
+    }
+}
+
+#[test]
+fn a_request_in_parts_counts_once_against_the_limit() {
+    for is_v6 in [false, true] {
+        let cast = cast(is_v6, true);
+        let mut balancer = balancer(&cast.config(""), 1);
+        for id in 0..1100 {
+            let (ask, reply) = ping_in_parts(&cast, cast.frontend.ip(), &[7; 3000], 1400, id);
+            let count = ask.into_iter().flat_map(|part| balancer.frame(seconds(1.0), OUTSIDE, part)).count();
+            assert_eq!(count, if id < 1000 { reply.len() } else { 0 }, "{id}");
+        }
+        assert_eq!(balancer.totals().echo_replies, 1000);
+        assert_balanced(&balancer);
+    }
+}
+
 #[test]
 fn a_frontend_without_backends_is_said_to_be_unreachable_and_a_port_is_not() {
     for (cast, workers) in everybody() {
@@ -575,6 +700,33 @@ fn errors_about_our_tunnels_tell_the_client_what_it_needs_to_know() {
                     "{way} {kind:?} {len}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn errors_about_tunnels_from_a_network_find_their_client_by_what_they_quote() {
+    for (cast, workers) in everybody() {
+        let network = if cast.is_v6() { "2001:db8:aaaa::/112" } else { "172.16.0.0/16" };
+        for (way, added) in WAYS.into_iter().skip(1) {
+            let way = format!("{way}\ntunnel_source = \"{network}\"");
+            let mut balancer = balancer(&forwarded(&cast, &way), workers);
+            let request = cast.request(64, 1310);
+            let outer = once(&mut balancer, 1.0, OUTSIDE, &request).0.remove(0).1;
+            let source: IpAddr = match cast.is_v6() {
+                false => <[u8; 4]>::try_from(&outer[26..30]).unwrap().into(),
+                true => <[u8; 16]>::try_from(&outer[22..38]).unwrap().into(),
+            };
+            assert_ne!(source, cast.inside);
+            let told = |to| {
+                let come = (cast.macs.1, INSIDE_MAC);
+                error(come, cast.near_router, to, 60, Kind::TooBig(1350), &outer[14..])
+            };
+            let mtu = 1350 - added[usize::from(cast.is_v6())] as u16;
+            let wanted = made(cast.outside, Kind::TooBig(mtu), &request);
+            assert_eq!(once(&mut balancer, 1.0, INSIDE, &told(source)).0, [(OUTSIDE, wanted)], "{way}");
+            // An error goes to whom it quotes.
+            assert!(once(&mut balancer, 1.0, INSIDE, &told(cast.inside)).0.is_empty(), "{way}");
         }
     }
 }
@@ -786,6 +938,10 @@ mod neighbours {
         vec![Event::Neighbour { port: OUTSIDE, address: ip(address).into(), mac, is_reply }]
     }
 
+    fn conflict(address: &str) -> Vec<Event> {
+        vec![Event::Conflict { port: OUTSIDE, address: ip(address).into(), mac: MAC }]
+    }
+
     /// With another implementation's checksum over it.
     fn message(mac: MacAddr, to: [u8; 6], from: Ipv6Addr, dest: Ipv6Addr, kind: u8, body: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
@@ -817,7 +973,9 @@ mod neighbours {
             let all =
                 message(MacAddr(us), [0x33, 0x33, 0, 0, 0, 1], ip(target), ip("ff02::1"), 136, &all_body);
             let (sent, moved, events) = at_outside(&probe);
-            assert_eq!((sent, moved, events), (Some(all), vec!["answered+1".to_owned()], vec![]));
+            // An own address is no other's; a frontend's may be.
+            let told = if target == "2001:db8:1::2" { conflict(target) } else { vec![] };
+            assert_eq!((sent, moved, events), (Some(all), vec!["answered+1".to_owned()], told));
         }
     }
 
@@ -841,7 +999,14 @@ mod neighbours {
             ("no move", told(known, 0x20, old, "ff02::1"), "nd-not-ours+1", vec![]),
             ("one who stands in", told(known, 0x40, MAC, own), "controlled+1", vec![]),
             ("of no concern", told(HOST, 0x20, MAC, "ff02::1"), "nd-not-ours+1", vec![]),
-            ("somebody with our address", told(own, 0x20, MAC, "ff02::1"), "nd-conflict+1", vec![]),
+            ("somebody with our address", told(own, 0x20, MAC, "ff02::1"), "nd-conflict+1", conflict(own)),
+            ("our own, come back", told(own, 0x20, MacAddr(OUTSIDE_MAC), "ff02::1"), "nd-conflict+1", vec![]),
+            (
+                "a frontend's, that may be another node's",
+                told("2001:db8:f::10", 0x20, MAC, "ff02::1"),
+                "nd-conflict+1",
+                vec![],
+            ),
             (
                 "for the other port's",
                 nd::solicit(MAC, ip(HOST), ip("2001:db8:2::1"), None).to_vec(),
@@ -853,7 +1018,7 @@ mod neighbours {
                 "from our own address",
                 nd::solicit(MAC, ip(own), ip(known), None).to_vec(),
                 "nd-conflict+1",
-                vec![],
+                conflict(own),
             ),
         ];
         for (name, frame, counter, events) in cases {

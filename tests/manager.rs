@@ -150,7 +150,12 @@ fn discovery(frame: &[u8]) -> Option<(u8, Ipv6Addr, Ipv6Addr)> {
         return None;
     };
     let header = ip.header();
-    assert!(icmp.is_checksum_valid(header.source(), header.destination()) && header.hop_limit() == 255);
+    assert!(icmp.is_checksum_valid(header.source(), header.destination()));
+    if header.hop_limit() != 255 {
+        // A report of groups, which stays on its link.
+        assert_eq!((header.hop_limit(), icmp.slice()[0]), (1, 143));
+        return None;
+    }
     let target: [u8; 16] = icmp.slice().get(8..24)?.try_into().ok()?;
     Some((icmp.slice()[0], target.into(), header.destination_addr()))
 }
@@ -168,6 +173,8 @@ fn neighbours_of_ipv6_are_solicited_and_our_addresses_advertised() {
         (at("fe80::fe"), at("ff02::1:ff00:fe")),
         (at("2001:db8:1::9"), at("ff02::1:ff00:9")),
         (at("2001:db8:1::4"), at("ff02::1:ff00:4")),
+        // Our own: whether it is anybody's.
+        (at("2001:db8:1::1"), at("ff02::1:ff00:1")),
     ];
     assert_eq!(of(135), BTreeSet::from(asked));
     let told = [(at("2001:db8:1::1"), at("ff02::1")), (at("2001:db8:1::10"), at("ff02::1"))];
@@ -175,6 +182,54 @@ fn neighbours_of_ipv6_are_solicited_and_our_addresses_advertised() {
     assert_eq!(bed.manager.neighbours_missing(), 3);
     let again: Vec<_> = bed.turn(1.0, OUTSIDE).iter().filter_map(|frame| discovery(frame)).collect();
     assert_eq!(again.iter().filter(|(kind, ..)| *kind == 135).count(), 3, "unanswered: once a second");
+}
+
+/// The group that a listener's report (type 143) is about.
+fn reported(frame: &[u8]) -> Option<Ipv6Addr> {
+    let is_report = frame.len() == 90 && frame[62] == 143;
+    is_report.then(|| <[u8; 16]>::try_from(&frame[74..90]).unwrap().into())
+}
+
+#[test]
+fn groups_are_joined_before_an_own_address_is_asked_for_and_both_before_it_is_announced() {
+    let mut bed = Bed::new(SIX);
+    let kinds: Vec<(u8, bool)> = bed
+        .turn(0.0, OUTSIDE)
+        .iter()
+        .filter_map(|frame| {
+            if reported(frame).is_some() {
+                return Some((143, true));
+            }
+            let (kind, target, _) = discovery(frame)?;
+            let is_own = target == "2001:db8:1::1".parse::<Ipv6Addr>().unwrap();
+            is_own.then_some((kind, frame[22..38] == [0; 16]))
+        })
+        .collect();
+    // Two groups: the port's own address's and the frontend's. Who probes has no address yet.
+    assert_eq!(kinds, [(143, true), (143, true), (135, true), (136, false)]);
+}
+
+#[test]
+fn groups_are_reported_from_the_links_own_address_again_and_again_and_new_ones_at_once() {
+    let config = SIX.replace("\"2001:db8:1::1/64\"", "\"2001:db8:1::1/64\", \"fe80::1/64\"");
+    let mut bed = Bed::new(&config);
+    let group = |last: &str| -> Ipv6Addr { format!("ff02::1:ff00:{last}").parse().unwrap() };
+    let mut seen = Vec::new();
+    for second in 0..150 {
+        for frame in bed.turn(f64::from(second), OUTSIDE) {
+            if let Some(group) = reported(&frame) {
+                let source: [u8; 16] = frame[22..38].try_into().unwrap();
+                assert_eq!(Ipv6Addr::from(source), "fe80::1".parse::<Ipv6Addr>().unwrap());
+                seen.push((second, group));
+            }
+        }
+    }
+    // Both own addresses end alike, and are of one group.
+    let wanted: Vec<_> = [0, 2, 102].iter().flat_map(|at| [(*at, group("1")), (*at, group("10"))]).collect();
+    assert_eq!(seen, wanted);
+    bed.manager.change(model(&config.replace("::10]", "::11]")), seconds(150.0)).unwrap();
+    let now: Vec<_> = bed.turn(150.0, OUTSIDE).iter().filter_map(|frame| reported(frame)).collect();
+    assert_eq!(now, [group("1"), group("11")]);
 }
 
 #[test]

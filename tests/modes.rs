@@ -165,6 +165,45 @@ fn tunnels_put_right_headers_before_the_packet_as_it_was() {
 }
 
 #[test]
+fn tunnels_from_a_network_are_from_an_address_for_each_flow() {
+    const NETWORKS: [(&str, u8); 3] = [("172.16.0.0", 16), ("2001:db8:aaaa::", 112), ("172.16.0.64", 28)];
+    for (network, prefix) in NETWORKS {
+        let outer = usize::from(network.contains(':'));
+        let (mac, ip_len) = (BACKEND_MACS[outer], [20, 40][outer]);
+        for (way, inner) in [("ipip", 0), ("ipip", 1), ("gre", 0), ("vxlan", 1)] {
+            let rule = format!("forward = \"{way}\"\ntunnel_source = \"{network}/{prefix}\"");
+            let mut seen = std::collections::BTreeSet::new();
+            let text = config(&frontend_of(inner, "443/tcp"), BACKENDS[outer], &rule);
+            let (mut one_worker, mut three) = (balancer(&text, 1), balancer(&text, 3));
+            for client_port in 1000..1100 {
+                let (from, to) = ((CLIENTS[inner], client_port), (FRONTENDS[inner], 443));
+                let sent = frame((ROUTER_MAC, OUTSIDE_MAC), from, to, 64, true);
+                let left = one(&mut one_worker, OUTSIDE, &sent, INSIDE);
+                assert_eq!(left, one(&mut three, OUTSIDE, &sent, INSIDE), "on workers it does not depend");
+                assert_eq!(left[14 + ip_len..], one(&mut one_worker, OUTSIDE, &sent, INSIDE)[14 + ip_len..]);
+                let source: IpAddr = match outer {
+                    0 => <[u8; 4]>::try_from(&left[26..30]).unwrap().into(),
+                    _ => <[u8; 16]>::try_from(&left[22..38]).unwrap().into(),
+                };
+                // Lengths and checksums, and that it ends with the packet as it was.
+                let carried = check_outer(&left, (INSIDE_MAC, mac), &source.to_string(), BACKENDS[outer]);
+                assert!(carried.ends_with(&sent[14..]));
+                let bits = |address: IpAddr| match address {
+                    IpAddr::V4(address) => u128::from(u32::from(address)),
+                    IpAddr::V6(address) => address.into(),
+                };
+                let host_bits = [32, 128][outer] - u32::from(prefix);
+                assert_eq!((bits(source) ^ bits(network.parse().unwrap())) >> host_bits, 0, "{source}");
+                seen.insert(source);
+            }
+            // Of 100 flows in 65,536 places hardly two meet; 16 places are all taken.
+            assert!(seen.len() >= if prefix == 28 { 16 } else { 98 }, "{way} {}", seen.len());
+            assert!(prefix != 28 || seen.len() == 16);
+        }
+    }
+}
+
+#[test]
 fn direct_changes_the_stations_alone() {
     for family in [0, 1] {
         for is_tcp in [true, false] {

@@ -130,14 +130,9 @@ fn what_cannot_go_on_is_dropped_by_name() {
     let to = |address, port| Spec { to: (address, port), ..Spec::tcp("S") }.frame();
     let from = |address, port| Spec { from: (address, port), ..Spec::tcp("S") }.frame();
     let to_edge = |address| Spec { to: (address, 9), ..from_backend.clone() }.frame();
-    let mut long = Spec { payload: vec![0; 1461], ..Spec::tcp("A") }.frame();
-    // Who lets it be cut up is not told.
-    long[20] = 0;
-    fix_ip_checksum(&mut long);
     run(
         &with_backends(&numbered([4], ""), ""),
         vec![
-            drops("too long", OUTSIDE, long, "exceeds-mtu"),
             drops("another port of a frontend", OUTSIDE, to(FRONTEND, 444), "no-rule"),
             drops("TCP to a UDP frontend", OUTSIDE, to(FRONTEND, 53), "no-rule"),
             drops("TCP to our own address", OUTSIDE, to([198, 51, 100, 2], 443), "no-rule"),

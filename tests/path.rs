@@ -154,7 +154,7 @@ fn of_what_a_neighbour_says_twice_the_later_is_told_later() {
     let outcomes = path.process_burst(&mut burst, SOURCE, &world, Tick::at(Duration::ZERO));
     let last = |event: &Event| match event {
         Event::Neighbour { mac, .. } => mac.0[5],
-        Event::Wanted { .. } => 0,
+        Event::Wanted { .. } | Event::Conflict { .. } => 0,
     };
     assert_eq!(outcomes.events().iter().map(last).collect::<Vec<_>>(), [1, 2]);
 }

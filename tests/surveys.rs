@@ -30,11 +30,18 @@ type Client = (Ipv4Addr, u16);
 
 impl Bed {
     fn new(room: usize) -> Self {
+        Self::of(room, "")
+    }
+
+    fn of(room: usize, rule: &str) -> Self {
+        let neighbour =
+            |n| format!("\n[[neighbour]]\naddress = \"10.0.0.{n}\"\nmac = \"02:00:0a:00:00:0{n}\"");
+        let neighbours = (4..7).map(neighbour).collect::<String>();
         let mesh: Mesh<HeapFrame> = Mesh::new(1);
         let counters: Arc<WorkerCounters> = Arc::default();
         let link = |i| PortLink { mac: MacAddr([2, 0xff, 0, 0, 0, i]), filters: true, mtu: 1500 };
         let (manager, mut readers) = Manager::new(
-            model(&with_backends(&numbered(4..7, ""), "")),
+            model(&(with_backends(&numbered(4..7, ""), rule) + &neighbours)),
             REPLAY_KEY,
             vec![link(0), link(1)],
             vec![counters.clone()],
@@ -157,4 +164,25 @@ fn several_are_done_in_turn_one_given_up_comes_back_and_one_too_many_is_refused(
         let survey = bed.take_back();
         assert!(survey.number == number && !survey.is_complete());
     }
+}
+
+#[test]
+fn flows_of_full_nat_are_found_with_the_source_that_backends_see() {
+    let mut bed = Bed::of(1024, "forward = \"full-nat\"");
+    let put_in: BTreeSet<Client> = (1..=200).map(|port| (Ipv4Addr::new(192, 0, 2, 7), port)).collect();
+    bed.put_in(&put_in);
+    let all = bed.ask(FlowFilter::default(), 1000);
+    assert!(all.is_complete() && !all.has_more());
+    assert_eq!(clients(&all), put_in);
+    let sources: BTreeSet<SocketAddr> = all.found().iter().filter_map(|flow| flow.source).collect();
+    assert_eq!(sources.len(), put_in.len(), "each has one of its own");
+    assert!(sources.iter().all(|source| source.ip() == Ipv4Addr::new(10, 0, 0, 1)));
+    let one = bed.ask(FlowFilter::default().client(Ipv4Addr::new(192, 0, 2, 7).into(), Some(77)), 1000);
+    assert_eq!(clients(&one), BTreeSet::from([(Ipv4Addr::new(192, 0, 2, 7), 77)]));
+    let some = bed.ask(FlowFilter::default(), 50);
+    assert!(some.found().len() == 50 && some.has_more());
+    // Of other flows, backends see the client.
+    let mut bed = Bed::new(1024);
+    bed.put_in(&put_in);
+    assert!(bed.ask(FlowFilter::default(), 1000).found().iter().all(|flow| flow.source.is_none()));
 }

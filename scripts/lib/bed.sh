@@ -110,6 +110,7 @@ bed_ipv6() {
 # `bed_nginx N`: a web server on backend N.
 #   /who   who it is, and who it thinks asks
 #   /...   files of $run/www
+# Port 81 takes the PROXY protocol, and says there who that says asks.
 # In a user namespace there is no other user to become, and the usual directories are not ours to write.
 bed_nginx() {
     local home=$run/nginx-b$1
@@ -135,6 +136,13 @@ http {
         $listen6
         root $run/www;
         location = /who { return 200 "b$1 \$remote_addr:\$remote_port"; }
+    }
+    server {
+        listen 81 proxy_protocol;
+        ${listen6:+listen [::]:81 ipv6only=on proxy_protocol;}
+        root $run/www;
+        client_max_body_size 100m;
+        location = /who { return 200 "b$1 \$proxy_protocol_addr:\$proxy_protocol_port \$proxy_protocol_server_port \$remote_addr"; }
     }
 }
 NGINX

@@ -68,7 +68,7 @@ fn describe(model: &Model, world: &Snapshot) -> String {
         let shares = world.shares(rule.frontend);
         for backend in &rule.pool.backends {
             let share = shares.get(&backend.address).copied().unwrap_or(0.0) * 100.0;
-            let config::Backend { address, weight, state } = backend;
+            let config::Backend { address, weight, state, .. } = backend;
             text += &format!("  {address:<15} weight {weight:>3}, {state:<5} {share:>7.3} % of new flows\n");
         }
     }

@@ -24,6 +24,10 @@ pub(super) struct Args {
     #[arg(value_name = "FRONTEND")]
     target: String,
 
+    /// A QUIC connection id of the client's packets, in hex: where a rule asks it, the server id in it counts.
+    #[arg(long, value_name = "HEX")]
+    quic_connection_id: Option<String>,
+
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -51,8 +55,37 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let explained = explain(&world, rule, client, to).ok_or_else(|| {
         Failure::Runtime(format!("rule {}: no backend takes new flows; they are dropped", rule.name))
     })?;
+    let id = args.quic_connection_id.as_deref();
+    let by_server_id = id.map(|id| named_by(&world, rule, id)).transpose()?;
+    let explained = Explained { by_server_id, ..explained };
     let text = if args.json { as_json } else { as_text };
     super::print(&text(rule, client, &explained, key_origin))
+}
+
+/// The backend that a QUIC connection id names.
+fn named_by(world: &Snapshot, rule: &Rule, id: &str) -> Result<SocketAddr, Failure> {
+    let wrong = |what: &str| Failure::Usage(format!("--quic-connection-id {id}: {what}"));
+    let digits: Option<Vec<u8>> =
+        id.bytes().map(|digit| Some(char::from(digit).to_digit(16)? as u8)).collect();
+    let (pairs, rest) = digits.as_deref().unwrap_or_default().as_chunks::<2>();
+    if pairs.is_empty() || !rest.is_empty() {
+        return Err(wrong("not bytes in hex, as in 07c4605e4504cc4f"));
+    }
+    let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+    let frontend = world.frontend_of_rule(rule.frontend);
+    let coding = frontend.and_then(|id| world.frontend(id)?.quic.as_ref());
+    let coding =
+        coding.ok_or_else(|| wrong(&format!("rule {} asks no connection ids; it has no quic", rule.name)))?;
+    let server =
+        coding.decode(&bytes).ok_or_else(|| wrong("no server id as the rule's quic has it is in there"))?;
+    let backend = frontend.and_then(|frontend| world.backend_of_server(frontend, server));
+    let backend =
+        backend.ok_or_else(|| wrong("no backend has this server id; the packets go with their flow"))?;
+    if !world.keeps_udp(backend) {
+        return Err(wrong("its backend is down; the packets go with their flow"));
+    }
+    let backend = world.backend(backend).ok_or_else(|| wrong("no backend has this server id"))?;
+    Ok(SocketAddr::new(backend.address, rule.backend_port))
 }
 
 /// What the load balancer would do, and why.
@@ -66,6 +99,8 @@ struct Explained {
     shares: Vec<(SocketAddr, f64)>,
     /// Where the flow would go if the backend were down.
     otherwise: Option<SocketAddr>,
+    /// Whom the QUIC connection id names, whatever the hash says.
+    by_server_id: Option<SocketAddr>,
 }
 
 /// The rule of that name or frontend, or else the one that takes what goes to that endpoint; and where the client's packets go.
@@ -141,6 +176,7 @@ fn explain_flow(world: &Snapshot, rule: &Rule, id: FrontendId, flow: impl Flow) 
         backend: address(choice.backend)?,
         shares: frontend.shares().into_iter().filter_map(|(id, share)| Some((address(id)?, share))).collect(),
         otherwise,
+        by_server_id: None,
     })
 }
 
@@ -179,7 +215,7 @@ fn fields(distribution: Distribution) -> &'static str {
 }
 
 fn as_json(rule: &Rule, client: SocketAddr, explained: &Explained, key_origin: &str) -> String {
-    let Explained { flow_hash, hash, slot, table_len, backend, shares, otherwise } = explained;
+    let Explained { flow_hash, hash, slot, table_len, backend, shares, otherwise, by_server_id } = explained;
     let shares: Vec<_> =
         shares.iter().map(|(e, share)| json!({ "backend": name(*e), "share": share })).collect();
     let value = json!({
@@ -194,21 +230,25 @@ fn as_json(rule: &Rule, client: SocketAddr, explained: &Explained, key_origin: &
         "slot": slot,
         "table_len": table_len,
         "otherwise": otherwise.map(name),
+        "by_quic_server_id": by_server_id.map(name),
         "shares": shares,
     });
     format!("{value:#}\n")
 }
 
 fn as_text(rule: &Rule, client: SocketAddr, explained: &Explained, key_origin: &str) -> String {
-    let Explained { hash, slot, table_len, backend, shares, otherwise, .. } = explained;
+    let Explained { hash, slot, table_len, backend, shares, otherwise, by_server_id, .. } = explained;
     let otherwise = match otherwise {
         Some(e) => format!("{}, were it down", name(*e)),
         None => "nowhere: it is the only backend that takes new flows".into(),
     };
     let share = |(e, share): &(SocketAddr, f64)| format!("  {:<21} {:>7.3} %\n", name(*e), share * 100.0);
     let table: String = shares.iter().map(share).collect();
+    let by_id = by_server_id.map_or_else(String::new, |backend| {
+        format!("by QUIC server id  {}, whatever the hash says; without it:\n", name(backend))
+    });
     format!(
-        "client     {client}\n\
+        "{by_id}client     {client}\n\
          frontend   {}, rule {}\n\
          backend    {}, pool {}\n\
          hash       {hash:016x}, over {}\n\

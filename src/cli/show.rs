@@ -1,5 +1,6 @@
 //! `guideway show`: the running program's state, as tables or as the control API's JSON.
 
+mod counters;
 mod flows;
 
 use std::thread;
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::client::Target;
 use super::{Failure, rates};
-use crate::control::views::{self, Backends, Counters, Neighbours, Ports, Rules, Status, Traffic};
+use crate::control::views::{self, Backends, Neighbours, Ports, Rules, Status, Traffic};
 
 /// Shows what the running guideway does.
 #[derive(clap::Args)]
@@ -92,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         What::Rules(_) => rules(&read(answer)?),
         What::Backends(_) => backends(&read(answer)?),
         What::Flows(_) => flows::text(&read(answer)?),
-        What::Counters { all } => counters(&read(answer)?, *all),
+        What::Counters { all } => counters::counters(&read(answer)?, *all),
         What::Neighbours => neighbours(&read(answer)?),
         What::Ports => ports(&read(answer)?),
     };
@@ -299,61 +300,6 @@ fn state(b: &views::Backend) -> String {
         }
     });
     format!("{}{because}{left}", b.state)
-}
-
-fn counters(view: &Counters, all: bool) -> String {
-    let (frames, flows) = (&view.frames, &view.flows);
-    let ends = [
-        ("received", frames.received),
-        ("transmitted", frames.transmitted),
-        ("answered", frames.answered),
-        ("controlled", frames.controlled),
-        ("held", frames.held),
-        ("dropped", frames.dropped),
-        ("originated", frames.originated),
-    ];
-    let events = [
-        ("created", flows.created),
-        ("expired", flows.expired),
-        ("reclaimed", flows.reclaimed),
-        ("untracked", flows.untracked),
-        ("handed over", flows.handed_over),
-        ("reset", flows.reset),
-        ("unanswered", flows.unanswered),
-    ];
-    let resets = [
-        ("to clients", view.resets.to_clients),
-        ("to backends", view.resets.to_backends),
-        ("questions", view.resets.asked),
-    ];
-    let icmp = [
-        ("echo replies", view.icmp.echo_replies),
-        ("unreachable", view.icmp.unreachable_sent),
-        ("too big", view.icmp.too_big_sent),
-        ("time exceeded", view.icmp.time_exceeded_sent),
-        ("errors to clients", view.icmp.errors_to_clients),
-        ("errors to backends", view.icmp.errors_to_backends),
-    ];
-    let row = |(name, value): &(&str, u64)| vec![(*name).to_owned(), value.to_string()];
-    let mut text = table(&["frames", ">"], ends.iter().map(row));
-    text += "\n";
-    text += &table(&["flows", ">"], events.iter().map(row));
-    text += "\n";
-    if resets.iter().any(|(_, sent)| all || *sent > 0) {
-        text += &table(&["resets", ">"], resets.iter().map(row));
-        text += "\n";
-    }
-    if icmp.iter().any(|(_, sent)| all || *sent > 0) {
-        text += &table(&["ICMP", ">"], icmp.iter().map(row));
-        text += "\n";
-    }
-    let drops = view.drops.iter().filter(|drop| all || drop.frames > 0);
-    let drops: Vec<_> =
-        drops.map(|d| vec![d.reason.clone(), d.frames.to_string(), d.meaning.clone()]).collect();
-    if drops.is_empty() {
-        return text + "no frame was dropped\n";
-    }
-    text + &table(&["dropped because", ">frames", "meaning"], drops)
 }
 
 fn neighbours(view: &Neighbours) -> String {

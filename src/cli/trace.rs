@@ -106,7 +106,9 @@ fn text(packet: &TracedPacket) -> String {
         step("flow", format!("{flow}{}", states(packet)));
     }
     let is_chosen = packet.flow.as_ref().is_some_and(|flow| !["known", "none"].contains(&flow.as_str()));
-    if let Some(choice) = &packet.choice
+    if packet.by_quic_server_id {
+        step("chosen", "by QUIC server id, which the connection id names".to_owned());
+    } else if let Some(choice) = &packet.choice
         && is_chosen
     {
         let slot = format!("slot {} of {}", choice.slot, choice.table_len);

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use super::model::{
     Backend, ControlSettings, DataplaneSettings, Encapsulation, Forward, FullNat, HashKey, Idle, Metrics,
-    Model, MssClamp, Pool, Port, Remote, Rule, StaticNeighbour, StaticRoute, Tunnel,
+    Model, MssClamp, Pool, Port, Quic, QuicLb, Remote, Rule, StaticNeighbour, StaticRoute, Tunnel,
 };
 use super::probe::{Probe, ProbeKind};
 
-/// The text of a file that gives `model`, its secret apart: the hash key is left out.
+/// The text of a file that gives `model`, its secrets apart: the hash key and keys of QUIC-LB are left out.
 pub fn to_text(model: &Model) -> String {
     to_text_with(model, None)
 }
 
-/// The same with a hash key, for who knows it anyway.
+/// The same with a hash key and those of QUIC-LB, for who knows them anyway.
 pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
     let Model { dataplane, control, ports, routes, neighbours, pools, rules } = model;
     let mut text = Text::default();
@@ -41,7 +41,7 @@ pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
         rules_of.push((rule, name.cloned()));
     }
     for (rule, name) in &rules_of {
-        text.rule(rule, name.as_deref());
+        text.rule(rule, name.as_deref(), key.is_some());
     }
     text.0
 }
@@ -151,9 +151,12 @@ impl Text {
         self.section("[[pool]]");
         self.quoted("name", name);
         self.0 += "backends = [\n";
-        for Backend { address, weight, state } in backends {
-            let _ =
-                writeln!(self.0, "  {{ address = \"{address}\", weight = {weight}, state = \"{state}\" }},");
+        for Backend { address, weight, state, quic_server_id } in backends {
+            let id = quic_server_id.map_or_else(String::new, |id| format!(", quic_server_id = \"{id}\""));
+            let _ = writeln!(
+                self.0,
+                "  {{ address = \"{address}\", weight = {weight}, state = \"{state}\"{id} }},"
+            );
         }
         self.0 += "]\n";
     }
@@ -231,7 +234,20 @@ impl Text {
         }
     }
 
-    fn rule(&mut self, rule: &Rule, probe_name: Option<&str>) {
+    fn quic(&mut self, quic: &Quic, with_secrets: bool) {
+        let Quic::QuicLb(QuicLb { config, server_id_len, nonce_len, key }) = quic else {
+            return self.quoted("quic", "katran");
+        };
+        self.quoted("quic", "quic-lb");
+        self.plain("quic_config", config);
+        self.plain("quic_server_id_length", server_id_len);
+        self.plain("quic_nonce_length", nonce_len);
+        if let Some(HashKey(key)) = key.filter(|_| with_secrets) {
+            self.quoted("quic_key", key.map(|byte| format!("{byte:02x}")).concat());
+        }
+    }
+
+    fn rule(&mut self, rule: &Rule, probe_name: Option<&str>, with_secrets: bool) {
         let Rule {
             name,
             frontend,
@@ -244,6 +260,7 @@ impl Text {
             hairpin,
             icmp_echo,
             mss_clamp,
+            quic,
             probe: _,
             probe_name: _,
             no_healthy_backends,
@@ -269,6 +286,7 @@ impl Text {
             Some(MssClamp::FromMtu) => self.plain("mss_clamp", true),
             Some(MssClamp::To(bytes)) => self.plain("mss_clamp", bytes),
         }
+        quic.iter().for_each(|quic| self.quic(quic, with_secrets));
         self.quoted("distribution", distribution);
         self.duration("idle_timeout", *idle_timeout);
         probe_name.iter().for_each(|name| self.quoted("probe", name));

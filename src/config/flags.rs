@@ -61,7 +61,7 @@ pub struct ConfigFlags {
     pub frontend: Vec<String>,
 
     /// A backend of pool NAME, as in web=10.0.0.4:8443,weight=2. Options: weight=0-100
-    /// [default: 1], state=auto|up|down|drain. A port sets the backend port of rule NAME.
+    /// [default: 1], state=auto|up|down|drain, quic_server_id=HEX. A port sets the backend port of rule NAME.
     /// Repeat for more; they replace all that the file gives the pool.
     #[arg(long, value_name = "NAME=ADDR[:PORT][,weight=N]", help_heading = "Load balancing")]
     pub backend: Vec<String>,
@@ -92,6 +92,12 @@ pub struct ConfigFlags {
     /// takes it from the MTUs [default: false, as they ask].
     #[arg(long, value_name = "NAME=BYTES|true", help_heading = "Load balancing")]
     pub mss_clamp: Vec<String>,
+
+    /// Send QUIC connections of rule NAME to the backend that their connection ids name: quic-lb or
+    /// katran. Options: config, server_id_length, nonce_length, key (others can see flags: prefer
+    /// the file).
+    #[arg(long, value_name = "NAME=KIND[,OPTION=VALUE]", help_heading = "Load balancing")]
+    pub quic: Vec<String>,
 
     /// What of a packet chooses the backend: 5-tuple, source-ip or source-ip-protocol
     /// [default: 5-tuple].

@@ -36,7 +36,7 @@ pub use model::*;
 pub use probe::*;
 pub use problem::{
     AddressFlaw, ControlProblem, FileProblem, FlagProblem, ForwardProblem, NameProblem, NetworkProblem,
-    NoEffect, PoolProblem, Problem, RouteProblem, RuleProblem, ValueProblem,
+    NoEffect, PoolProblem, Problem, QuicProblem, RouteProblem, RuleProblem, ValueProblem,
 };
 pub use text::{BadText, CPU_MAX, RANGE_LEN_MAX, SOCKET_PATH_BYTES_MAX};
 pub use validate::{

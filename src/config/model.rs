@@ -5,6 +5,7 @@ mod address;
 mod device;
 mod forward;
 mod frontend;
+mod quic;
 mod rule;
 
 use std::fmt;
@@ -15,8 +16,10 @@ use std::sync::Arc;
 pub(crate) use address::number;
 pub use address::{AddressRange, Cidr};
 pub use device::Device;
-pub use forward::{Encapsulation, Forward, ForwardMode, FullNat, GueVariant, Tunnel};
+pub use forward::{Encapsulation, Forward, ForwardMode, FullNat, GueVariant, Tunnel, TunnelSource};
 pub use frontend::{Endpoint, Frontend, ProtocolSelector};
+pub(crate) use quic::QUIC_SERVER_ID_LEN_MAX;
+pub use quic::{Quic, QuicLb, QuicServerId};
 pub use rule::{Distribution, MssClamp, NoHealthyBackends, Rule};
 
 use crate::io::PortId;
@@ -190,6 +193,8 @@ pub struct Backend {
     pub weight: u8,
     /// What the operator says of it.
     pub state: AdminState,
+    /// What it calls itself in QUIC connection ids, where that is not said by its address.
+    pub quic_server_id: Option<QuicServerId>,
 }
 
 /// What the operator says of a backend.

@@ -1,7 +1,9 @@
 //! Flags laid over what the file says. A flag's value is read by the same parsers as the file's.
 
+mod backend;
 mod forward;
 mod probe;
+mod quic;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -104,6 +106,7 @@ const TCP_RESET: Flag = Flag::new("--tcp-reset", "tcp_reset", "--tcp-reset web=t
 const HAIRPIN: Flag = Flag::new("--hairpin", "hairpin", "--hairpin web=true");
 const ICMP_ECHO: Flag = Flag::new("--icmp-echo", "icmp_echo", "--icmp-echo web=false");
 const MSS_CLAMP: Flag = Flag::new("--mss-clamp", "mss_clamp", "--mss-clamp web=1400");
+const QUIC: Flag = Flag::new("--quic", "quic", "--quic web=quic-lb,server_id_length=2");
 const POOL: Flag = Flag::new("--pool", "pool", "--pool https=web");
 const DISTRIBUTION: Flag = Flag::new("--distribution", "distribution", "--distribution web=5-tuple");
 const IDLE_TIMEOUT: Flag = Flag::new("--idle-timeout", "idle_timeout", "--idle-timeout web=4m");
@@ -175,6 +178,7 @@ impl Overlay<'_> {
             self.rule_value(text, &IDLE_TIMEOUT, text::duration, |rule| &mut rule.idle_timeout);
         }
         flags.forward.iter().for_each(|text| self.forward(text));
+        flags.quic.iter().for_each(|text| self.quic(text));
         self.switches(&flags.tcp_reset, &TCP_RESET, |rule| &mut rule.tcp_reset);
         self.switches(&flags.hairpin, &HAIRPIN, |rule| &mut rule.hairpin);
         self.switches(&flags.icmp_echo, &ICMP_ECHO, |rule| &mut rule.icmp_echo);
@@ -338,33 +342,6 @@ impl Overlay<'_> {
                 }
             }
         }
-    }
-
-    /// `ADDR[:PORT][,weight=N][,state=STATE]`.
-    fn backend(&mut self, pool: &str, text: &str) -> (RawBackend, Option<u16>) {
-        let mut parts = text.split(',');
-        let endpoint = parts.next().unwrap_or_default();
-        let (address, port) = address_and_port(endpoint);
-        let subject = subject_of("pool", pool);
-        let port = port.map(|port| parsed(&subject, port, "port", &BACKEND, text::port, self.report));
-        let address = parsed(&subject, address, BACKEND.key, &BACKEND, text::address, self.report);
-        let mut backend =
-            RawBackend { place: BACKEND.place(), address, weight: Field::Absent, state: Field::Absent };
-        let subject = backend.address.value().map_or(subject, |address| format!("backend {address}"));
-        for option in parts {
-            match option.split_once('=') {
-                Some(("weight", weight)) => {
-                    let weight = parsed(&subject, weight, "weight", &BACKEND, text::integer, self.report);
-                    put(&mut backend.weight, weight, format!("weight of {subject}"), &BACKEND, self.report);
-                }
-                Some(("state", state)) => {
-                    let state = parsed(&subject, state, "state", &BACKEND, text::admin_state, self.report);
-                    put(&mut backend.state, state, format!("state of {subject}"), &BACKEND, self.report);
-                }
-                _ => self.unknown_option(&subject, option, &["weight", "state"], &BACKEND),
-            }
-        }
-        (backend, port.and_then(|port| port.value().copied()))
     }
 
     fn unknown_option(&mut self, subject: &str, option: &str, allowed: Keys, flag: &Flag) {

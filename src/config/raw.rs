@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::error::Place;
 use super::model::{
     AddressRange, AdminState, Cidr, Distribution, ForwardMode, Frontend, HashKey, Idle, NoHealthyBackends,
+    QuicServerId, TunnelSource,
 };
 use super::probe::{ProbeKind, Statuses, Via};
-use super::text::{ClientAddress, RawClamp};
+use super::text::{ClientAddress, QuicKind, RawClamp};
 use crate::wire::MacAddr;
 
 /// A value and where it was said.
@@ -169,6 +170,7 @@ pub(crate) struct RawBackend {
     pub(crate) address: Field<IpAddr>,
     pub(crate) weight: Field<i128>,
     pub(crate) state: Field<AdminState>,
+    pub(crate) quic_server_id: Field<QuicServerId>,
 }
 
 #[derive(Debug)]
@@ -226,11 +228,21 @@ pub(crate) enum RuleProbe {
 pub(crate) struct RawWay {
     pub(crate) source_addresses: Field<Vec<At<AddressRange>>>,
     pub(crate) client_address: Field<Vec<At<ClientAddress>>>,
-    pub(crate) tunnel_source: Field<IpAddr>,
+    pub(crate) tunnel_source: Field<TunnelSource>,
     pub(crate) tunnel_port: Field<i128>,
     pub(crate) gue_variant: Field<i128>,
     pub(crate) vni: Field<i128>,
     pub(crate) inner_mac: Field<MacAddr>,
+}
+
+/// How connection ids of QUIC name the backend.
+#[derive(Debug, Default)]
+pub(crate) struct RawQuic {
+    pub(crate) kind: Field<QuicKind>,
+    pub(crate) config: Field<i128>,
+    pub(crate) server_id_length: Field<i128>,
+    pub(crate) nonce_length: Field<i128>,
+    pub(crate) key: Field<HashKey>,
 }
 
 #[derive(Debug)]
@@ -246,6 +258,7 @@ pub(crate) struct RawRule {
     pub(crate) hairpin: Field<bool>,
     pub(crate) icmp_echo: Field<bool>,
     pub(crate) mss_clamp: Field<RawClamp>,
+    pub(crate) quic: RawQuic,
     pub(crate) distribution: Field<Distribution>,
     pub(crate) idle_timeout: Field<Duration>,
     pub(crate) probe: Field<RuleProbe>,
@@ -266,6 +279,7 @@ impl RawRule {
             hairpin: Field::Absent,
             icmp_echo: Field::Absent,
             mss_clamp: Field::Absent,
+            quic: RawQuic::default(),
             distribution: Field::Absent,
             idle_timeout: Field::Absent,
             probe: Field::Absent,

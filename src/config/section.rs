@@ -281,7 +281,11 @@ impl Naming {
 /// The finding about a text that `parse` did not understand. Secrets stay out of it.
 pub(crate) fn bad_value(subject: &str, key: &'static str, text: &str, why: BadText) -> ValueProblem {
     match why {
-        BadText::HashKey => ValueProblem::BadSecret,
+        BadText::HashKey => {
+            // Of flags too: there is one.
+            let subject = if key == "hash_key" { "[dataplane]" } else { subject };
+            ValueProblem::BadSecret { subject: subject.to_owned(), key }
+        }
         why => ValueProblem::BadValue { subject: subject.to_owned(), key, text: text.to_owned(), why },
     }
 }
@@ -364,6 +368,11 @@ pub(crate) fn example(key: &str) -> &'static str {
         "inner_mac" => "\"02:00:00:00:00:04\"",
         "mss_clamp" => "1400",
         "icmp_echo" => "true",
+        "quic" => "\"quic-lb\"",
+        "quic_config" => "0",
+        "quic_server_id_length" => "2",
+        "quic_nonce_length" => "6",
+        "quic_server_id" => "\"000b\"",
         "tcp_reset" | "hairpin" | "verify" | "listen_anywhere" => "false",
         "host" => "\"www.example.org\"",
         "status" => "\"200\"",

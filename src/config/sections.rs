@@ -8,7 +8,7 @@ use super::file::Source;
 use super::problem::ValueProblem;
 use super::raw::{
     At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNeighbour, RawPool, RawPort, RawProbe,
-    RawRoute, RawRule, RawWay, RuleProbe,
+    RawQuic, RawRoute, RawRule, RawWay, RuleProbe,
 };
 use super::section::{Keys, Naming, Section};
 use super::text;
@@ -34,7 +34,7 @@ pub(crate) const PORT_KEYS: Keys =
 pub(crate) const ROUTE_KEYS: Keys = &["destination", "via", "port"];
 pub(crate) const NEIGHBOUR_KEYS: Keys = &["address", "mac"];
 pub(crate) const POOL_KEYS: Keys = &["name", "backends", "addresses", "instances"];
-pub(crate) const BACKEND_KEYS: Keys = &["address", "weight", "state"];
+pub(crate) const BACKEND_KEYS: Keys = &["address", "weight", "state", "quic_server_id"];
 pub(crate) const PROBE_KEYS: Keys = &[
     "name", "kind", "port", "path", "host", "status", "body", "verify", "ca_file", "interval", "timeout",
     "rise", "fall", "via",
@@ -53,6 +53,11 @@ pub(crate) const RULE_KEYS: Keys = &[
     "vni",
     "inner_mac",
     "mss_clamp",
+    "quic",
+    "quic_config",
+    "quic_server_id_length",
+    "quic_nonce_length",
+    "quic_key",
     "hairpin",
     "icmp_echo",
     "distribution",
@@ -230,6 +235,7 @@ fn backends(source: &Source<'_>, items: &DeArray<'_>, report: &mut Report) -> Ve
             address: section.parsed("address", text::address, report),
             weight: section.integer("weight", report),
             state: section.parsed("state", text::admin_state, report),
+            quic_server_id: section.parsed("quic_server_id", text::quic_server_id, report),
         })
     };
     items.iter().filter_map(|item| open(item, report)).collect()
@@ -268,6 +274,7 @@ fn rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRu
         hairpin: section.boolean("hairpin", report),
         icmp_echo: section.boolean("icmp_echo", report),
         mss_clamp: section.clamp("mss_clamp", report),
+        quic: quic(section, report),
         distribution: section.parsed("distribution", text::distribution, report),
         idle_timeout: section.parsed("idle_timeout", text::duration, report),
         probe: section.parsed("probe", |name| Ok(RuleProbe::Named(name.to_owned())), report),
@@ -275,11 +282,21 @@ fn rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRu
     }
 }
 
+fn quic(section: &Section<'_, '_>, report: &mut Report) -> RawQuic {
+    RawQuic {
+        kind: section.parsed("quic", text::quic, report),
+        config: section.integer("quic_config", report),
+        server_id_length: section.integer("quic_server_id_length", report),
+        nonce_length: section.integer("quic_nonce_length", report),
+        key: section.parsed("quic_key", text::quic_key, report),
+    }
+}
+
 fn way(section: &Section<'_, '_>, report: &mut Report) -> RawWay {
     RawWay {
         source_addresses: section.parsed_items("source_addresses", text::addresses, report),
         client_address: section.parsed_items("client_address", text::client_address, report),
-        tunnel_source: section.parsed("tunnel_source", text::address, report),
+        tunnel_source: section.parsed("tunnel_source", text::tunnel_source, report),
         tunnel_port: section.integer("tunnel_port", report),
         gue_variant: section.integer("gue_variant", report),
         vni: section.integer("vni", report),

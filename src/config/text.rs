@@ -3,6 +3,7 @@
 mod control;
 mod forward;
 mod frontend;
+mod quic;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,9 +17,11 @@ use crate::wire::MacAddr;
 
 pub(crate) use control::{group, metrics, socket_address, socket_path};
 pub(crate) use forward::{
-    ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, vlans,
+    ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, tunnel_source,
+    vlans,
 };
 pub(crate) use frontend::frontend;
+pub(crate) use quic::{QuicKind, quic, quic_key, quic_server_id};
 
 /// What is wrong with a text. Displays as the end of a sentence that quotes the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +58,8 @@ pub enum BadText {
     FrontendPrefix,
     /// No network's first address.
     HostBits,
+    /// More addresses than 16 bits can tell apart.
+    TunnelPrefix,
     /// No whole number, and not `true`.
     Clamp,
     /// No VLAN tags.
@@ -77,6 +82,8 @@ pub enum BadText {
     MacNotUnicast,
     /// No 32 hex digits. The text is never shown.
     HashKey,
+    /// No 1 to 15 bytes in hex.
+    QuicServerId,
     /// No `FIRST-LAST`.
     AddressRange,
     /// The last address lies before the first.
@@ -106,6 +113,7 @@ pub enum BadText {
 impl fmt::Display for BadText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::QuicServerId => "which is not 1 to 15 bytes in hex; write it as 000b",
             Self::Address => "which is not an address; write it as 10.0.0.4 or 2001:db8::4",
             Self::Ipv4Address => "which is not an IPv4 address; write it as 198.51.100.1",
             Self::Ipv4Gateway => "which is IPv4; use the key gateway",
@@ -124,6 +132,7 @@ impl fmt::Display for BadText {
             Self::PortOfOther => "whose protocol has no ports; write port 0",
             Self::FrontendPrefix => "whose prefix is not /8 to /32, or of IPv6 /16 to /128",
             Self::HostBits => "whose address is not the first of its network; correct the address, or the prefix",
+            Self::TunnelPrefix => "whose prefix is not /16 to /32, or of IPv6 /112 to /128",
             Self::Clamp => "which is neither a number of bytes nor true",
             Self::Vlans => "which is not one VLAN tag or two; write them as 100 or 200,100, the outer first",
             Self::Route => "which is no network, or its address is not the first; write it as 10.9.0.0/16",

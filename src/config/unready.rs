@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::error::{Place, Report};
-use super::model::{Backend, Forward, Model, Rule};
+use super::model::{Backend, Forward, Frontend, Model, Rule};
 use super::problem::ValueProblem;
 use super::subject_of;
 use crate::wire::Protocol;
 
 /// What the path has numbers for.
 const SOURCES_MAX: u64 = 64;
+const NETWORK_PREFIX_MIN: u8 = 96;
 
 /// Refuses it: what would silently not be done is worse than what is not.
 pub(super) fn refuse(model: &Model, report: &mut Report) {
@@ -35,23 +36,15 @@ pub(super) fn refuse(model: &Model, report: &mut Report) {
                 }
             }
         }
-        let Forward::FullNat(full_nat) = &rule.forward else { continue };
-        let keys = [
-            (
-                "a network as its frontend, with full-nat",
-                !rule.frontend.is_one_address(),
-                "name its addresses in rules of their own",
-            ),
-            ("client_address", full_nat.toa || full_nat.proxy_v2, "delete it: backends see a source address"),
-            ("tcp_reset with full-nat", rule.tcp_reset, "delete it: idle flows end in silence"),
-            (
-                "mss_clamp with full-nat",
-                rule.mss_clamp.is_some(),
-                "delete it, or have the backends ask for less",
-            ),
-        ];
-        for (what, _, instead) in keys.into_iter().filter(|(_, is_said, _)| *is_said) {
-            refuse(subject_of("rule", &rule.name), what, instead);
+        let Forward::FullNat(_) = &rule.forward else { continue };
+        // A response bears the address that its client asked; of that, a flow keeps 32 bits.
+        let Frontend { address, prefix_len, .. } = rule.frontend;
+        if address.is_ipv6() && prefix_len < NETWORK_PREFIX_MIN {
+            refuse(
+                subject_of("rule", &rule.name),
+                "a network wider than /96 as its frontend, with full-nat",
+                "name the networks that it has of /96 or less, or use a way that leaves addresses as they are",
+            );
         }
     }
     let sources: u64 = model

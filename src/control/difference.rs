@@ -214,6 +214,11 @@ fn changes(before: &Rule, after: &Rule) -> Vec<String> {
         Some(config::MssClamp::FromMtu) => "mss clamp from the MTUs".to_owned(),
         Some(config::MssClamp::To(bytes)) => format!("mss clamp {bytes}"),
     });
+    let quic = (before.quic != after.quic).then(|| match after.quic {
+        None => "no routing by QUIC server ids".to_owned(),
+        Some(config::Quic::QuicLb(_)) => "QUIC server ids as by quic-lb".to_owned(),
+        Some(config::Quic::Katran) => "QUIC server ids as by katran".to_owned(),
+    });
     let probe = (before.probe != after.probe).then(|| match &after.probe {
         Some(probe) => format!("probe {probe}"),
         None => "no probe".to_owned(),
@@ -223,8 +228,21 @@ fn changes(before: &Rule, after: &Rule) -> Vec<String> {
     let unavailable = (before.no_healthy_backends != after.no_healthy_backends)
         .then(|| format!("without healthy backends: {}", after.no_healthy_backends));
     let backends = gone.chain(come).chain(changed);
-    let settings =
-        [name, pool, port, forward, timeout, reset, hairpin, echo, clamp, distribution, unavailable, probe];
+    let settings = [
+        name,
+        pool,
+        port,
+        forward,
+        timeout,
+        reset,
+        hairpin,
+        echo,
+        clamp,
+        quic,
+        distribution,
+        unavailable,
+        probe,
+    ];
     backends.chain(settings.into_iter().flatten()).collect()
 }
 

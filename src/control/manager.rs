@@ -14,16 +14,17 @@ use crossbeam::queue::ArrayQueue;
 use super::api::Refusal;
 use super::capture::{CaptureAsk, Captures, Stream, TraceAsk};
 use super::check::Place;
+use super::conflicts::Conflicts;
 use super::difference::Side;
 use super::drain::{Drains, Progress};
 use super::flows::{self, FlowDesk};
+use super::groups::Groups;
 use super::neighbours::NeighbourTable;
 use super::runtime::Runtime;
 use super::standing::{Standing, Standings};
 use super::tally::Tally;
 use crate::config::{Backend, Frontend, HashKey, Model, Port, Rule};
 use crate::dataplane::{BackendTotals, ControlFrame, Event, Events, Surveys, WorkerCounters};
-use crate::io::PortId;
 use crate::snapshot::{
     BackendId, BackendIdentity, Compiler, Conditions, Neighbours, PortLink, Publisher, Reader, Snapshot,
     TooMany,
@@ -61,7 +62,9 @@ pub struct Manager {
     tally: Tally,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
-    announcements: Vec<(Duration, PortId, IpAddr)>,
+    announcements: Vec<asking::Announcement>,
+    groups: Groups,
+    conflicts: Conflicts,
     /// Not before then is a change of neighbours published.
     publish_at: Duration,
     captures: Captures,
@@ -152,6 +155,8 @@ impl Manager {
             events,
             originated,
             announcements: Vec::new(),
+            groups: Groups::default(),
+            conflicts: Conflicts::default(),
             publish_at: Duration::ZERO,
             captures,
             check_place: Place::default(),
@@ -180,17 +185,20 @@ impl Manager {
     /// what is no longer used.
     pub fn advance(&mut self, now: Duration) {
         self.tell_time(now);
-        for event in self.events.drain() {
+        let events = Arc::clone(&self.events);
+        for event in events.drain() {
             match event {
                 Event::Neighbour { port, address, mac, is_reply } => {
                     self.neighbours.saw((port, address), mac, is_reply, now);
                 }
+                Event::Conflict { port, address, mac } => self.tell_conflict(port, address, mac),
                 Event::Wanted { port, address } => self.neighbours.want((port, address), now),
             }
         }
         for ask in self.neighbours.advance(now) {
             self.send_request(&ask);
         }
+        self.send_reports(now);
         self.send_announcements(now);
         if now >= self.publish_at && self.neighbours.take_changed() {
             self.publish_at = now + PUBLISH_INTERVAL;

@@ -5,12 +5,14 @@ mod access;
 mod api;
 mod capture;
 mod check;
+mod conflicts;
 #[cfg(feature = "dpdk")]
 mod devices;
 pub mod difference;
 mod doors;
 mod drain;
 mod flows;
+mod groups;
 mod hash_key;
 mod http;
 #[cfg(feature = "dpdk")]

@@ -1,6 +1,7 @@
 //! What the control API tells, as it is written and as the command line reads it.
 #![allow(missing_docs, reason = "docs/openapi.json says what each field means, and in which unit")]
 
+mod counters;
 mod flows;
 mod network;
 mod probed;
@@ -18,6 +19,8 @@ use super::standing::Because;
 use crate::config::{AdminState, Backend as Configured, Rule as RuleModel};
 use crate::dataplane::{BackendTotals, Totals};
 use crate::snapshot::BackendIdentity;
+pub(super) use counters::counters;
+pub use counters::{Counters, FlowCounters, Icmp, Parts, Quic, Resets};
 pub(super) use flows::flows;
 pub use flows::{Flow, Flows};
 pub use network::{Link, Neighbour, Neighbours, Offload, Port, Ports};
@@ -131,43 +134,6 @@ pub struct Backend {
     pub share_by_weight: f64,
     #[serde(flatten)]
     pub traffic: Traffic,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Counters {
-    pub frames: Frames,
-    pub flows: FlowCounters,
-    pub resets: Resets,
-    pub icmp: Icmp,
-    pub drops: Vec<Drop>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FlowCounters {
-    pub created: u64,
-    pub expired: u64,
-    pub reclaimed: u64,
-    pub untracked: u64,
-    pub handed_over: u64,
-    pub reset: u64,
-    pub unanswered: u64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Resets {
-    pub to_clients: u64,
-    pub to_backends: u64,
-    pub asked: u64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Icmp {
-    pub echo_replies: u64,
-    pub unreachable_sent: u64,
-    pub too_big_sent: u64,
-    pub time_exceeded_sent: u64,
-    pub errors_to_clients: u64,
-    pub errors_to_backends: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -383,43 +349,5 @@ fn removed(identity: &BackendIdentity, totals: &BackendTotals) -> Backend {
         share: 0.0,
         share_by_weight: 0.0,
         traffic,
-    }
-}
-
-pub(super) fn counters(manager: &Manager) -> Counters {
-    let totals = manager.totals();
-    Counters {
-        frames: frames(&totals),
-        flows: FlowCounters {
-            created: totals.flows_created,
-            expired: totals.flows_expired,
-            reclaimed: totals.flows_reclaimed,
-            untracked: totals.untracked,
-            handed_over: totals.handed_over,
-            reset: totals.flows_reset,
-            unanswered: totals.flows_unanswered,
-        },
-        resets: Resets {
-            to_clients: totals.resets_to_client,
-            to_backends: totals.resets_to_backend,
-            asked: totals.reset_asks,
-        },
-        icmp: Icmp {
-            echo_replies: totals.echo_replies,
-            unreachable_sent: totals.unreachable_sent,
-            too_big_sent: totals.too_big_sent,
-            time_exceeded_sent: totals.time_exceeded_sent,
-            errors_to_clients: totals.errors_to_client,
-            errors_to_backends: totals.errors_to_backend,
-        },
-        drops: totals
-            .drops
-            .iter()
-            .map(|(reason, frames)| Drop {
-                reason: reason.label().into(),
-                frames: *frames,
-                meaning: reason.meaning().into(),
-            })
-            .collect(),
     }
 }

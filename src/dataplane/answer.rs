@@ -55,6 +55,7 @@ impl Lanes {
             return Err(DropReason::ArpMalformed);
         }
         if world.is_ours_at(packet.sender.into(), port) {
+            self.outcomes.tell_conflict(port, packet.sender.into(), packet.sender_mac, world);
             return Err(DropReason::ArpConflict);
         }
         if !world.is_ours_at(packet.target.into(), port) {

@@ -343,7 +343,7 @@ fn check_mac(bytes: &[u8], link: &PortLink, broadcast_is_fine: bool) -> Result<(
 }
 
 /// A packet to an address that full NAT translates sources to, at a port that flows can have.
-fn to_source(packet: &Packet, world: &Snapshot) -> Option<ToSource> {
+pub(super) fn to_source(packet: &Packet, world: &Snapshot) -> Option<ToSource> {
     if world.sources.is_empty() || !SOURCE_PORTS.contains(&packet.destination_port) {
         return None;
     }

@@ -43,6 +43,9 @@ pub struct WorkerCounters {
     pub(super) flow: CachePadded<FlowCounters>,
     pub(super) reset: CachePadded<ResetCounters>,
     pub(super) icmp: CachePadded<IcmpCounters>,
+    pub(super) parts: CachePadded<PartCounters>,
+    pub(super) quic: CachePadded<QuicCounters>,
+    pub(super) client_address: CachePadded<ClientAddressCounters>,
     pub(super) other: CachePadded<OtherCounters>,
     /// By `BackendId`: what the backends got.
     to_backend: Box<[Traffic]>,
@@ -115,6 +118,40 @@ pub(super) struct IcmpCounters {
     pub(super) to_client: Counter,
 }
 
+/// Packets of IPv4 that did not fit, and left in parts.
+#[derive(Default)]
+pub(super) struct PartCounters {
+    pub(super) packets: Counter,
+    /// The first of each included.
+    pub(super) made: Counter,
+}
+
+/// Packets to frontends that ask QUIC connection ids.
+#[derive(Default)]
+pub(super) struct QuicCounters {
+    /// Sent to the backend that the id names.
+    pub(super) by_id: Counter,
+    /// Those of them whose flow was at another backend.
+    pub(super) moved: Counter,
+    /// The id names no backend.
+    pub(super) unknown: Counter,
+    /// The id names a backend that is down.
+    pub(super) down: Counter,
+    /// There is no id of this coding.
+    pub(super) unroutable: Counter,
+}
+
+/// Clients' packets that told their backend who the client is.
+#[derive(Default)]
+pub(super) struct ClientAddressCounters {
+    /// By the TCP option.
+    pub(super) toa: Counter,
+    /// Those that had no room for it, in the TCP header or in the MTU.
+    pub(super) toa_no_room: Counter,
+    /// By a header of the PROXY protocol, sent again ones included.
+    pub(super) proxy: Counter,
+}
+
 /// Packets one way. A quarter of a cache line, for there is one for each backend and all are written to.
 #[derive(Default)]
 #[repr(align(16))]
@@ -148,6 +185,9 @@ impl Default for WorkerCounters {
             flow: CachePadded::default(),
             reset: CachePadded::default(),
             icmp: CachePadded::default(),
+            parts: CachePadded::default(),
+            quic: CachePadded::default(),
+            client_address: CachePadded::default(),
             other: CachePadded::default(),
             to_backend: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
             to_client: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
@@ -237,6 +277,16 @@ impl WorkerCounters {
             time_exceeded_sent: self.icmp.time_exceeded.get(),
             errors_to_backend: self.icmp.to_backend.get(),
             errors_to_client: self.icmp.to_client.get(),
+            quic_by_id: self.quic.by_id.get(),
+            quic_moved: self.quic.moved.get(),
+            quic_unknown: self.quic.unknown.get(),
+            quic_down: self.quic.down.get(),
+            quic_unroutable: self.quic.unroutable.get(),
+            packets_cut: self.parts.packets.get(),
+            parts_made: self.parts.made.get(),
+            toa_sent: self.client_address.toa.get(),
+            toa_no_room: self.client_address.toa_no_room.get(),
+            proxy_headers_sent: self.client_address.proxy.get(),
             bursts: self.other.bursts.get(),
             polls: self.other.polls.get(),
             busy_polls: self.other.busy_polls.get(),
@@ -272,6 +322,16 @@ pub struct WorkerTotals {
     pub time_exceeded_sent: u64,
     pub errors_to_backend: u64,
     pub errors_to_client: u64,
+    pub quic_by_id: u64,
+    pub quic_moved: u64,
+    pub quic_unknown: u64,
+    pub quic_down: u64,
+    pub quic_unroutable: u64,
+    pub packets_cut: u64,
+    pub parts_made: u64,
+    pub toa_sent: u64,
+    pub toa_no_room: u64,
+    pub proxy_headers_sent: u64,
     pub bursts: u64,
     pub polls: u64,
     pub busy_polls: u64,
@@ -319,6 +379,16 @@ impl WorkerTotals {
         self.time_exceeded_sent += other.time_exceeded_sent;
         self.errors_to_backend += other.errors_to_backend;
         self.errors_to_client += other.errors_to_client;
+        self.quic_by_id += other.quic_by_id;
+        self.quic_moved += other.quic_moved;
+        self.quic_unknown += other.quic_unknown;
+        self.quic_down += other.quic_down;
+        self.quic_unroutable += other.quic_unroutable;
+        self.packets_cut += other.packets_cut;
+        self.parts_made += other.parts_made;
+        self.toa_sent += other.toa_sent;
+        self.toa_no_room += other.toa_no_room;
+        self.proxy_headers_sent += other.proxy_headers_sent;
         self.bursts += other.bursts;
         self.polls += other.polls;
         self.busy_polls += other.busy_polls;

@@ -1,8 +1,9 @@
 //! Translation of both ends of a packet, worked out packet by packet: where ports or addresses are known only then, and
 //! from one family to the other (RFC 7915).
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
+use super::family::NewHeader;
 use super::nat::Refusal;
 use crate::io::Frame;
 use crate::packet::{IpPacket, Packet};
@@ -20,49 +21,98 @@ pub(super) struct NewEnds {
 /// Where the IP header begins.
 const AT: usize = ethernet::HEADER_LEN;
 
-/// Rewrites the parsed `packet` for its next hop and returns its new length. Of another family than it was, extension
-/// headers and options do not come along.
+/// What a packet will be behind its new headers.
+#[derive(Clone, Copy)]
+pub(super) struct Fit {
+    /// The header that it is given; `None` where it keeps its own, with other addresses.
+    header: Option<NewHeader>,
+    header_len: usize,
+    /// Bytes of the packet then.
+    pub(super) total_len: u16,
+}
+
+/// Whether a packet that leads on behind new headers can go to `hop`, with `added` bytes more than it has.
+pub(super) fn fit(
+    ip: &IpPacket,
+    hop: &Hop,
+    source: IpAddr,
+    destination: IpAddr,
+    added: usize,
+) -> Result<Fit, Refusal> {
+    if ip.hop_limit <= 1 {
+        return Err(Refusal::Ttl);
+    }
+    let payload_len = ip.end().checked_sub(ip.payload_offset.into()).ok_or(Refusal::Mtu)? + added;
+    let header = if ip.source.is_ipv4() == source.is_ipv4() {
+        None
+    } else {
+        let header = NewHeader::of(ip, source, destination, payload_len).ok_or(Refusal::Fragment)?;
+        Some(NewHeader { hop_limit: ip.hop_limit - 1, ..header })
+    };
+    let own_len = usize::from(ip.payload_offset).saturating_sub(AT);
+    let header_len = header.map_or(own_len, |header| header.len());
+    let total_len = u16::try_from(header_len + payload_len).map_err(|_| Refusal::Mtu)?;
+    if total_len > hop.mtu { Err(Refusal::Mtu) } else { Ok(Fit { header, header_len, total_len }) }
+}
+
+/// Rewrites the parsed `packet`, whole or the first of a datagram, for its next hop and returns its new length. Of another
+/// family than it was, extension headers and options do not come along.
 pub(super) fn translate<F: Frame>(
     frame: &mut F,
     packet: &Packet,
     hop: &Hop,
     ends: &NewEnds,
 ) -> Result<u16, Refusal> {
-    let ip = &packet.ip;
-    if ip.hop_limit <= 1 {
-        return Err(Refusal::Ttl);
-    }
-    let payload_len = ip.end().checked_sub(ip.payload_offset.into()).ok_or(Refusal::Mtu)?;
-    let is_other_family = ip.source.is_ipv4() != ends.source.is_ipv4();
-    let header_len = match ends.source {
-        _ if !is_other_family => usize::from(ip.payload_offset) - AT,
-        SocketAddr::V4(_) => ipv4::HEADER_LEN,
-        SocketAddr::V6(_) => ipv6::HEADER_LEN,
-    };
-    let total_len = u16::try_from(header_len + payload_len).map_err(|_| Refusal::Mtu)?;
-    if total_len > hop.mtu {
-        return Err(Refusal::Mtu);
+    let fit = fit(&packet.ip, hop, ends.source.ip(), ends.destination.ip(), 0)?;
+    if fit.header.is_some() && lacks_checksum(frame.bytes(), packet) {
+        // It covers what has not come yet (RFC 7915 section 4.5).
+        return Err(Refusal::Fragment);
     }
     write_segment(frame.bytes_mut(), packet, ends).ok_or(Refusal::Mtu)?;
-    if is_other_family {
+    write_headers(frame, &packet.ip, hop, &fit, ends)?;
+    Ok(fit.total_len)
+}
+
+/// Whether the packet is a part of a UDP datagram without a checksum.
+fn lacks_checksum(frame: &[u8], packet: &Packet) -> bool {
+    let at = usize::from(packet.ip.payload_offset) + l4::UDP_CHECKSUM_OFFSET;
+    packet.protocol == Protocol::Udp
+        && packet.ip.fragment.is_some_and(|part| !part.is_all())
+        && frame.get(at..at + 2) == Some(&[0, 0])
+}
+
+/// Ethernet's header and the packet's.
+fn write_headers<F: Frame>(
+    frame: &mut F,
+    ip: &IpPacket,
+    hop: &Hop,
+    fit: &Fit,
+    ends: &NewEnds,
+) -> Result<(), Refusal> {
+    if fit.header.is_some() {
         // Padding would count where the header says more than it did.
         frame.truncate(ip.end());
         let old = usize::from(ip.payload_offset) - AT;
-        let has_room =
-            if header_len > old { frame.grow(header_len - old) } else { frame.shrink(old - header_len) };
+        let has_room = if fit.header_len > old {
+            frame.grow(fit.header_len - old)
+        } else {
+            frame.shrink(old - fit.header_len)
+        };
         if !has_room {
             return Err(Refusal::Headroom);
         }
     }
-    let head = frame.bytes_mut().get_mut(..AT + header_len).ok_or(Refusal::Mtu)?;
+    let head = frame.bytes_mut().get_mut(..AT + fit.header_len).ok_or(Refusal::Mtu)?;
     let (ethernet, header) = head.split_first_chunk_mut::<AT>().ok_or(Refusal::Mtu)?;
     ethernet[..12].copy_from_slice(&hop.addresses.0);
-    if is_other_family {
-        ethernet[12..].copy_from_slice(&new_header(header, packet, total_len, ends).to_be_bytes());
-    } else {
-        rewrite_header(header, ends);
+    match fit.header {
+        Some(new) => {
+            let ether_type = new.write(header).ok_or(Refusal::Mtu)?;
+            ethernet[12..].copy_from_slice(&ether_type.to_be_bytes());
+        }
+        None => rewrite_header(header, ends),
     }
-    Ok(total_len)
+    Ok(())
 }
 
 /// Ports, and the checksum by what they and the addresses change.
@@ -109,26 +159,18 @@ fn address_sum(address: IpAddr) -> u16 {
     }
 }
 
-/// Gives a later fragment new addresses of its family, and returns its length.
-pub(super) fn readdress(
-    frame: &mut [u8],
+/// Gives a later fragment new addresses, of either family, and returns its length.
+pub(super) fn readdress<F: Frame>(
+    frame: &mut F,
     ip: &IpPacket,
     hop: &Hop,
     source: IpAddr,
     destination: IpAddr,
 ) -> Result<u16, Refusal> {
-    if ip.hop_limit <= 1 {
-        return Err(Refusal::Ttl);
-    }
-    let is_same_family = [source, destination].iter().all(|new| new.is_ipv4() == ip.source.is_ipv4());
-    if ip.total_len > hop.mtu || !is_same_family {
-        return Err(Refusal::Mtu);
-    }
-    let head = frame.get_mut(..ip.payload_offset.into()).ok_or(Refusal::Mtu)?;
-    let (ethernet, header) = head.split_first_chunk_mut::<AT>().ok_or(Refusal::Mtu)?;
-    ethernet[..12].copy_from_slice(&hop.addresses.0);
-    rewrite_header(header, &NewEnds { source: (source, 0).into(), destination: (destination, 0).into() });
-    Ok(ip.total_len)
+    let fit = fit(ip, hop, source, destination, 0)?;
+    let ends = NewEnds { source: (source, 0).into(), destination: (destination, 0).into() };
+    write_headers(frame, ip, hop, &fit, &ends)?;
+    Ok(fit.total_len)
 }
 
 /// New addresses in a header of their family, and one hop less.
@@ -150,38 +192,6 @@ fn rewrite_header(header: &mut [u8], ends: &NewEnds) {
             }
         }
         _ => {}
-    }
-}
-
-/// A header of the other family in place of the packet's own, and its EtherType.
-fn new_header(header: &mut [u8], packet: &Packet, total_len: u16, ends: &NewEnds) -> u16 {
-    let IpPacket { hop_limit, traffic_class, .. } = packet.ip;
-    let protocol = packet.protocol.number();
-    match (ends.source.ip(), ends.destination.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            // "Don't fragment", as IPv6 always means it (RFC 7915 section 5.1 has it for all that is long).
-            let fields =
-                ipv4::Fields { type_of_service: traffic_class, total_len, protocol, source, destination };
-            let mut bytes = fields.to_bytes();
-            bytes[ipv4::TTL_OFFSET] = hop_limit.saturating_sub(1);
-            ipv4::write_checksum(&mut bytes);
-            write(header, 0, bytes);
-            ethernet::TYPE_IPV4
-        }
-        (source, destination) => {
-            let address = |ip| if let IpAddr::V6(address) = ip { address } else { Ipv6Addr::UNSPECIFIED };
-            let fields = ipv6::Fields {
-                traffic_class,
-                flow_label: 0,
-                payload_len: total_len.saturating_sub(ipv6::HEADER_LEN as u16),
-                next_header: protocol,
-                hop_limit: hop_limit.saturating_sub(1),
-                source: address(source),
-                destination: address(destination),
-            };
-            write(header, 0, fields.to_bytes());
-            ethernet::TYPE_IPV6
-        }
     }
 }
 

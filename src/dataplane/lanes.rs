@@ -1,18 +1,16 @@
 //! The burst at hand: a lane for each frame, and what the stages have found out about it.
 
-use std::net::IpAddr;
 use std::num::NonZeroU64;
 
 use super::fragments::Part;
-use super::full_nat::ToSource;
+use super::full_nat::{Aside, ToSource};
 use super::icmp::Notice;
-use super::mesh::ControlFrame;
-use crate::drop_reason::DropReason;
+pub use super::outcomes::{Event, Outcome, Outcomes};
 use crate::io::{BURST_MAX, PortId};
 use crate::packet::{FlowKey, IpPacket, WideKey};
 use crate::snapshot::BackendId;
 use crate::wire::l4::TcpFlags;
-use crate::wire::{MacAddr, nd};
+use crate::wire::nd;
 
 /// A worker: its position, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -49,57 +47,6 @@ impl Source {
         }
     }
 }
-
-/// What becomes of a frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// Forwarded out of a port.
-    Forward(PortId),
-    /// Turned into an answer, which leaves by a port.
-    Answer(PortId),
-    /// Looked at for the management thread, which has been told what it says.
-    Control,
-    /// For the management thread, whole.
-    HandUp,
-    /// For another worker, which holds the flow.
-    HandOver(WorkerId),
-    /// For the next worker, which may hold the flow that an ICMP error is about.
-    Ask(WorkerId),
-    /// Kept at this place until the first fragment of its datagram comes.
-    Hold(u16),
-    /// Not sent on.
-    Drop(DropReason),
-}
-
-/// What the path tells the management thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// A neighbour has shown its Ethernet address, by a request to us or an answer.
-    Neighbour {
-        /// The port it is at.
-        port: PortId,
-        /// Its address.
-        address: IpAddr,
-        /// Its Ethernet address.
-        mac: MacAddr,
-        /// Whether it answered, rather than asked.
-        is_reply: bool,
-    },
-    /// A packet was dropped because this neighbour's Ethernet address is unknown.
-    Wanted {
-        /// The port that leads to it.
-        port: PortId,
-        /// Its address.
-        address: IpAddr,
-    },
-}
-
-/// Neighbours wanted in one burst, at most; the others will be with the next.
-const WANTED_MAX: usize = 4;
-/// Frames that a burst or a sweep can have sent besides: one for each frame, or thirty-two questions to both ends.
-const ORIGINATED_MAX: usize = BURST_MAX;
-/// Events of one burst, at most: each frame can show a neighbour.
-const EVENTS_MAX: usize = BURST_MAX + WANTED_MAX;
 
 /// The position of a frame in its burst.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -189,8 +136,12 @@ pub(super) struct Lanes {
     pub(super) wide: LaneSet,
     /// The same, of flows that have ports of ours.
     pub(super) bound: LaneSet,
+    /// Of the first two, those whose QUIC connection ids have named their backends.
+    pub(super) by_server_id: LaneSet,
     /// Packets to such ports.
     pub(super) to_sources: Vec<(Lane, ToSource)>,
+    /// The ways of those of both that were refused, or are in parts. Means nothing of other lanes.
+    pub(super) asides: Vec<(Lane, Aside)>,
     /// Of the packets at hand, those that the first line of the flow table did not settle.
     pub(super) misses: LaneSet,
     /// Clients' packets that have a backend and are sent to it otherwise than by plain translation.
@@ -232,7 +183,10 @@ impl Default for Lanes {
             clients: LaneSet::default(),
             wide: LaneSet::default(),
             bound: LaneSet::default(),
+            by_server_id: LaneSet::default(),
             to_sources: Vec::with_capacity(BURST_MAX),
+            // A first fragment that is refused has two.
+            asides: Vec::with_capacity(2 * BURST_MAX),
             misses: LaneSet::default(),
             others: LaneSet::default(),
             strangers: LaneSet::default(),
@@ -254,21 +208,6 @@ impl Default for Lanes {
     }
 }
 
-/// What becomes of the frames of a burst.
-pub struct Outcomes {
-    len: usize,
-    /// Frames that are forwarded, to the ports of `ports`.
-    forwarded: LaneSet,
-    ports: [PortId; BURST_MAX],
-    /// Of all others.
-    others: [Outcome; BURST_MAX],
-    /// Packets that were dropped for a reason that their senders may be told.
-    refused: LaneSet,
-    events: Vec<Event>,
-    wanted: usize,
-    originated: Vec<ControlFrame>,
-}
-
 /// A frame that we answer ourselves.
 #[derive(Clone, Copy)]
 pub(super) enum Ours {
@@ -282,21 +221,6 @@ pub(super) enum Ours {
     ProbeAnswer,
 }
 
-impl Default for Outcomes {
-    fn default() -> Self {
-        Self {
-            len: 0,
-            forwarded: LaneSet::default(),
-            ports: [PortId(0); BURST_MAX],
-            others: [Outcome::Control; BURST_MAX],
-            refused: LaneSet::default(),
-            events: Vec::with_capacity(EVENTS_MAX),
-            wanted: 0,
-            originated: Vec::with_capacity(ORIGINATED_MAX),
-        }
-    }
-}
-
 impl Lanes {
     /// Forgets the last burst. `len` is the next one's, at most `BURST_MAX`.
     pub(super) fn begin(&mut self, len: usize) {
@@ -307,17 +231,11 @@ impl Lanes {
         self.resets = LaneSet::default();
         self.wide = LaneSet::default();
         self.bound = LaneSet::default();
+        self.by_server_id = LaneSet::default();
         self.to_sources.clear();
         self.wide_responses = LaneSet::default();
         self.others = LaneSet::default();
-        self.outcomes.originated.clear();
-        self.outcomes.len = len.min(BURST_MAX);
-        // A frame that no stage decided on would be an error of ours; it must not leave.
-        self.outcomes.others.fill(Outcome::Drop(DropReason::NotOurs));
-        self.outcomes.wanted = 0;
-        self.outcomes.forwarded = LaneSet::default();
-        self.outcomes.refused = LaneSet::default();
-        self.outcomes.events.clear();
+        self.outcomes.begin(len);
     }
 }
 
@@ -335,107 +253,5 @@ impl Lanes {
         let at = lane.index();
         let [a, b, c] = &mut self.wide_keys;
         [a[at], b[at], c[at]] = key.0;
-    }
-}
-
-impl Outcomes {
-    /// What becomes of each frame, in their order.
-    pub fn by_lane(&self) -> impl Iterator<Item = Outcome> {
-        (0..self.len.min(BURST_MAX)).map(|i| {
-            let is_forwarded = self.forwarded.has(Lane(i));
-            if is_forwarded { Outcome::Forward(self.ports[i]) } else { self.others[i] }
-        })
-    }
-
-    /// The port that all frames of the burst leave by, if that is what becomes of them.
-    pub fn all_forwarded_to(&self) -> Option<PortId> {
-        let ports = self.ports.get(..self.len)?;
-        let first = *ports.first()?;
-        // All are compared, side by side, which is faster than to stop at the first that differs.
-        let is_one = ports.iter().fold(true, |is_one, port| is_one & (*port == first));
-        (is_one && self.forwarded == LaneSet::first(self.len)).then_some(first)
-    }
-
-    /// What the management thread should know.
-    pub fn events(&self) -> &[Event] {
-        &self.events
-    }
-
-    /// Frames to be sent besides.
-    pub fn originated(&self) -> &[ControlFrame] {
-        &self.originated
-    }
-
-    /// For a sweep, which has no lanes.
-    pub(super) fn forget_originated(&mut self) {
-        self.originated.clear();
-    }
-
-    /// Whether so many more can be sent.
-    pub(super) fn has_room(&self, frames: usize) -> bool {
-        self.originated.len() + frames <= ORIGINATED_MAX
-    }
-
-    /// Has a frame sent besides. Whether there was room, and the frame is not too long.
-    pub(super) fn originate(&mut self, port: PortId, frame: &[u8]) -> bool {
-        let frame = ControlFrame::new(port, frame).filter(|_| self.has_room(1));
-        self.originated.extend(frame);
-        frame.is_some()
-    }
-
-    #[inline(always)]
-    pub(super) fn decide(&mut self, lane: Lane, outcome: Outcome) {
-        self.others[lane.index()] = outcome;
-    }
-
-    /// Drops a packet whose sender may be told why.
-    pub(super) fn drop_aloud(&mut self, lane: Lane, reason: DropReason) {
-        self.refused.insert(lane);
-        self.decide(lane, Outcome::Drop(reason));
-    }
-
-    /// The packets that were dropped so.
-    #[inline(always)]
-    pub(super) fn refused(&self) -> LaneSet {
-        self.refused
-    }
-
-    /// Whether the frame is forwarded.
-    pub(super) fn is_forwarded(&self, lane: Lane) -> bool {
-        self.forwarded.has(lane)
-    }
-
-    /// What becomes of the frame, unless it is forwarded.
-    pub(super) fn decided(&self, lane: Lane) -> Outcome {
-        self.others[lane.index()]
-    }
-
-    /// Where the frame leaves if it is forwarded; [`Self::forward_all`] makes it so.
-    #[inline(always)]
-    pub(super) fn set_port(&mut self, lane: Lane, port: PortId) {
-        self.ports[lane.index()] = port;
-    }
-
-    /// Forwards the frames to the ports that have been set.
-    #[inline(always)]
-    pub(super) fn forward_all(&mut self, lanes: LaneSet) {
-        self.forwarded = self.forwarded.with(lanes);
-    }
-
-    /// Remembers what a neighbour has shown.
-    pub(super) fn tell(&mut self, event: Event) {
-        if self.events.len() < EVENTS_MAX {
-            self.events.push(event);
-        }
-    }
-
-    /// Remembers that a neighbour is wanted: each once, and a few only, for thousands of packets can want
-    /// the same.
-    pub(super) fn want(&mut self, port: PortId, address: IpAddr) {
-        let event = Event::Wanted { port, address };
-        if self.wanted < WANTED_MAX && !self.events.contains(&event) {
-            self.wanted += 1;
-            self.tell(event);
-        }
     }
 }

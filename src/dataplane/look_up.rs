@@ -112,7 +112,7 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         if !self.wide.is_empty() {
-            self.look_up(self.wide, flows.wide.open(), world, now, counters);
+            self.look_up(self.wide.without(self.by_server_id), flows.wide.open(), world, now, counters);
             self.select(flows.wide.open(), world, now, counters);
         }
     }
@@ -130,7 +130,7 @@ impl Lanes {
     }
 
     #[inline(always)]
-    fn query<'a, K: Key>(
+    pub(super) fn query<'a, K: Key>(
         &self,
         lane: Lane,
         frontend: &'a Frontend,
@@ -196,7 +196,7 @@ fn find_second<K: Key>(
 
 /// Whether the client is one of its frontend's backends.
 #[cold]
-fn is_of_pool<K: Key>(key: K, world: &Snapshot) -> bool {
+pub(super) fn is_of_pool<K: Key>(key: K, world: &Snapshot) -> bool {
     world.hairpins.get(wide_endpoint(key.client().ip(), key.frontend(), 0)).is_some()
 }
 

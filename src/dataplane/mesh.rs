@@ -101,7 +101,7 @@ impl Events {
     /// Adds an event; a full ring means that the management thread knows more than it can handle already.
     pub fn push(&self, event: Event) {
         let ring = match event {
-            Event::Neighbour { .. } => &self.shown,
+            Event::Neighbour { .. } | Event::Conflict { .. } => &self.shown,
             Event::Wanted { .. } => &self.wanted,
         };
         let _ = ring.push(event);

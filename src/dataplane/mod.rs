@@ -11,8 +11,10 @@ mod answer;
 mod classify;
 mod classify6;
 mod counters;
+mod cut;
 mod encapsulate;
 mod ends;
+mod family;
 mod flow_table;
 mod fragments;
 mod full_nat;
@@ -24,6 +26,9 @@ mod mss;
 mod nat;
 mod nat6;
 mod others;
+mod outbox;
+mod outcomes;
+mod quic;
 mod reset;
 mod steer;
 mod survey;
@@ -90,14 +95,15 @@ impl Path {
         lanes.sort_fragments(burst, fragments, steering, around);
         lanes.answer(burst, around, limits);
         lanes.steer(source, steering);
-        lanes.look_up(lanes.clients, flows.narrow.open(), world, now, counters);
+        lanes.route_quic(burst, flows, around);
+        lanes.look_up(lanes.clients.without(lanes.by_server_id), flows.narrow.open(), world, now, counters);
         lanes.select(flows.narrow.open(), world, now, counters);
         lanes.find_wide(flows, world, now, counters);
-        lanes.relay(burst, flows, steering, around, limits);
+        lanes.relay(burst, flows, bindings, steering, around, limits);
         lanes.track(burst, flows, world);
         lanes.reset(burst, flows, world, now, counters);
         lanes.clamp_mss(burst, source, world);
-        lanes.part_others(world);
+        lanes.find_others(world);
         lanes.rewrite_clients(burst, world, counters);
         lanes.rewrite_clients6(burst, world, counters);
         lanes.send_others(burst, world, counters);
@@ -120,14 +126,20 @@ impl Path {
             .narrow
             .sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         flows.wide.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
-        full_nat::sweep(bindings, (lines, flows.narrow.lines()), full_nat::Swept { world, now, counters });
+        let share = (lines, flows.narrow.lines());
+        full_nat::sweep(bindings, share, outcomes, full_nat::Swept { world, now, counters });
         outcomes.originated()
     }
 
-    /// Forgets all datagrams whose time is over, and all flows of full NAT that are.
-    fn sweep_rest(&mut self, world: &Snapshot, now: Tick) {
+    /// Forgets all datagrams whose time is over, and all flows of full NAT that are. Returns what is to be sent on account
+    /// of it, and whether that is all.
+    fn sweep_rest(&mut self, world: &Snapshot, now: Tick) -> (&[ControlFrame], bool) {
         self.fragments.sweep(usize::MAX, now);
-        full_nat::sweep_all(&mut self.bindings, full_nat::Swept { world, now, counters: &self.counters });
+        let outcomes = &mut self.lanes.outcomes;
+        outcomes.forget_originated();
+        let swept = full_nat::Swept { world, now, counters: &self.counters };
+        let is_all = full_nat::sweep_all(&mut self.bindings, outcomes, swept);
+        (outcomes.originated(), is_all)
     }
 
     /// Whether fragments that were held are held no longer.
@@ -143,7 +155,7 @@ impl Path {
 
     /// Goes on with what the management thread wants to know of the flows.
     fn survey(&mut self, surveyor: &mut survey::Surveyor, is_busy: bool, world: &Snapshot, now: Tick) {
-        surveyor.advance(&mut self.flows, is_busy, world, now);
+        surveyor.advance(&mut self.flows, &mut self.bindings, is_busy, world, now);
     }
 
     /// What became of the last burst.

@@ -61,6 +61,27 @@ impl Lanes {
     }
 }
 
+/// The same of a packet that is at hand, on its way to or from `client_port`.
+#[cold]
+pub(super) fn clamp_whole(
+    frame: &mut [u8],
+    packet: &Packet,
+    clamp: MssClamp,
+    client_port: PortId,
+    backend: &Backend,
+    world: &Snapshot,
+) -> Option<()> {
+    let Packet { ip, tcp_flags, .. } = packet;
+    if !tcp_flags.any(TcpFlags::SYN) {
+        return None;
+    }
+    let most = match clamp {
+        MssClamp::To(most) => most,
+        MssClamp::FromMtu => from_mtu(client_port, backend, ip.source.is_ipv6(), world)?,
+    };
+    clamp_to(frame.get_mut(usize::from(ip.payload_offset)..ip.end())?, most)
+}
+
 /// What fits both ports on the way. Headers count without options (RFC 6691 section 2).
 fn from_mtu(client_port: PortId, backend: &Backend, is_v6: bool, world: &Snapshot) -> Option<u16> {
     let there = world.port(backend.next_hop.hop.port)?.mtu;
@@ -114,11 +135,14 @@ fn clamp_to(segment: &mut [u8], most: u16) -> Option<()> {
     if asked <= most {
         return None;
     }
-    // The checksum counts words, and an option may begin at an odd byte.
-    let words = segment.get_mut(value_at & !1..)?.first_chunk_mut::<4>()?;
-    let old = *words;
-    words.get_mut(value_at & 1..)?.first_chunk_mut::<2>()?.copy_from_slice(&most.to_be_bytes());
-    let delta = Delta::NONE.replace(old, *words);
+    // The checksum counts words, and an option may begin at an odd byte; it may also be the last of the segment.
+    let is_odd = value_at & 1;
+    let words = segment.get_mut(value_at - is_odd..value_at + 2 + is_odd)?;
+    let (mut old, mut new) = ([0; 4], [0; 4]);
+    old.get_mut(..words.len())?.copy_from_slice(words);
+    words.get_mut(is_odd..)?.first_chunk_mut::<2>()?.copy_from_slice(&most.to_be_bytes());
+    new.get_mut(..words.len())?.copy_from_slice(words);
+    let delta = Delta::NONE.replace(old, new);
     let field = segment.get_mut(TCP_CHECKSUM_OFFSET..)?.first_chunk_mut::<2>()?;
     *field = delta.apply(*field);
     Some(())
@@ -151,6 +175,9 @@ mod tests {
     #[test]
     fn it_is_lowered_wherever_it_stands_and_never_raised() {
         assert_eq!(clamped(&[2, 4, 5, 180], 1400), [2, 4, 5, 120]);
+        let mut bare = segment(&[2, 4, 5, 180]);
+        bare.truncate(TCP_HEADER_LEN + 4);
+        assert!(clamp_to(&mut bare, 1400).is_some(), "the last bytes of a segment without data");
         assert_eq!(clamped(&[2, 4, 5, 180], 1460), [2, 4, 5, 180]);
         assert_eq!(clamped(&[2, 4, 5, 180], 9000), [2, 4, 5, 180]);
         assert_eq!(clamped(&[1, 2, 4, 5, 180, 3, 3, 7], 1400), [1, 2, 4, 5, 120, 3, 3, 7]);

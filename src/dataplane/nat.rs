@@ -8,7 +8,7 @@ use super::counters::{Traffic, WorkerCounters};
 use super::lanes::{Lane, Lanes, Outcome, Outcomes};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::snapshot::{Hop, NextHop, Rewrite, Snapshot};
+use crate::snapshot::{Hop, NextHop, Rewrite, Snapshot, ToBackend, ToClient};
 use crate::wire::plain::{EthernetIpv4, PlainHeadersMut};
 use crate::wire::{ipv4, l4};
 
@@ -18,22 +18,21 @@ const TO_BACKEND: bool = true;
 const TO_CLIENT: bool = false;
 
 impl Lanes {
-    /// Puts those of clients' packets apart that are sent to their backends in other ways.
+    /// Finds those of clients' packets that are sent to their backends in other ways.
     #[inline(always)]
-    pub(super) fn part_others(&mut self, world: &Snapshot) {
+    pub(super) fn find_others(&mut self, world: &Snapshot) {
         if world.has_others {
-            self.clients.for_each(|lane| self.part_other(lane, world));
+            self.clients.for_each(|lane| self.find_other(lane, world));
         }
     }
 
     #[inline(always)]
-    fn part_other(&mut self, lane: Lane, world: &Snapshot) {
+    fn find_other(&mut self, lane: Lane, world: &Snapshot) {
         let id = self.backends[lane.index()];
         // The path leaves nothing to plain translation there; see `Records::set`.
         let is_other = world.to_backend(id).is_some_and(|backend| backend.hop.mtu == 0)
             && world.backend(id).is_some_and(|backend| backend.forwarding.is_other());
         if is_other {
-            self.clients.remove(lane);
             self.others.insert(lane);
         }
     }
@@ -48,8 +47,9 @@ impl Lanes {
         counters: &WorkerCounters,
     ) {
         let (backends, counters) = equally_long(&world.to_backend, counters.to_backend());
-        let mut forwarded = self.clients;
-        for lane in self.clients {
+        let translated = self.clients.without(self.others);
+        let mut forwarded = translated;
+        for lane in translated {
             let id = self.backends[lane.index()];
             if let Some(backend) = backends.get(id.index())
                 && let Some(counters) = counters.get(id.index())
@@ -139,6 +139,8 @@ pub(super) enum Refusal {
     Mtu,
     /// There is no room for what is to go in front.
     Headroom,
+    /// Of what comes in parts, it lacks what the other family needs.
+    Fragment,
 }
 
 impl Way<'_> {
@@ -188,6 +190,16 @@ impl Way<'_> {
     }
 }
 
+/// The same for a packet that is cut up before it leaves, which `hop` takes whole.
+pub(super) fn to_backend(frame: &mut [u8], hop: &Hop, backend: &ToBackend, counters: &Traffic) -> Option<()> {
+    take_any::<TO_BACKEND>(hop, &backend.rewrite, counters, frame).ok()
+}
+
+/// And for one to a client.
+pub(super) fn to_client(frame: &mut [u8], hop: &Hop, backend: &ToClient, counters: &Traffic) -> Option<()> {
+    take_any::<TO_CLIENT>(hop, &backend.rewrite, counters, frame).ok()
+}
+
 /// Packets with IPv4 options, and very short ones.
 #[cold]
 fn take_any<const WAY: bool>(
@@ -220,6 +232,7 @@ pub(super) fn refuse(outcomes: &mut Outcomes, lane: Lane, refusal: Refusal, next
     let reason = match refusal {
         Refusal::Ttl => DropReason::TtlExceeded,
         Refusal::Headroom => DropReason::NoHeadroom,
+        Refusal::Fragment => DropReason::Fragment,
         Refusal::Mtu => next_hop.refusal(),
     };
     match reason {

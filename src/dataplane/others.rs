@@ -37,14 +37,7 @@ impl Lanes {
             {
                 let next_hop = &backend.next_hop;
                 self.outcomes.set_port(lane, next_hop.hop.port);
-                let sent = match &backend.forwarding {
-                    Forwarding::Tunnel(template) => {
-                        encapsulate::push(frame, &next_hop.hop, template, self.hashes[lane.index()])
-                    }
-                    Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), &next_hop.hop),
-                    _ => readdress(frame, backend),
-                };
-                match sent {
+                match send_one(frame, backend, &next_hop.hop, self.hashes[lane.index()]) {
                     Ok(total_len) => counters.count(total_len),
                     Err(refusal) => {
                         forwarded.remove(lane);
@@ -60,12 +53,27 @@ impl Lanes {
     }
 }
 
-/// Gives a client's packet its backend's address, and keeps its port. Returns its length as it came in.
-fn readdress<F: Frame>(frame: &mut F, backend: &Backend) -> Result<u16, Refusal> {
+/// Sends a client's packet to its backend, and returns its length as it came in.
+#[inline(always)]
+pub(super) fn send_one<F: Frame>(
+    frame: &mut F,
+    backend: &Backend,
+    hop: &Hop,
+    hash: u64,
+) -> Result<u16, Refusal> {
+    match &backend.forwarding {
+        Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash),
+        Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop),
+        _ => readdress(frame, backend, hop),
+    }
+}
+
+/// Gives a client's packet its backend's address, and keeps its port.
+fn readdress<F: Frame>(frame: &mut F, backend: &Backend, hop: &Hop) -> Result<u16, Refusal> {
     let packet = transport(frame.bytes()).ok_or(Refusal::Mtu)?;
     let source = (packet.ip.source, packet.source_port).into();
     let destination = (backend.address, packet.destination_port).into();
-    ends::translate(frame, &packet, &backend.next_hop.hop, &NewEnds { source, destination })
+    ends::translate(frame, &packet, hop, &NewEnds { source, destination })
 }
 
 /// Gives a response the address of its frontend, and keeps its port; likewise.
@@ -83,7 +91,7 @@ pub(super) fn readdress_response<F: Frame>(
 }
 
 /// A packet that is whole, or the first fragment of one.
-fn transport(frame: &[u8]) -> Option<Packet> {
+pub(super) fn transport(frame: &[u8]) -> Option<Packet> {
     match parse(frame).ok()? {
         Parsed::Transport(packet) => Some(packet),
         Parsed::Fragment(ip) => first_fragment(frame, &ip),

@@ -104,10 +104,13 @@ impl Lanes {
 }
 
 /// A segment that goes no further.
-struct Cut {
-    numbers: Numbers,
-    ends: Ends,
-    is_clients: bool,
+pub(super) struct Cut {
+    /// As its sender counts.
+    pub(super) numbers: Numbers,
+    /// As the other end would have got them.
+    pub(super) instead: Numbers,
+    pub(super) ends: Ends,
+    pub(super) is_clients: bool,
 }
 
 impl Cut {
@@ -122,10 +125,10 @@ impl Cut {
         };
         let ends = Ends::of(client.into(), Some(port), backend, world)?;
         let numbers = Numbers::of(frame, ip.payload_offset.into(), ip.end())?;
-        Some(Self { numbers, ends, is_clients })
+        Some(Self { numbers, instead: numbers, ends, is_clients })
     }
 
-    fn reset<F: Frame>(
+    pub(super) fn reset<F: Frame>(
         &self,
         frame: &mut F,
         outcomes: &mut Outcomes,
@@ -139,7 +142,7 @@ impl Cut {
         } else {
             (&counters.reset.to_backend, &counters.reset.to_client)
         };
-        if other.send(outcomes, &other.bare.reset_instead(self.numbers)) {
+        if other.send(outcomes, &other.bare.reset_instead(self.instead)) {
             to_other.add(1);
         }
         if !sender.is_reachable() {
@@ -169,7 +172,7 @@ pub(super) fn ask<K: Key>(
         return false;
     }
     if let Some(at) = silent.at {
-        return ends.reset_idle(at, outcomes, world, counters);
+        return ends.reset_idle(at, 0, outcomes, world, counters);
     }
     let ways = [(silent.is_client_told, ends.to_client(world)), (silent.is_backend_told, ends.to_backend())];
     for (is_told, way) in ways {
@@ -182,9 +185,11 @@ pub(super) fn ask<K: Key>(
 }
 
 /// A flow, as it is to be written on segments of our own.
-struct Ends {
+pub(super) struct Ends {
     client: SocketAddr,
     frontend: SocketAddr,
+    /// Whom the backend sees in place of the client: full NAT.
+    source: Option<SocketAddr>,
     backend: Backend,
 }
 
@@ -201,7 +206,17 @@ impl Ends {
         let backend = world.backend(id)?.clone();
         let endpoint = world.frontend(backend.frontend)?.endpoint;
         let port = endpoint.one_port().or(port)?;
-        Some(Self { client, frontend: (endpoint.address, port).into(), backend })
+        Some(Self { client, frontend: (endpoint.address, port).into(), source: None, backend })
+    }
+
+    /// Of a flow that has a port of ours.
+    pub(super) fn bound(
+        client: SocketAddr,
+        frontend: SocketAddr,
+        source: SocketAddr,
+        backend: Backend,
+    ) -> Self {
+        Self { client, frontend, source: Some(source), backend }
     }
 
     /// Notes in the table of the flow's key that an end of it knows.
@@ -221,10 +236,12 @@ impl Ends {
         }
     }
 
-    /// Resets both, where they are at rest. Whether there was room.
-    fn reset_idle(
+    /// Resets both, where they are at rest; the backend counts what the client has sent by `lag` more. Whether there was
+    /// room.
+    pub(super) fn reset_idle(
         &self,
         at: Position,
+        lag: u32,
         outcomes: &mut Outcomes,
         world: &Snapshot,
         counters: &WorkerCounters,
@@ -233,7 +250,7 @@ impl Ends {
         if client.send(outcomes, &client.bare.reset_at(at.to_client, at.from_client)) {
             counters.reset.to_client.add(1);
         }
-        if backend.send(outcomes, &backend.bare.reset_at(at.from_client, at.to_client)) {
+        if backend.send(outcomes, &backend.bare.reset_at(at.from_client.wrapping_add(lag), at.to_client)) {
             counters.reset.to_backend.add(1);
         }
         true
@@ -246,6 +263,10 @@ impl Ends {
 
     fn to_backend(&self) -> Way {
         let Backend { address, port, next_hop, forwarding, .. } = self.backend;
+        if let Some(source) = self.source {
+            let port = if port == 0 { self.frontend.port() } else { port };
+            return Way::new(source, (address, port).into(), next_hop, None);
+        }
         match forwarding {
             Forwarding::Translate | Forwarding::Translate6 { .. } => {
                 Way::new(self.client, (address, port).into(), next_hop, None)

@@ -11,7 +11,9 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 
 use super::flow_table::{Key, KeyFilter, Standing, State, Table, Tables};
+use super::full_nat::Bindings;
 use super::lanes::WorkerId;
+use crate::packet::Flow;
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 use crate::tick::{TICKS_PER_SECOND, Tick};
 
@@ -24,6 +26,8 @@ pub const SURVEYS_MAX: usize = 4;
 const LINES_BUSY: usize = 32;
 /// And after an empty one.
 const LINES_IDLE: usize = 512;
+/// Ports of full NAT that are looked at in the time of a line: it holds four flows.
+const PLACES_A_LINE: usize = 4;
 
 /// Which flows are wanted.
 #[derive(Clone, Debug)]
@@ -96,6 +100,8 @@ pub struct FoundFlow {
     pub destination_port: Option<u16>,
     /// Where its packets go.
     pub backend: BackendId,
+    /// Whom the backend sees in place of the client: full NAT.
+    pub source: Option<SocketAddr>,
     /// How far it has come.
     pub state: FlowState,
     idle_ticks: u32,
@@ -108,6 +114,7 @@ impl FoundFlow {
         frontend: FrontendId(0),
         destination_port: None,
         backend: BackendId(0),
+        source: None,
         state: State::HalfOpen,
         idle_ticks: 0,
         left_ticks: 0,
@@ -117,7 +124,7 @@ impl FoundFlow {
         let Standing { key, backend, state, idle_ticks, left_ticks } = *flow;
         let (client, frontend) = (key.client(), FrontendId(key.frontend()));
         let destination_port = key.destination_port();
-        Self { client, frontend, destination_port, backend, state, idle_ticks, left_ticks }
+        Self { client, frontend, destination_port, backend, source: None, state, idle_ticks, left_ticks }
     }
 
     /// Since the client's last packet, to a quarter of a second.
@@ -182,18 +189,59 @@ impl Survey {
     }
 
     /// Goes on for so many lines; whether it is done.
-    fn advance(&mut self, flows: &mut Tables, lines: usize, world: &Snapshot, now: Tick) -> bool {
+    fn advance(
+        &mut self,
+        flows: &mut Tables,
+        bindings: &mut Bindings,
+        lines: usize,
+        world: &Snapshot,
+        now: Tick,
+    ) -> bool {
         let Some(at) = self.next else { return true };
         if self.is_given_up.load(Ordering::Relaxed) {
             return true;
         }
-        // The wide table's lines are counted on from the narrow one's.
+        // The wide table's lines are counted on from the narrow one's, and the ports of full NAT from there.
         let narrow = flows.narrow.lines();
+        let both = narrow + flows.wide.lines();
         self.next = match at.checked_sub(narrow) {
             None => self.pass(&mut flows.narrow, at, lines, world, now).or(Some(narrow)),
-            Some(at) => self.pass(&mut flows.wide, at, lines, world, now).map(|at| at + narrow),
+            Some(at) if at + narrow < both => {
+                let next = self.pass(&mut flows.wide, at, lines, world, now);
+                next.map(|at| at + narrow).or(Some(both))
+            }
+            Some(at) => {
+                let at = at + narrow - both;
+                self.pass_ports(bindings, at, lines, world, now).map(|at| at + both)
+            }
         };
         self.next.is_none() || self.has_more
+    }
+
+    fn pass_ports(
+        &mut self,
+        bindings: &mut Bindings,
+        at: usize,
+        lines: usize,
+        world: &Snapshot,
+        now: Tick,
+    ) -> Option<usize> {
+        let Self { filter, limit, found, looked_at, has_more, .. } = self;
+        bindings.walk(at, lines * PLACES_A_LINE, |place, binding| {
+            *looked_at += 1;
+            let Some(flow) = binding.standing(world, now).filter(|flow| filter.wants(flow)) else {
+                return ControlFlow::Continue(());
+            };
+            if found.len() == *limit {
+                *has_more = true;
+                return ControlFlow::Break(());
+            }
+            let (number, port) = Bindings::source_of(place);
+            let source = world.sources.address(number).map(|address| (address, port).into());
+            let destination_port = binding.key().destination_port();
+            found.push(FoundFlow { source, destination_port, ..FoundFlow::new(&flow) });
+            ControlFlow::Continue(())
+        })
     }
 
     fn pass<K: Key>(
@@ -278,11 +326,18 @@ impl Surveyor {
 
     /// Goes on with the survey at hand, or begins the next one.
     #[cold]
-    pub(super) fn advance(&mut self, flows: &mut Tables, is_busy: bool, world: &Snapshot, now: Tick) {
+    pub(super) fn advance(
+        &mut self,
+        flows: &mut Tables,
+        bindings: &mut Bindings,
+        is_busy: bool,
+        world: &Snapshot,
+        now: Tick,
+    ) {
         let Some(desk) = self.desks.0.get(self.me) else { return };
         let Some(mut survey) = self.at_hand.take().or_else(|| desk.asked.pop()) else { return };
         let lines = if is_busy { LINES_BUSY } else { LINES_IDLE };
-        if !survey.advance(flows, lines, world, now) {
+        if !survey.advance(flows, bindings, lines, world, now) {
             self.at_hand = Some(survey);
         } else if let Err(survey) = desk.done.push(survey) {
             // There is room for as many as there can be. Were there none, it would have to wait: no worker frees memory.

@@ -130,6 +130,11 @@ impl Recorder {
                 );
                 note.about.end = match *outcome {
                     Outcome::Forward(port) => End::Forwarded(port, transmitter(port)),
+                    // As one packet, before it is cut up, and put into a tunnel.
+                    Outcome::ForwardInParts(index) => {
+                        let port = path.lanes.outcomes.cut_at(index).map_or(PortId(0), |cut| cut.port);
+                        End::Forwarded(port, transmitter(port))
+                    }
                     Outcome::Answer(port) => End::Answered(port, transmitter(port)),
                     Outcome::Control | Outcome::HandUp => End::Controlled,
                     Outcome::HandOver(_) | Outcome::Ask(_) | Outcome::Hold(_) => End::HandedOver,
@@ -273,6 +278,7 @@ fn before(path: &mut Path, ends: &Ends, scene: Scene<'_>) -> Option<FlowStory> {
         is_response: false,
         before: entry(path, key, hash, scene),
         after: None,
+        by_server_id: false,
         choice: None,
         next_hop: None,
     })
@@ -296,6 +302,7 @@ fn story(path: &mut Path, lane: Lane, note: &Note, scene: Scene<'_>) -> Option<F
             is_response: true,
             before: None,
             after: None,
+            by_server_id: false,
             choice: None,
             next_hop,
         });
@@ -311,6 +318,7 @@ fn story(path: &mut Path, lane: Lane, note: &Note, scene: Scene<'_>) -> Option<F
     }
     let (key, hash) = (*lanes.keys.get(lane.index())?, *lanes.hashes.get(lane.index())?);
     let frontend = world.frontend(FrontendId(key.frontend()))?;
+    let by_server_id = lanes.by_server_id.has(lane);
     let choice = frontend.selector.choose(&world.hash, key, hash).map(|choice| Chosen {
         hash: choice.hash,
         slot: choice.slot,
@@ -323,6 +331,7 @@ fn story(path: &mut Path, lane: Lane, note: &Note, scene: Scene<'_>) -> Option<F
         is_response: false,
         before: before.and_then(|story| story.before),
         after: entry(path, key, hash, scene),
+        by_server_id,
         choice,
         next_hop: None,
     })

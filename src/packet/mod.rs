@@ -13,6 +13,8 @@ mod quote;
 mod siphash;
 mod words;
 
+pub mod quic;
+
 pub use flow::{EndpointKey, Flow, FlowKey, FrontendWord, WideKey, address_of, address_words, wide_endpoint};
 pub use icmp::{icmp_message, merits_error, neighbour_message, quote_offset};
 pub use ip::{FragmentPart, IpPacket};

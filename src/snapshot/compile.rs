@@ -10,7 +10,8 @@ use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
 use super::kinds::{Kind, any_key, endpoint_key, is_full_nat, narrow_map, wide_map};
-use super::sources::Numbers;
+use super::quic;
+use super::sources::{ClientAddress, Numbers};
 use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
 use super::{
     BackendId, BackendIdentity, Echo, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, OwnAddresses,
@@ -127,8 +128,7 @@ impl Compiler {
         };
         let wide_words =
             |kind| WideMap::of(words(kind).filter_map(|(at, word)| Some((any_key(at.exact()?), word.0))));
-        let responses = self.responses(|one| !self.is_cut_off(one));
-        let resets = self.responses(|one| self.is_cut_off(one));
+        let [responses, resets] = [false, true].map(|cut| self.responses(|one| self.is_cut_off(one) == cut));
         Ok(Snapshot {
             generation: self.generation,
             hash: self.hash,
@@ -138,7 +138,7 @@ impl Compiler {
             by_frontend_wide: wide_words(Kind::Wide),
             by_frontend_bound: wide_words(Kind::Bound),
             broad: BroadFrontends::new(words(Kind::Broad).map(|(frontend, word)| Broad { frontend, word })),
-            sources: self.sources.compiled(),
+            sources: self.sources.compiled(model),
             hairpins: self.hairpin_clients(),
             by_response: narrow_map(&responses),
             by_response_wide: wide_map(&responses),
@@ -146,6 +146,7 @@ impl Compiler {
             by_reset: narrow_map(&resets),
             by_reset_wide: wide_map(&resets),
             has_others: backends.iter().any(|backend| backend.forwarding.is_other()),
+            quic_servers: quic::servers(&self.ids, model),
             clamps_mss: model.rules.iter().any(|rule| rule.mss_clamp.is_some()),
             tracks: model.rules.iter().any(|rule| rule.tcp_reset),
             resets_flows: !self.resetting.is_empty(),
@@ -258,6 +259,8 @@ impl Compiler {
                 idle_ticks: 0,
                 echo: Echo::Off,
                 mss_clamp: None,
+                quic: None,
+                client_address: ClientAddress::default(),
                 selector,
             };
             records[usize::from(id.0)] = Some(record);
@@ -268,6 +271,8 @@ impl Compiler {
                 record.idle_ticks = tick::ticks(rule.idle_timeout);
                 record.echo = Echo::of(rule, &selector);
                 record.mss_clamp = rule.mss_clamp;
+                record.quic = quic::coding(rule);
+                record.client_address = ClientAddress::of(&rule.forward);
                 record.tcp_reset = rule.tcp_reset;
                 record.hairpin = rule.hairpin;
                 record.selector = selector;
@@ -284,6 +289,8 @@ impl Compiler {
             idle_ticks: 0,
             echo: Echo::Off,
             mss_clamp: None,
+            quic: None,
+            client_address: ClientAddress::default(),
             selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
         };
         records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()

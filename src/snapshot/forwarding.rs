@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::NextHop;
 use super::backend::Forwarding;
-use crate::config::{self, Encapsulation, GueVariant, Model};
+use crate::config::{self, Encapsulation, GueVariant, Model, TunnelSource};
 use crate::wire::MacAddr;
 use crate::wire::encap::{Family, Outer, Template, Tunnel};
 use crate::wire::ethernet::Addresses;
@@ -42,12 +42,9 @@ pub(super) fn as_they_are(
         let port = model.ports.get(next_hop.hop.port.index())?;
         own_address(port, backend)
     };
-    let outer = Outer {
-        source: tunnel.source.or_else(own)?,
-        source_bits: 0,
-        destination: backend,
-        dont_fragment: false,
-    };
+    let said = tunnel.source.map(|TunnelSource(network)| (network.address, network.host_bits() as u8));
+    let (source, source_bits) = said.or_else(|| Some((own()?, 0)))?;
+    let outer = Outer { source, source_bits, destination: backend, dont_fragment: false };
     let kind = match tunnel.encapsulation {
         Encapsulation::Ipip => Tunnel::Ipip,
         Encapsulation::Gre => Tunnel::Gre,

@@ -12,6 +12,7 @@ mod ids;
 mod kinds;
 mod local;
 mod publish;
+mod quic;
 mod routes;
 mod select;
 mod sources;
@@ -27,10 +28,11 @@ pub use compile::{Compiler, Conditions, PortLink, TooMany};
 pub use ids::BackendIdentity;
 pub(crate) use local::{Echo, OwnAddresses};
 pub use publish::{Publisher, Reader};
+pub(crate) use quic::QuicServers;
 pub(crate) use routes::Hop;
 pub use routes::{Neighbours, NextHop, Routes};
 pub use select::{MaglevTable, Selector};
-pub(crate) use sources::{SOURCE_PORTS_END, SOURCES_MAX, SourceSet, Sources};
+pub(crate) use sources::{ClientAddress, SOURCE_PORTS_END, SOURCES_MAX, SourceSet, Sources};
 pub use spread::Spread;
 pub use tables::selector_for;
 pub use word_map::{WideMap, WordMap};
@@ -41,6 +43,7 @@ use std::sync::Arc;
 
 use crate::config::{self, PROBE_PORT_FIRST, ProtocolSelector};
 use crate::io::PortId;
+use crate::packet::quic::Coding;
 use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, WideKey, wide_endpoint};
 use crate::watch::Watch;
 use crate::wire::Protocol;
@@ -107,6 +110,8 @@ pub struct Snapshot {
     pub(crate) by_reset_wide: WideMap,
     /// Whether any backend is sent to otherwise than by plain translation: [`Forwarding::is_other`].
     pub(crate) has_others: bool,
+    /// Who is who in QUIC connection ids.
+    pub(crate) quic_servers: QuicServers,
     /// Whether any frontend has a [`Frontend::mss_clamp`].
     pub(crate) clamps_mss: bool,
     /// Whether any frontend's flows are reset when they are idle: how far they are is kept then.
@@ -161,6 +166,10 @@ pub struct Frontend {
     pub(crate) echo: Echo,
     /// The most that either end may ask for as its maximum segment size.
     pub(crate) mss_clamp: Option<MssClamp>,
+    /// How QUIC connection ids name backends, where they are asked.
+    pub quic: Option<Coding>,
+    /// How backends are told who their client is.
+    pub(crate) client_address: ClientAddress,
     /// Chooses backends for new flows.
     pub selector: Selector,
 }

@@ -2,19 +2,41 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use super::WideMap;
 use super::forwarding::own_address;
 use crate::config::{self, FullNat, Model};
 use crate::io::PortId;
 use crate::packet::wide_endpoint;
+use crate::wire::Protocol;
 
 /// Source addresses that a process can use from its start to its end. Each can have some sixty thousand flows of TCP and
-/// as many of UDP, whose places a worker has addresses for: 40 bytes each, taken as they are used.
+/// as many of UDP, whose places a worker has addresses for: 64 bytes each, taken as they are used.
 pub(crate) const SOURCES_MAX: usize = 64;
 
 /// The ports from here on are for probes, which may use the same addresses.
 pub(crate) const SOURCE_PORTS_END: u16 = config::PROBE_PORT_FIRST;
+
+/// How a backend is told who its client is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct ClientAddress {
+    /// By a TCP option.
+    pub(crate) toa: bool,
+    /// By a header of the PROXY protocol.
+    pub(crate) proxy_v2: bool,
+}
+
+impl ClientAddress {
+    pub(super) fn of(forward: &config::Forward) -> Self {
+        match forward {
+            config::Forward::FullNat(FullNat { toa, proxy_v2, .. }) => {
+                Self { toa: *toa, proxy_v2: *proxy_v2 }
+            }
+            _ => Self::default(),
+        }
+    }
+}
 
 /// Which sources a rule's packets to a backend can have: where their numbers begin, and how many there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +51,8 @@ pub(crate) struct Sources {
     by_address: WideMap,
     addresses: Box<[IpAddr]>,
     sets: Box<[u16]>,
+    /// By number, of TCP and of UDP: ports that no flow may have, for a frontend has them.
+    reserved: Box<[[Vec<RangeInclusive<u16>>; 2]]>,
 }
 
 impl Sources {
@@ -46,6 +70,12 @@ impl Sources {
     pub(crate) fn of_set(&self, set: SourceSet) -> &[u16] {
         let (first, len) = (usize::from(set.first), usize::from(set.len));
         self.sets.get(first..first + len).unwrap_or_default()
+    }
+
+    /// Ports of a source address that no flow may have.
+    pub(crate) fn reserved(&self, number: u16, is_udp: bool) -> &[RangeInclusive<u16>] {
+        let both = self.reserved.get(usize::from(number));
+        both.and_then(|both| both.get(usize::from(is_udp))).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether there are none.
@@ -100,12 +130,16 @@ impl Numbers {
     }
 
     /// As the path reads them.
-    pub(super) fn compiled(&self) -> Sources {
+    pub(super) fn compiled(&self, model: &Model) -> Sources {
         let mut addresses: Vec<(u16, IpAddr)> =
             self.known.iter().map(|(address, number)| (*number, *address)).collect();
         addresses.sort_unstable();
         let key = |(address, number): (&IpAddr, &u16)| (wide_endpoint(*address, 0, 0), u64::from(*number));
+        let reserved = addresses.iter().map(|(_, address)| {
+            [Protocol::Tcp, Protocol::Udp].map(|protocol| ports_of_frontends(*address, protocol, model))
+        });
         Sources {
+            reserved: reserved.collect(),
             by_address: WideMap::of(self.known.iter().map(key)),
             addresses: addresses.into_iter().map(|(_, address)| address).collect(),
             sets: self.sets.clone().into(),
@@ -116,4 +150,13 @@ impl Numbers {
     pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.known.keys().copied()
     }
+}
+
+/// What packets to the address go to rules by: a response there would be taken for a client's packet.
+fn ports_of_frontends(address: IpAddr, protocol: Protocol, model: &Model) -> Vec<RangeInclusive<u16>> {
+    let frontends = model.rules.iter().map(|rule| rule.frontend);
+    let there = frontends.filter(|frontend| {
+        frontend.network().contains(address) && frontend.protocol.takes(protocol.number())
+    });
+    there.map(|frontend| frontend.first_port..=frontend.last_port).collect()
 }

@@ -77,6 +77,8 @@ pub struct FlowStory {
     pub before: Option<Entry>,
     /// And after it.
     pub after: Option<Entry>,
+    /// Whether its QUIC connection id has named the backend.
+    pub by_server_id: bool,
     /// Whom the hash chooses.
     pub choice: Option<Chosen>,
     /// The neighbour that the frame is handed to.

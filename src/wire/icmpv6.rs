@@ -19,9 +19,13 @@ pub const TYPE_ECHO_REPLY: u8 = 129;
 pub const TYPE_SOLICITATION: u8 = 135;
 /// An address is at a station (RFC 4861 section 4.4).
 pub const TYPE_ADVERTISEMENT: u8 = 136;
+/// Which groups somebody listens to (RFC 3810 section 5.2).
+pub const TYPE_LISTENER_REPORT: u8 = 143;
 /// There is a better next hop (RFC 4861 section 4.5).
 pub const TYPE_REDIRECT: u8 = 137;
 
+/// Unreachable: nobody knows the way.
+pub const CODE_NO_ROUTE: u8 = 0;
 /// Unreachable: not allowed.
 pub const CODE_PROHIBITED: u8 = 1;
 /// Unreachable: the host does not answer.

@@ -9,6 +9,10 @@ pub const UDP_HEADER_LEN: usize = 8;
 pub const SOURCE_PORT_OFFSET: usize = 0;
 /// Offset of the destination port, in both.
 pub const DESTINATION_PORT_OFFSET: usize = 2;
+/// Offset of TCP's sequence number.
+pub const TCP_SEQUENCE_OFFSET: usize = 4;
+/// Offset of TCP's acknowledgement.
+pub const TCP_ACKNOWLEDGEMENT_OFFSET: usize = 8;
 /// Offset of TCP's checksum.
 pub const TCP_CHECKSUM_OFFSET: usize = 16;
 /// Offset of UDP's checksum; zero there means that the sender made none (RFC 768).

@@ -3,6 +3,7 @@
 pub mod arp;
 pub mod bare;
 pub mod checksum;
+pub mod cut;
 pub mod encap;
 pub mod ethernet;
 pub mod icmp;
@@ -11,8 +12,10 @@ pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod l4;
+pub mod mld;
 pub mod nd;
 pub mod plain;
+pub mod tcp_options;
 pub mod vlan;
 
 use std::fmt;

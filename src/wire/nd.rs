@@ -11,6 +11,8 @@ const MESSAGE_LEN: usize = 24;
 const OPTION_LEN: usize = 8;
 /// An Ethernet frame with a solicitation or advertisement that tells an Ethernet address.
 pub const FRAME_LEN: usize = MESSAGE_AT + MESSAGE_LEN + OPTION_LEN;
+/// One with a solicitation that tells none.
+pub const PROBE_LEN: usize = OPTION_AT;
 
 /// A packet with less has come by a router, so from somebody who is no neighbour (RFC 4861 section 7.1).
 const HOP_LIMIT: u8 = 255;
@@ -158,6 +160,24 @@ pub fn announce(mac: MacAddr, address: Ipv6Addr) -> [u8; FRAME_LEN] {
     advertise(Addresses::new(ethernet::group_of(ipv6::ALL_NODES), mac), address, ipv6::ALL_NODES, 0)
 }
 
+/// Asks whether anybody has `target`, before we use it (RFC 4862 section 5.4.2): who asks has no address yet, so nobody
+/// learns where we are by it.
+pub fn probe(mac: MacAddr, target: Ipv6Addr) -> [u8; PROBE_LEN] {
+    let (source, destination) = (Ipv6Addr::UNSPECIFIED, ipv6::solicited_node(target));
+    let asked = solicit(mac, source, target, None);
+    let mut frame = [0; PROBE_LEN];
+    frame.copy_from_slice(&asked[..PROBE_LEN]);
+    frame[IP_AT + ipv6::PAYLOAD_LEN_OFFSET..][..2].copy_from_slice(&(MESSAGE_LEN as u16).to_be_bytes());
+    write_checksum(&mut frame[MESSAGE_AT..], source, destination);
+    frame
+}
+
+fn write_checksum(message: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr) {
+    message[icmp::CHECKSUM_OFFSET..][..2].fill(0);
+    let sum = checksum::with_pseudo(source.into(), destination.into(), ipv6::PROTOCOL_ICMPV6, message);
+    message[icmp::CHECKSUM_OFFSET..][..2].copy_from_slice(&checksum::field(sum));
+}
+
 /// We forward what is not for us, so we are a router: hosts that send by way of us would give us up as one if we said
 /// that we are none (RFC 4861 section 7.2.5).
 fn advertise(
@@ -194,8 +214,7 @@ fn write(
     frame[MESSAGE_AT + 8..OPTION_AT].copy_from_slice(&target.octets());
     frame[OPTION_AT..OPTION_AT + 2].copy_from_slice(&[option, 1]);
     frame[OPTION_AT + 2..].copy_from_slice(&mac.0);
-    let sum = checksum::with_pseudo(source.into(), destination.into(), ip.next_header, &frame[MESSAGE_AT..]);
-    frame[MESSAGE_AT + icmp::CHECKSUM_OFFSET..][..2].copy_from_slice(&checksum::field(sum));
+    write_checksum(&mut frame[MESSAGE_AT..], source, destination);
     frame
 }
 
@@ -250,6 +269,26 @@ mod tests {
         assert_eq!(read(&answer(MAC, &elsewhere, THEIRS)), (MacAddr([2; 6]), one, answered));
         let probe = Solicitation { source: Ipv6Addr::UNSPECIFIED, ..asked };
         assert_eq!(answer(MAC, &probe, THEIRS), announce(MAC, US));
+    }
+
+    #[test]
+    fn a_probe_tells_nothing_of_who_asks() {
+        let frame = probe(MAC, THEM);
+        let packet = SlicedPacket::from_ethernet(&frame).unwrap();
+        let (Some(NetSlice::Ipv6(ip)), Some(TransportSlice::Icmpv6(message))) =
+            (&packet.net, &packet.transport)
+        else {
+            panic!("{packet:?}")
+        };
+        let header = ip.header();
+        assert!(message.is_checksum_valid(header.source(), header.destination()));
+        assert_eq!((header.payload_length(), message.slice().len()), (24, 24));
+        assert_eq!(frame[..6], [0x33, 0x33, 0xff, 0x34, 0x56, 0x78]);
+        let envelope =
+            Envelope { source: header.source_addr(), destination: header.destination_addr(), hop_limit: 255 };
+        let asked = Solicitation { source: Ipv6Addr::UNSPECIFIED, source_mac: None, target: THEM };
+        assert_eq!(envelope.destination, GROUP);
+        assert_eq!(Message::parse(&envelope, message.slice()), Ok(Message::Solicitation(asked)));
     }
 
     /// The message in `frame` after `change`, with its checksum made right.

@@ -1,6 +1,6 @@
 """The servers of one backend: `servers.py NAME`.
 
-HTTP on port 8000: GET says the name; PUT answers with the SHA-256 of what it was sent.
+HTTP on port 8000, of IPv6 too: GET says the name; PUT answers with the SHA-256 of what it was sent.
 TCP on port 5300: answers each line with the name and the line.
 UDP on port 5300: answers with the name, the client's address as seen here, and what it was sent; without a checksum
 where the datagram begins with "nocheck".
@@ -61,20 +61,33 @@ class ManyTcp(socketserver.ThreadingTCPServer):
     request_queue_size = 1024
 
 
-def echo_datagrams():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+class EitherHttp(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    request_queue_size = 1024
+
+    def server_bind(self):
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+def echo_datagrams(family):
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
+        if family == socket.AF_INET6:
+            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         udp.bind(("", 5300))
         while True:
-            data, (address, port) = udp.recvfrom(65536)
+            data, client = udp.recvfrom(65536)
             udp.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, int(data.startswith(b"nocheck")))
-            udp.sendto(f"{NAME} {address}:{port} ".encode() + data, (address, port))
+            udp.sendto(f"{NAME} {client[0]}:{client[1]} ".encode() + data, client)
 
 
 def main():
-    threading.Thread(target=echo_datagrams, daemon=True).start()
+    threading.Thread(target=echo_datagrams, args=(socket.AF_INET,), daemon=True).start()
+    if socket.has_ipv6:
+        threading.Thread(target=echo_datagrams, args=(socket.AF_INET6,), daemon=True).start()
     threading.Thread(target=ManyTcp(("", 5300), Echo).serve_forever, daemon=True).start()
-    http.server.ThreadingHTTPServer.request_queue_size = 1024
-    http.server.ThreadingHTTPServer(("", 8000), Http).serve_forever()
+    EitherHttp(("", 8000), Http).serve_forever()
 
 
 main()

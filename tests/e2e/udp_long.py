@@ -1,6 +1,6 @@
 """Sends long datagrams to an echo server and says what came back: `udp_long.py ADDRESS PORT [reversed]`.
 
-Prints "sent N answered N wrong_sender N". With "reversed" it cuts them up itself, and sends the last part first.
+Prints "sent N answered N wrong_sender N". With "reversed", IPv4 only, it cuts them up itself, and sends the last part first.
 """
 
 import socket
@@ -32,11 +32,12 @@ def send_reversed(raw, data, me, target, identification):
 def main():
     target = (sys.argv[1], int(sys.argv[2]))
     is_reversed = sys.argv[3:] == ["reversed"]
+    family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) if is_reversed else None
     sent = answered = wrong_sender = 0
     for turn, length in enumerate(LENGTHS * 3):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.bind(("10.0.0.2", 0))
+        with socket.socket(family, socket.SOCK_DGRAM) as udp:
+            udp.bind(("10.0.0.2" if family == socket.AF_INET else "::", 0))
             udp.settimeout(3)
             data = bytes((turn + i * 7 + i // 256) % 251 for i in range(length))
             if raw:
@@ -49,7 +50,7 @@ def main():
             except TimeoutError:
                 continue
             answered += got.split(b" ", 2)[2] == data
-            wrong_sender += sender != target
+            wrong_sender += sender[:2] != target
     print(f"sent {sent} answered {answered} wrong_sender {wrong_sender}")
 
 

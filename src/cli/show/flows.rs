@@ -42,13 +42,15 @@ pub(super) fn text(view: &Flows) -> String {
             flow.frontend.clone(),
             flow.rule.clone().unwrap_or_else(|| "(removed)".into()),
             format!("{pool}{}", flow.backend),
+            flow.source.clone().unwrap_or_else(|| "-".into()),
             flow.state.clone(),
             format!("{:.2} s", flow.idle_seconds),
             format!("{:.2} s", flow.expires_in_seconds),
             flow.worker.to_string(),
         ]
     };
-    let columns = ["client", "frontend", "rule", "backend", "state", ">idle", ">expires in", ">worker"];
+    let columns =
+        ["client", "frontend", "rule", "backend", "seen as", "state", ">idle", ">expires in", ">worker"];
     let mut text = String::new();
     if !view.flows.is_empty() {
         text = table(&columns, view.flows.iter().map(row)) + "\n";

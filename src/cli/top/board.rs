@@ -286,7 +286,9 @@ pub(super) mod tests {
         let counters = json!({ "frames": ends, "flows": flows, "drops": [drop],
             "resets": { "to_clients": 0, "to_backends": 0, "asked": 0 },
             "icmp": { "echo_replies": 0, "unreachable_sent": 0, "too_big_sent": 0, "time_exceeded_sent": 0,
-            "errors_to_clients": 0, "errors_to_backends": 0 } });
+            "errors_to_clients": 0, "errors_to_backends": 0 }, "parts": { "packets_cut": 0, "made": 0 },
+            "quic": { "by_id": 0, "moved": 0, "unknown": 0, "down": 0, "unroutable": 0 },
+            "client_address": { "toa_sent": 0, "toa_no_room": 0, "proxy_headers_sent": 0 } });
         Sample {
             at: began + Duration::from_secs(second),
             status: serde_json::from_value(status).unwrap(),

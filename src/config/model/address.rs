@@ -14,7 +14,7 @@ pub struct Cidr {
 
 impl Cidr {
     /// Bits of an address that are no part of the network.
-    fn host_bits(self) -> u32 {
+    pub(crate) fn host_bits(self) -> u32 {
         let bits = if self.address.is_ipv4() { 32 } else { 128 };
         bits - u32::from(self.prefix_len).min(bits)
     }
@@ -38,6 +38,16 @@ impl Cidr {
     /// Whether `address` is the network's last.
     pub fn is_last(self, address: IpAddr) -> bool {
         self.contains(address) && number(address) | !self.host_mask() == u128::MAX
+    }
+
+    /// All of its addresses.
+    pub(crate) fn range(self) -> AddressRange {
+        let (is_ipv4, number) = (self.address.is_ipv4(), number(self.address));
+        // Of IPv4 neither has more than 32 bits.
+        let of = |number: u128| {
+            if is_ipv4 { IpAddr::V4((number as u32).into()) } else { IpAddr::V6(number.into()) }
+        };
+        AddressRange { first: of(number & !self.host_mask()), last: of(number | self.host_mask()) }
     }
 
     /// Whether no host has `address`, being IPv4, the network's first or last (RFC 1122 section 3.2.1.3); or

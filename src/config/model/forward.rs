@@ -1,9 +1,8 @@
 //! How packets reach a backend.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use super::AddressRange;
+use super::{AddressRange, Cidr};
 use crate::wire::MacAddr;
 
 /// How the packets of a rule reach the backend.
@@ -33,10 +32,21 @@ pub struct FullNat {
 /// What a tunnel puts around packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tunnel {
-    /// The outer source address; `None`: the own address of the port that leads to the backend.
-    pub source: Option<IpAddr>,
+    /// The outer source; `None`: the own address of the port that leads to the backend.
+    pub source: Option<TunnelSource>,
     /// What is between the two IP headers.
     pub encapsulation: Encapsulation,
+}
+
+/// One address, or a network that flows are spread over, 65,536 addresses at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TunnelSource(pub Cidr);
+
+/// As it is written: one address without a prefix.
+impl fmt::Display for TunnelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.host_bits() == 0 { write!(f, "{}", self.0.address) } else { write!(f, "{}", self.0) }
+    }
 }
 
 /// What is between the two IP headers of a tunnel.

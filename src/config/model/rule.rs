@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Forward, Frontend, Pool};
+use super::{Forward, Frontend, Pool, Quic};
 use crate::config::probe::Probe;
 
 /// `[[rule]]`: traffic to one frontend is spread over one pool.
@@ -34,6 +34,8 @@ pub struct Rule {
     pub icmp_echo: bool,
     /// The most that either end may ask for as its maximum segment size.
     pub mss_clamp: Option<MssClamp>,
+    /// How connection ids of QUIC name the backend, where they are to.
+    pub quic: Option<Quic>,
     /// What tells whether its `auto` backends are up; without it they are.
     pub probe: Option<Arc<Probe>>,
     /// Its name; `None` where the rule has one of its own, or none.

@@ -48,7 +48,9 @@ impl Overlay<'_> {
             "client_address" => {
                 self.way_item(subject, key, value, text::client_address, &mut way.client_address);
             }
-            "tunnel_source" => self.way_key(subject, key, value, text::address, &mut way.tunnel_source),
+            "tunnel_source" => {
+                self.way_key(subject, key, value, text::tunnel_source, &mut way.tunnel_source);
+            }
             "tunnel_port" => self.way_key(subject, key, value, text::integer, &mut way.tunnel_port),
             "gue_variant" => self.way_key(subject, key, value, text::integer, &mut way.gue_variant),
             "vni" => self.way_key(subject, key, value, text::integer, &mut way.vni),

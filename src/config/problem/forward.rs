@@ -107,8 +107,10 @@ pub enum ForwardProblem {
     SourceTaken {
         /// The rule.
         subject: String,
+        /// The key.
+        key: &'static str,
         /// What is given.
-        range: AddressRange,
+        source: String,
         /// Whose address is in it.
         owner: String,
         /// Where that is.
@@ -168,9 +170,9 @@ impl ForwardProblem {
                     "{subject} has source_addresses {range}, which {other} has some of already; delete one"
                 )
             }
-            Self::SourceTaken { subject, range, owner, place } => write!(
+            Self::SourceTaken { subject, key, source, owner, place } => write!(
                 f,
-                "{subject} has source_addresses {range}, where {owner} is ({place}); use addresses that nobody has"
+                "{subject} has {key} {source}, where {owner} is ({place}); use addresses that nobody has"
             ),
             _ => Ok(()),
         }

@@ -7,6 +7,7 @@ mod control;
 mod forward;
 mod name;
 mod network;
+mod quic;
 mod route;
 mod value;
 
@@ -17,6 +18,7 @@ pub use control::ControlProblem;
 pub use forward::ForwardProblem;
 pub use name::{FlagProblem, NameProblem};
 pub use network::{AddressFlaw, NetworkProblem};
+pub use quic::QuicProblem;
 pub use route::RouteProblem;
 pub use value::{FileProblem, ValueProblem};
 
@@ -37,6 +39,8 @@ pub enum Problem {
     Route(RouteProblem),
     /// How a rule's packets reach its backends.
     Forward(ForwardProblem),
+    /// Routing by QUIC connection ids.
+    Quic(QuicProblem),
     /// A pool against the rest.
     Pool(PoolProblem),
     /// A rule against the rest.
@@ -57,6 +61,7 @@ impl fmt::Display for Problem {
             Self::Network(problem) => problem.fmt(f),
             Self::Route(problem) => problem.fmt(f),
             Self::Forward(problem) => problem.fmt(f),
+            Self::Quic(problem) => problem.fmt(f),
             Self::Pool(problem) => problem.fmt(f),
             Self::Rule(problem) => problem.fmt(f),
             Self::Control(problem) => problem.fmt(f),
@@ -98,6 +103,7 @@ problem_from!(
     Network(NetworkProblem),
     Route(RouteProblem),
     Forward(ForwardProblem),
+    Quic(QuicProblem),
     Pool(PoolProblem),
     Rule(RuleProblem),
     Control(ControlProblem),

@@ -97,7 +97,12 @@ pub enum ValueProblem {
         why: BadText,
     },
     /// Text that does not say what it should, and is not to be shown.
-    BadSecret,
+    BadSecret {
+        /// Whose it is.
+        subject: String,
+        /// The key.
+        key: &'static str,
+    },
     /// A number or duration beyond its limits.
     OutOfRange {
         /// Whose key.
@@ -175,10 +180,10 @@ impl fmt::Display for ValueProblem {
             Self::BadValue { subject, key, text, why } => {
                 write!(f, "{subject} has {key} {}, {why}", Quoted(text))
             }
-            Self::BadSecret => {
+            Self::BadSecret { subject, key } => {
                 write!(
                     f,
-                    "[dataplane] has a hash_key which is not 32 hex digits; `openssl rand -hex 16` makes one"
+                    "{subject} has a {key} which is not 32 hex digits; `openssl rand -hex 16` makes one"
                 )
             }
             Self::OutOfRange { subject, key, value, low, high } => {

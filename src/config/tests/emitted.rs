@@ -76,6 +76,9 @@ fall = 4
 [[probe]]
 name = "open"
 kind = "tcp"
+[[pool]]
+name = "h3"
+backends = [{ address = "10.0.0.50", quic_server_id = "0a0b0c0d" }, { address = "10.0.0.51" }]
 [[rule]]
 name = "a"
 frontend = "203.0.113.1:443/tcp"
@@ -117,7 +120,7 @@ name = "f"
 frontend = "[2001:db8::/64]:0/any"
 pool = "web"
 forward = "gue"
-tunnel_source = "10.0.0.1"
+tunnel_source = "10.96.0.0/16"
 tunnel_port = 9999
 gue_variant = 1
 [[rule]]
@@ -142,10 +145,26 @@ name = "j"
 frontend = "203.0.113.4:443/tcp"
 pool = "web"
 forward = "gre"
+[[rule]]
+name = "k"
+frontend = "203.0.113.4:443/udp"
+pool = "h3"
+forward = "gre"
+quic = "quic-lb"
+quic_config = 3
+quic_server_id_length = 4
+quic_nonce_length = 8
+quic_key = "ffeeddccbbaa99887766554433221100"
+[[rule]]
+name = "l"
+frontend = "203.0.113.5:443/udp"
+pool = "h3"
+forward = "gre"
+quic = "katran"
 "#;
 
 /// What another key says in the text, or nothing at all that a model holds.
-const LEFT_OUT: [&str; 4] = ["hash_key", "addresses", "instances", "nat_rule"];
+const LEFT_OUT: [&str; 5] = ["hash_key", "quic_key", "addresses", "instances", "nat_rule"];
 
 #[test]
 fn the_text_of_a_model_gives_the_model_less_its_key() {
@@ -154,7 +173,13 @@ fn the_text_of_a_model_gives_the_model_less_its_key() {
     assert!(!text.contains("00112233") && !text.contains("hash_key"), "{text}");
     let with_key = to_text_with(&model, model.dataplane.hash_key);
     assert_eq!(load(&with_key, &[]).unwrap().model, model, "{with_key}");
+    assert!(!text.contains("ffeeddcc") && !text.contains("quic_key"), "{text}");
     model.dataplane.hash_key = None;
+    for rule in &mut model.rules {
+        if let Some(Quic::QuicLb(quic)) = &mut rule.quic {
+            quic.key = None;
+        }
+    }
     let again = load(&text, &[]).unwrap_or_else(|all| panic!("{all}\n{text}")).model;
     assert_eq!(again, model, "{text}");
     assert_eq!(to_text(&again), text);

@@ -139,7 +139,7 @@ fn all_mistakes_of_flags_and_file_are_reported_together() {
         "g.toml:9: rule web has idle_timeout 0s; allowed are 1s to 1day",
         r#"--address: there is no port "ou"; did you mean out? If not, add --port NAME=DEVICE"#,
         r#"--address: port out has address "192.0.2.1", which is not an address with its prefix; write it as 198.51.100.2/24 or 2001:db8:1::2/64"#,
-        r#"--backend: backend 10.0.0.7 has an unknown key "foo"; known are weight, state"#,
+        r#"--backend: backend 10.0.0.7 has an unknown key "foo"; known are weight, state, quic_server_id"#,
         r#"--backend: "weight" is incomplete; write --backend web=10.0.0.4:8443,weight=2"#,
         "--backend: backends of pool a have ports 80 and 81; a rule has one backend port: use one, or make two rules with a pool each",
         r#"--backend: pool a has address "[2001:db8::1", which is not an address; write it as 10.0.0.4 or 2001:db8::4"#,

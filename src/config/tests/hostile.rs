@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn any_flags_are_loaded_or_refused(values in prop::collection::vec("\\PC{0,12}|[a-z]{1,3}=[0-9./:,=a-z-]{0,30}", 33)) {
+    fn any_flags_are_loaded_or_refused(values in prop::collection::vec("\\PC{0,12}|[a-z]{1,3}=[0-9./:,=a-z-]{0,30}", 36)) {
         let mut values = values.into_iter();
         let mut next = || values.next().unwrap_or_default();
         let words = ConfigFlags {
@@ -138,6 +138,7 @@ proptest! {
             hairpin: vec![format!("web={}", next())],
             icmp_echo: vec![format!("web={}", next())],
             mss_clamp: vec![format!("web={}", next())],
+            quic: vec![next(), format!("web={}", next()), format!("web=quic-lb,{}", next())],
             distribution: vec![next()],
             idle_timeout: vec![format!("web={}", next())],
             probe: vec![next(), format!("web={}", next()), format!("web=http:{}", next())],

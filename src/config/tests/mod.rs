@@ -6,6 +6,7 @@ mod findings;
 mod flags;
 mod hostile;
 mod links;
+mod quic;
 mod ways;
 
 use std::net::Ipv4Addr;
@@ -30,15 +31,15 @@ fn load(text: &str, words: &[&str]) -> Result<Loaded, Findings> {
 
 #[test]
 fn what_the_path_does_not_do_yet_is_refused() {
-    let text = format!("{SOUND}forward = \"full-nat\"\nclient_address = [\"toa\"]\n");
+    let text = SOUND.replace("203.0.113.10:443", "[2001:db8::/95]:443") + "forward = \"full-nat\"\n";
     let words: [&str; 0] = [];
     let refused = load_text("g.toml", &text, &flags(&words)).unwrap_err().to_string();
     assert!(parse_text("g.toml", &text, &flags(&words)).is_ok());
     assert_eq!(
         refused.lines().collect::<Vec<_>>(),
         [
-            "g.toml: rule web has client_address, which this version does not support; delete it: backends see a \
-             source address",
+            "g.toml: rule web has a network wider than /96 as its frontend, with full-nat, which this version does not support; name \
+             the networks that it has of /96 or less, or use a way that leaves addresses as they are",
         ]
     );
 }

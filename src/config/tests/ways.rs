@@ -54,6 +54,8 @@ fn what_is_said_of_a_way_is_in_the_model() {
         "forward = \"gue\"\ntunnel_source = \"192.0.2.9\"\ntunnel_port = 9999\ngue_variant = 1\n",
     );
     assert_eq!(gue.forward.to_string(), "gue to port 9999, variant 1 from 192.0.2.9");
+    let spread = "forward = \"ipip\"\ntunnel_source = \"172.16.0.0/16\"\n";
+    assert_eq!(rule("203.0.113.11:443/tcp", spread).forward.to_string(), "ipip from 172.16.0.0/16");
     let vxlan = rule(
         "[2001:db8::10]:0/any",
         "forward = \"vxlan\"\nvni = 16777215\ninner_mac = \"02:00:00:00:00:07\"\nhairpin = false\n",
@@ -105,6 +107,34 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "g.toml:14: rule b has vni 16777216; allowed are 0 to 16777215",
             "g.toml:15: rule b has backend 10.0.0.4, and tunnel_source has no address of its family; add one, or delete tunnel_source",
             "g.toml:16: rule b has inner_mac \"ff:ff:ff:ff:ff:ff\", which is no station's address: it is zero, multicast or broadcast",
+        ],
+    ),
+    (
+        "203.0.113.11:443/tcp",
+        "forward = \"gre\"\ntunnel_source = \"10.0.0.0/29\"",
+        &[
+            "g.toml:14: tunnel_source of rule b has address 10.0.0.0, which is the address of a network; use the address of one host",
+        ],
+    ),
+    (
+        "203.0.113.11:443/tcp",
+        "forward = \"gre\"\ntunnel_source = \"10.0.0.4/30\"",
+        &[
+            "g.toml:14: rule b has tunnel_source 10.0.0.4/30, where backend 10.0.0.4 of pool web is (line 3); use addresses that nobody has",
+        ],
+    ),
+    (
+        "203.0.113.11:443/tcp",
+        "forward = \"gre\"\ntunnel_source = \"2001:db8::/112\"",
+        &[
+            "g.toml:14: rule b has backend 10.0.0.4, and tunnel_source has no address of its family; add one, or delete tunnel_source",
+        ],
+    ),
+    (
+        "203.0.113.11:443/tcp",
+        "forward = \"gre\"\ntunnel_source = \"172.16.0.0/12\"",
+        &[
+            "g.toml:14: rule b has tunnel_source \"172.16.0.0/12\", whose prefix is not /16 to /32, or of IPv6 /112 to /128",
         ],
     ),
     (
@@ -263,8 +293,8 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "g.toml:11: rule b has frontend 203.0.113.0/28:0/any and forward = \"nat\", which could not tell from which of \
              these addresses a response has to come; use full-nat, dsr, ipip, gre, gue or vxlan, or a rule for each address",
             "g.toml:14: rule b has an unknown key \"forward_mode\"; known are name, frontend, pool, backend_port, forward, \
-             source_addresses, client_address, tunnel_source, tunnel_port, gue_variant, vni, inner_mac, mss_clamp, hairpin, \
-             icmp_echo, distribution, idle_timeout, tcp_reset, probe, no_healthy_backends",
+             source_addresses, client_address, tunnel_source, tunnel_port, gue_variant, vni, inner_mac, mss_clamp, quic, \
+             quic_config, quic_server_id_length, quic_nonce_length, quic_key, hairpin, icmp_echo, distribution, idle_timeout, tcp_reset, probe, no_healthy_backends",
         ],
     ),
     (

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{BadText, RANGE_LEN_MAX, digits};
-use crate::config::model::{AddressRange, ForwardMode, number};
+use super::{BadText, RANGE_LEN_MAX, address, cidr, digits};
+use crate::config::model::{AddressRange, Cidr, ForwardMode, TunnelSource, number};
 
 /// `nat`, `full-nat` and so on.
 pub(crate) fn forward(text: &str) -> Result<ForwardMode, BadText> {
@@ -71,6 +71,24 @@ pub(crate) fn addresses(text: &str) -> Result<AddressRange, BadText> {
     }
 }
 
+/// The most bits of a tunnel's source that a flow's hash takes the place of.
+const TUNNEL_SOURCE_BITS_MAX: u32 = 16;
+
+/// `10.0.0.1`, `172.16.0.0/16`.
+pub(crate) fn tunnel_source(text: &str) -> Result<TunnelSource, BadText> {
+    if !text.contains('/') {
+        let address = address(text)?;
+        let prefix_len = if address.is_ipv4() { 32 } else { 128 };
+        return Ok(TunnelSource(Cidr { address, prefix_len }));
+    }
+    let network = cidr(text)?;
+    match () {
+        () if !network.is_first(network.address) => Err(BadText::HostBits),
+        () if network.host_bits() > TUNNEL_SOURCE_BITS_MAX => Err(BadText::TunnelPrefix),
+        () => Ok(TunnelSource(network)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +107,25 @@ mod tests {
         assert_eq!(address_range("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), Err(BadText::RangeTooLong));
         let last = address_range("2001:db8::fff0-2001:db8::1:0").unwrap().addresses().last();
         assert_eq!(last, "2001:db8::1:0".parse().ok());
+    }
+
+    #[test]
+    fn sources_of_tunnels_are_addresses_and_networks() {
+        let bits = |text| tunnel_source(text).map(|source| source.0.host_bits());
+        assert_eq!((bits("10.0.0.1"), bits("10.0.0.1/32"), bits("2001:db8::1")), (Ok(0), Ok(0), Ok(0)));
+        assert_eq!(
+            (bits("172.16.0.0/16"), bits("2001:db8::/112"), bits("10.0.0.4/30")),
+            (Ok(16), Ok(16), Ok(2))
+        );
+        assert_eq!(
+            (bits("172.16.0.0/15"), bits("2001:db8::/111")),
+            (Err(BadText::TunnelPrefix), Err(BadText::TunnelPrefix))
+        );
+        assert_eq!(
+            (bits("172.16.0.1/16"), bits("10.0.0.0/33")),
+            (Err(BadText::HostBits), Err(BadText::PrefixLen))
+        );
+        assert_eq!((bits("a"), bits("a/16")), (Err(BadText::Address), Err(BadText::Cidr)));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use super::network::Network;
 use super::pools::Pools;
 use crate::config::error::{Place, Report};
 use crate::config::model::{
-    AddressRange, Backend, Encapsulation, Forward, ForwardMode, Frontend, FullNat, GueVariant, MssClamp,
-    ProtocolSelector, Tunnel,
+    AddressRange, Backend, Cidr, Encapsulation, Forward, ForwardMode, Frontend, FullNat, GueVariant,
+    MssClamp, ProtocolSelector, Tunnel,
 };
 use crate::config::probe::Probe;
 use crate::config::problem::{ForwardProblem, NetworkProblem, ValueProblem};
@@ -164,8 +164,8 @@ impl Checker<'_> {
         } else if let Some(other) = other {
             report.error(place, ForwardProblem::SourceTwice { subject: subject(), range, other: *other });
         } else if let Some((owner, taken)) = self.owner_in(range) {
-            report
-                .error(place, ForwardProblem::SourceTaken { subject: subject(), range, owner, place: taken });
+            let (subject, key, source) = (subject(), "source_addresses", range.to_string());
+            report.error(place, ForwardProblem::SourceTaken { subject, key, source, owner, place: taken });
         }
     }
 
@@ -236,15 +236,35 @@ impl Checker<'_> {
             }
             Forward::Tunnel(Tunnel { source: Some(source), .. }) => {
                 let tunnel_place = place(&way.tunnel_source);
-                if let (Some(place), Some(flaw)) = (tunnel_place, self.network.flaw(*source)) {
-                    let (subject, address) = (format!("tunnel_source of {}", self.subject), *source);
-                    report.error(place, NetworkProblem::Unusable { subject, address, flaw });
-                } else {
-                    missing("tunnel_source", tunnel_place, &|family| source.is_ipv4() != family, report);
+                let is_sound =
+                    tunnel_place.is_none_or(|place| self.check_tunnel_source(source.0, place, report));
+                if is_sound {
+                    let lacks = |family| source.0.address.is_ipv4() != family;
+                    missing("tunnel_source", tunnel_place, &lacks, report);
                 }
             }
             _ => {}
         }
+    }
+
+    /// Whether all addresses of a tunnel's source can be those of senders, and of nobody else. One address may be
+    /// anybody's: who says it has a reason.
+    fn check_tunnel_source(&self, network: Cidr, place: Place, report: &mut Report) -> bool {
+        let range = network.range();
+        let flaw = [range.first, range.last].into_iter().find_map(|end| Some((end, self.network.flaw(end)?)));
+        if let Some((address, flaw)) = flaw {
+            let subject = format!("tunnel_source of {}", self.subject);
+            report.error(place, NetworkProblem::Unusable { subject, address, flaw });
+            return false;
+        }
+        let owner = if range.first == range.last { None } else { self.owner_in(range) };
+        if let Some((owner, taken)) = owner {
+            let (subject, key) = (self.subject.to_owned(), "tunnel_source");
+            let source = network.to_string();
+            report.error(place, ForwardProblem::SourceTaken { subject, key, source, owner, place: taken });
+            return false;
+        }
+        true
     }
 
     /// A probe needs a port to ask.

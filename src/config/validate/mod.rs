@@ -8,6 +8,7 @@ mod frontends;
 mod network;
 mod pools;
 mod probes;
+mod quic;
 mod routes;
 mod rules;
 

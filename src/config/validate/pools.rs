@@ -132,13 +132,14 @@ fn too_many(pool: &str, count: usize) -> ValueProblem {
 fn backend(raw: &RawBackend, pool: &str, report: &mut Report) -> Option<Backend> {
     let state = raw.state.value().copied().unwrap_or(AdminState::Auto);
     // Nearly all have an address and no weight, and there are tens of thousands: nothing is to be said of these.
+    let quic_server_id = raw.quic_server_id.value().copied();
     if let (Some(address), true) = (raw.address.value(), raw.weight.is_absent()) {
-        return Some(Backend { address: *address, weight: WEIGHT_DEFAULT, state });
+        return Some(Backend { address: *address, weight: WEIGHT_DEFAULT, state, quic_server_id });
     }
     let address = required(&format!("a backend of {pool}"), "address", &raw.address, raw.place, report);
     let subject = address.map_or("a backend".to_owned(), |address| format!("backend {}", address.value));
     let weight = in_range(&subject, "weight", &raw.weight, WEIGHT, report).unwrap_or(WEIGHT_DEFAULT);
-    Some(Backend { address: address?.value, weight, state })
+    Some(Backend { address: address?.value, weight, state, quic_server_id })
 }
 
 fn range_members(raw: &RawPool, subject: &str, report: &mut Report) -> Members {
@@ -155,7 +156,8 @@ fn range_members(raw: &RawPool, subject: &str, report: &mut Report) -> Members {
     let Some(instances) = in_range(subject, "instances", &raw.instances, bounds, report) else {
         return Members::none();
     };
-    let backend = |address| Backend { address, weight: WEIGHT_DEFAULT, state: AdminState::Auto };
+    let backend =
+        |address| Backend { address, weight: WEIGHT_DEFAULT, state: AdminState::Auto, quic_server_id: None };
     let addresses = range.value.addresses().take(instances);
     let backends = addresses.map(|address| At { value: backend(address), place: range.place }).collect();
     Members { backends, are_range: true, is_whole: true }

@@ -9,7 +9,7 @@ use super::frontends::{compare_backends, compare_frontends, compare_with_probes}
 use super::network::{Network, flaw, is_link_local};
 use super::pools::Pools;
 use super::probes::{self, Probes};
-use super::{Names, duration_in_range, in_range, required};
+use super::{Names, duration_in_range, in_range, quic, required};
 use crate::config::error::{Place, Report};
 use crate::config::model::{
     AdminState, Backend, Distribution, ForwardMode, Frontend, NoHealthyBackends, Rule,
@@ -83,6 +83,7 @@ impl Checker<'_> {
         let way = forward::Checker { raw, subject: &subject, network, pools, frontends };
         let mode = way.mode();
         way.check_keys(mode.unwrap_or(ForwardMode::Nat), frontend.map(|at| at.value), report);
+        let quic = quic::check(raw, &subject, mode, frontend.map(|at| at.value), report);
         let pool = pool?;
         self.used.insert(("pool", pool.value.clone()));
         self.pools.names.require(
@@ -107,6 +108,7 @@ impl Checker<'_> {
         }
         let backend_port = way.backend_port(backend_port, forward.mode(), frontend, report);
         way.check_probe_port(backend_port, frontend, probe.as_deref(), report);
+        quic::compare(quic, raw, &subject, parts.backends, report);
         let is_on = |field: &Field<bool>| field.value().copied().unwrap_or(false);
         let rule = Rule {
             name,
@@ -120,6 +122,7 @@ impl Checker<'_> {
             hairpin: is_on(&raw.hairpin),
             icmp_echo: raw.icmp_echo.value().copied().unwrap_or(true),
             mss_clamp,
+            quic,
             probe_name: probe.as_ref().and_then(|_| probe_name(raw)),
             probe,
             no_healthy_backends: raw.no_healthy_backends.value().copied().unwrap_or(NoHealthyBackends::Drop),

@@ -151,6 +151,7 @@ mod tests {
             is_response: false,
             before: None,
             after: None,
+            by_server_id: false,
             choice: None,
             next_hop: None,
         };

@@ -80,9 +80,35 @@ fn kind(frame: &[u8]) -> &'static str {
         (_, Some(TransportSlice::Icmpv6(icmp))) => match icmp.type_u8() {
             icmpv6::TYPE_ECHO | icmpv6::TYPE_ECHO_REPLY => "echo",
             icmpv6::TYPE_SOLICITATION | icmpv6::TYPE_ADVERTISEMENT => "neighbour discovery",
+            icmpv6::TYPE_LISTENER_REPORT => "groups",
             _ => "ICMP error",
         },
         (_, Some(TransportSlice::Udp(_))) => "UDP",
+        (Some(LaxNetSlice::Ipv4(ip)), None) if ip.payload().fragmented => "fragment",
+        (Some(LaxNetSlice::Ipv6(ip)), None) if ip.payload().fragmented => "fragment",
         _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{MacAddr, mld, nd};
+
+    #[test]
+    fn frames_are_named_by_what_they_are() {
+        let (mac, us) = (MacAddr([2, 0, 0, 0, 0, 1]), "2001:db8::1".parse().unwrap());
+        assert_eq!(kind(&nd::probe(mac, us)), "neighbour discovery");
+        assert_eq!(kind(&mld::report(mac, us, us)), "groups");
+        let mut part = Vec::new();
+        let mut header =
+            etherparse::Ipv4Header::new(8, 64, etherparse::IpNumber::ICMP, [10, 0, 0, 1], [10, 0, 0, 2])
+                .unwrap();
+        header.more_fragments = true;
+        part.extend([0; 12]);
+        part.extend([8, 0]);
+        header.write(&mut part).unwrap();
+        part.extend([0; 8]);
+        assert_eq!(kind(&part), "fragment");
     }
 }

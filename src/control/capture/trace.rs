@@ -35,6 +35,8 @@ pub struct TracedPacket {
     pub flow: Option<String>,
     pub state_before: Option<String>,
     pub state: Option<String>,
+    /// Whether the QUIC connection id has named the backend, and not the hash.
+    pub by_quic_server_id: bool,
     pub choice: Option<Chosen>,
     pub backend: Option<String>,
     pub verdict: String,
@@ -119,6 +121,7 @@ impl Encoder {
             flow: (!flow.is_response).then(|| found(&flow).into()),
             state_before: flow.before.map(|entry| state(entry.state).into()),
             state: flow.after.map(|entry| state(entry.state).into()),
+            by_quic_server_id: flow.by_server_id,
             choice: flow.choice.map(|choice| Chosen {
                 hash: format!("{:016x}", choice.hash),
                 distribution: self.distribution.to_string(),

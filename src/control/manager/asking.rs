@@ -1,7 +1,7 @@
 //! Whom the management thread asks for Ethernet addresses, and to whom it announces its own.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::Manager;
@@ -9,11 +9,20 @@ use crate::config::{Forward, Rule};
 use crate::control::neighbours::Ask;
 use crate::dataplane::ControlFrame;
 use crate::io::PortId;
-use crate::wire::{MacAddr, arp, nd};
+use crate::wire::{MacAddr, arp, ipv6, mld, nd};
 
 /// Announcements of our addresses at start and when they change: two, two seconds apart (RFC 5227
 /// section 2.3, ANNOUNCE_NUM and ANNOUNCE_INTERVAL; within what RFC 4861 section 7.2.6 allows).
 const ANNOUNCEMENTS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
+
+/// What is told of an address of ours, and when.
+pub(super) struct Announcement {
+    at: Duration,
+    port: PortId,
+    address: IpAddr,
+    /// Whether it is asked first if somebody else has it.
+    is_probe: bool,
+}
 
 impl Manager {
     /// The next hops that the configuration needs and does not give; and those of backends that were
@@ -43,22 +52,75 @@ impl Manager {
 
     /// Plans announcements of the addresses that were not ours `before`.
     pub(super) fn announce(&mut self, before: &BTreeSet<(PortId, IpAddr)>, now: Duration) {
-        for (port, address) in self.addresses().difference(before) {
-            self.announcements.extend(ANNOUNCEMENTS.iter().map(|delay| (now + *delay, *port, *address)));
+        let addresses = self.addresses();
+        for (port, address) in addresses.difference(before).copied() {
+            let planned = |at, is_probe| Announcement { at, port, address, is_probe };
+            // Whether somebody else has it counts for the own addresses of ports: a frontend may be several nodes'.
+            if address.is_ipv6() && self.is_own(port, address) {
+                self.announcements.push(planned(now, true));
+            }
+            self.announcements.extend(ANNOUNCEMENTS.iter().map(|delay| planned(now + *delay, false)));
+        }
+        if addresses.iter().any(|(_, address)| address.is_ipv6()) {
+            self.groups.change(now);
         }
     }
 
+    fn is_own(&self, port: PortId, address: IpAddr) -> bool {
+        let port = self.model.ports.get(port.index());
+        port.is_some_and(|port| port.addresses.iter().any(|own| own.address == address))
+    }
+
+    /// Has the log say who else claims an address of ours.
+    pub(super) fn tell_conflict(&mut self, port: PortId, address: IpAddr, mac: MacAddr) {
+        let name = self.model.ports.get(port.index()).map(|port| &port.name);
+        if let Some(name) = name.filter(|_| self.is_own(port, address))
+            && self.conflicts.is_news((port, address), self.now)
+        {
+            log::warn!(
+                "port {name}: {address} is ours, and {mac} claims it too; packets for it may go astray: give one of the \
+                 two another address"
+            );
+        }
+    }
+
+    /// Tells switches which groups our IPv6 addresses are asked for by.
+    pub(super) fn send_reports(&mut self, now: Duration) {
+        let mut groups = std::mem::take(&mut self.groups);
+        let all = || {
+            let of_v6 = |(port, address)| match address {
+                IpAddr::V6(address) => Some((port, ipv6::solicited_node(address))),
+                IpAddr::V4(_) => None,
+            };
+            self.addresses().into_iter().filter_map(of_v6).collect()
+        };
+        groups.advance(now, all, |(port, group)| self.send_report(port, group));
+        self.groups = groups;
+    }
+
+    /// Whether there was room for the report.
+    fn send_report(&self, port: PortId, group: Ipv6Addr) -> bool {
+        let own =
+            self.model.ports.get(port.index()).map(|port| port.addresses.as_slice()).unwrap_or_default();
+        let of_link = own.iter().find_map(|own| match own.address {
+            IpAddr::V6(address) => address.is_unicast_link_local().then_some(address),
+            IpAddr::V4(_) => None,
+        });
+        let source = of_link.unwrap_or(Ipv6Addr::UNSPECIFIED);
+        self.originate(port, |mac| mld::report(mac, source, group))
+    }
+
     pub(super) fn send_announcements(&mut self, now: Duration) {
-        if self.announcements.iter().all(|(at, ..)| *at > now) {
+        if self.announcements.iter().all(|planned| planned.at > now) {
             return;
         }
         // What has been given up since may be another's by now.
         let ours = self.addresses();
         let mut planned = std::mem::take(&mut self.announcements);
-        planned.retain(|(at, port, address)| {
-            let is_due = *at <= now;
+        planned.retain(|planned| {
+            let is_due = planned.at <= now;
             // What finds no room is sent with the next tick.
-            ours.contains(&(*port, *address)) && !(is_due && self.send_announcement(*port, *address))
+            ours.contains(&(planned.port, planned.address)) && !(is_due && self.send_announcement(planned))
         });
         self.announcements = planned;
     }
@@ -81,9 +143,11 @@ impl Manager {
         };
     }
 
-    /// Tells all neighbours that `address` is ours. Whether there was room for it.
-    fn send_announcement(&self, port: PortId, address: IpAddr) -> bool {
-        match address {
+    /// Tells all neighbours that an address is ours, or asks them. Whether there was room for it.
+    fn send_announcement(&self, planned: &Announcement) -> bool {
+        let port = planned.port;
+        match planned.address {
+            IpAddr::V6(address) if planned.is_probe => self.originate(port, |mac| nd::probe(mac, address)),
             IpAddr::V4(address) => self.send_arp(port, address, address, None),
             IpAddr::V6(address) => self.originate(port, |mac| nd::announce(mac, address)),
         }

@@ -85,6 +85,31 @@ impl Sample {
             .map(|(kind, count)| ([("worker", name.as_str()), ("kind", kind)], count))
         });
         page.counter("guideway_worker_icmp_messages", "ICMP messages sent, made or passed on.", messages)?;
+        let quic = names.iter().zip(&self.workers).flat_map(|(name, w)| {
+            [
+                ("by-id", w.quic_by_id),
+                ("moved", w.quic_moved),
+                ("unknown", w.quic_unknown),
+                ("down", w.quic_down),
+                ("unroutable", w.quic_unroutable),
+            ]
+            .map(|(kind, count)| ([("worker", name.as_str()), ("kind", kind)], count))
+        });
+        page.counter("guideway_worker_quic_packets", "Packets whose QUIC connection ids were asked.", quic)?;
+        let parts = names.iter().zip(&self.workers).flat_map(|(name, w)| {
+            [("cut", w.packets_cut), ("made", w.parts_made)]
+                .map(|(kind, count)| ([("worker", name.as_str()), ("kind", kind)], count))
+        });
+        page.counter("guideway_worker_parts", "Packets cut up, and the parts made of them.", parts)?;
+        let told = names.iter().zip(&self.workers).flat_map(|(name, w)| {
+            [("toa", w.toa_sent), ("toa-no-room", w.toa_no_room), ("proxy-v2", w.proxy_headers_sent)]
+                .map(|(how, count)| ([("worker", name.as_str()), ("how", how)], count))
+        });
+        page.counter(
+            "guideway_worker_client_addresses",
+            "Segments that told a backend its client's address, and those that had no room for it.",
+            told,
+        )?;
         page.counter(
             "guideway_dropped_frames",
             "Frames dropped by all workers, by reason.",

@@ -25,6 +25,8 @@ pub struct Flow {
     pub rule: Option<String>,
     pub pool: Option<String>,
     pub backend: String,
+    /// Whom the backend sees in place of the client.
+    pub source: Option<String>,
     pub state: String,
     pub idle_seconds: f64,
     pub expires_in_seconds: f64,
@@ -55,6 +57,7 @@ pub(in crate::control) fn flows(manager: &Manager, parts: &[Option<Box<Survey>>]
             rule: names.map(|(rule, _)| (*rule).to_owned()),
             pool: names.map(|(_, pool)| (*pool).to_owned()),
             backend: format!("{}:{}", identity.address, identity.port),
+            source: flow.source.map(|source| source.to_string()),
             state: state_name(flow.state).to_owned(),
             idle_seconds: flow.idle().as_secs_f64(),
             expires_in_seconds: flow.left().as_secs_f64(),

@@ -202,7 +202,7 @@ impl Value {
 
     /// Without packets for more ticks than this the flow is over.
     #[inline]
-    pub(super) fn timeout(self, idle_ticks: u32) -> u32 {
+    pub(in crate::dataplane) fn timeout(self, idle_ticks: u32) -> u32 {
         self.state().timeout(idle_ticks)
     }
 

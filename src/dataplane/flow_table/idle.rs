@@ -21,12 +21,12 @@ pub(in crate::dataplane) struct Position {
 
 impl Position {
     /// After a segment of the client's.
-    fn after(numbers: Numbers) -> Self {
+    pub(in crate::dataplane) fn after(numbers: Numbers) -> Self {
         Self { from_client: numbers.sequence.wrapping_add(numbers.len), to_client: numbers.acknowledgement }
     }
 
     /// Segments sent again do not take it back.
-    fn advanced_to(self, other: Self) -> Self {
+    pub(in crate::dataplane) fn advanced_to(self, other: Self) -> Self {
         // A SYN acknowledges nothing: its zero is no number to go on from.
         let later = |old: u32, new: u32| if old == 0 || new.wrapping_sub(old) as i32 > 0 { new } else { old };
         Self {
@@ -90,12 +90,12 @@ impl<K: Key> Lines<'_, K> {
 
 impl Value {
     /// Whether both ends have been told that the flow is over.
-    pub(super) fn is_ended(self) -> bool {
+    pub(in crate::dataplane) fn is_ended(self) -> bool {
         self.is_told(End::Client) && self.is_told(End::Backend)
     }
 
     /// After both were told.
-    pub(super) fn ended(self, now: Tick) -> Self {
+    pub(in crate::dataplane) fn ended(self, now: Tick) -> Self {
         self.told(End::Client, now).told(End::Backend, now)
     }
 }

@@ -203,7 +203,13 @@ fn settle<K: Key>(old: Value, query: &Query<'_, K>) -> (Found, Value) {
 pub(super) fn prefetch<K: Key>(line: Option<&Line<K>>) {
     if let Some(line) = line {
         #[cfg(target_arch = "x86_64")]
-        safe_arch::prefetch_t0(line);
+        {
+            safe_arch::prefetch_t0(line);
+            // Of a wide one the values lie in a cache line of their own.
+            if let Some(second) = line.as_bytes().get(64) {
+                safe_arch::prefetch_t0(second);
+            }
+        }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = line;
     }

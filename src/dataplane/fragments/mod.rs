@@ -14,14 +14,16 @@ pub use held::HELD_MAX;
 pub(super) use held::PLACES;
 pub(super) use table::Fragments;
 
-use super::classify::{Class, from_backend, of_other_protocol, stranger, to_frontend};
-use super::icmp::Around;
+use super::classify::{Class, from_backend, of_other_protocol, stranger, to_frontend, to_source};
+use super::icmp::{self, Around};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome, Source};
 use super::steer::Steering;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{FragmentPart, IpPacket, first_fragment};
+use crate::snapshot::{Echo, Snapshot};
 use crate::wire::{ipv4, ipv6};
+use send::Way;
 use table::{DatagramId, Fate, Name};
 
 /// A fragment of the burst at hand.
@@ -57,8 +59,8 @@ enum Clue {
     Ports,
     /// The protocol, which each has.
     Protocol,
-    /// Nothing: it is ICMP.
-    None,
+    /// The message's header, which the first has.
+    Icmp,
 }
 
 impl Clue {
@@ -66,7 +68,7 @@ impl Clue {
         let icmp = if ip.source.is_ipv4() { ipv4::PROTOCOL_ICMP } else { ipv6::PROTOCOL_ICMPV6 };
         match part.next_header {
             ipv4::PROTOCOL_TCP | ipv4::PROTOCOL_UDP => Self::Ports,
-            number if number == icmp => Self::None,
+            number if number == icmp => Self::Icmp,
             // What it carries, the headers behind say, which only the first has.
             _ if ip.has_hidden_protocol() => Self::Ports,
             _ => Self::Protocol,
@@ -123,13 +125,16 @@ impl Lanes {
             return Ok(Standing::Released(fragments.fate_of_released(lane)));
         }
         let fragment = ip.fragment.ok_or(Outcome::Drop(DropReason::Fragment))?;
-        match Clue::of(&ip, fragment) {
+        let clue = Clue::of(&ip, fragment);
+        match clue {
             Clue::Ports => {}
+            // An echo request perhaps.
+            Clue::Icmp if world.echo_at(ip.destination).is_some() => {}
             Clue::Protocol => {
                 self.place(lane, of_other_protocol(&ip, world), world);
                 return Ok(Standing::Alone);
             }
-            Clue::None => return Err(Outcome::Drop(DropReason::Fragment)),
+            Clue::Icmp => return Err(Outcome::Drop(DropReason::Fragment)),
         }
         // Either is for one of us, or from a backend perhaps; without ports there is none that could be wrong.
         match stranger(ip.source, 1, ip.destination, world) {
@@ -159,8 +164,12 @@ impl Lanes {
         }
         // What becomes of it if no other stage sees to it: a segment of a flow that is reset.
         self.outcomes.decide(lane, Outcome::Drop(DropReason::Fragment));
-        self.place(lane, self.class_of_first(frame, &ip, around), world);
-        if owner == steering.me && self.clients.with(self.wide).has(lane) {
+        let class = match clue {
+            Clue::Icmp => icmp::classify_first(frame, &ip),
+            _ => self.class_of_first(frame, &ip, around),
+        };
+        self.place(lane, class, world);
+        if owner == steering.me && self.clients.with(self.wide).with(self.bound).has(lane) {
             self.steer_one(lane, steering);
         }
         Ok(Standing::First(id))
@@ -170,6 +179,7 @@ impl Lanes {
         let Around { source, world, .. } = around;
         let Some(packet) = first_fragment(frame, ip) else { return of_other_protocol(ip, world) };
         to_frontend(&packet, world)
+            .or_else(|| to_source(&packet, world).map(Class::ToSource))
             .unwrap_or_else(|| from_backend(&packet, source, world).unwrap_or_else(Class::Drop))
     }
 
@@ -194,7 +204,7 @@ impl Lanes {
             let (fate, id) = match *standing {
                 Standing::Alone => continue,
                 Standing::First(id) => {
-                    fragments.decide(id, self.fate_of_first(*lane));
+                    fragments.decide(id, self.fate_of_first(*lane, ip, around.world));
                     continue;
                 }
                 Standing::Later(id) => {
@@ -213,13 +223,20 @@ impl Lanes {
                 Fate::Drop(reason) | Fate::GivenUp(reason) => {
                     self.outcomes.decide(*lane, Outcome::Drop(reason));
                 }
-                Fate::ToBackend(..) | Fate::ToClient(_) => match send::send(frame, ip, fate, around) {
-                    Ok(port) => {
-                        self.outcomes.set_port(*lane, port);
-                        forwarded.insert(*lane);
+                Fate::Answered => {
+                    let answer = icmp::answer_later_part(frame.bytes_mut(), ip, around);
+                    self.outcomes.decide(*lane, answer.unwrap_or_else(Outcome::Drop));
+                }
+                Fate::ToBackend(..) | Fate::ToClient(_) | Fate::FullNat(..) => {
+                    match send::send(frame, ip, fate, around) {
+                        Ok(Way::Whole(port)) => {
+                            self.outcomes.set_port(*lane, port);
+                            forwarded.insert(*lane);
+                        }
+                        Ok(Way::InParts(cut)) => self.outcomes.cut(*lane, cut),
+                        Err(reason) => self.outcomes.decide(*lane, Outcome::Drop(reason)),
                     }
-                    Err(reason) => self.outcomes.decide(*lane, Outcome::Drop(reason)),
-                },
+                }
             }
         }
         // Once all of the burst are through, for all of them have been counted.
@@ -233,10 +250,14 @@ impl Lanes {
     }
 
     /// What the stages have made of a first fragment.
-    fn fate_of_first(&self, lane: Lane) -> Fate {
+    fn fate_of_first(&self, lane: Lane, ip: &IpPacket, world: &Snapshot) -> Fate {
         let backend = self.backends[lane.index()];
+        let is_forwarded = self.outcomes.is_forwarded(lane);
         match self.outcomes.decided(lane) {
-            _ if self.outcomes.is_forwarded(lane) => {
+            _ if is_forwarded && self.is_full_nat(lane) => {
+                self.aside(lane).map_or(Fate::Drop(DropReason::Fragment), |way| Fate::FullNat(backend, way))
+            }
+            outcome if is_forwarded || matches!(outcome, Outcome::ForwardInParts(_)) => {
                 if self.responses.with(self.wide_responses).has(lane) {
                     Fate::ToClient(backend)
                 } else {
@@ -245,6 +266,13 @@ impl Lanes {
             }
             Outcome::HandOver(worker) => Fate::Elsewhere(worker),
             Outcome::Drop(reason) => Fate::Drop(reason),
+            Outcome::Answer(_) if self.ours.iter().any(|(ours, _)| *ours == lane) => {
+                match world.echo_at(ip.destination) {
+                    Some(Echo::Reply) => Fate::Answered,
+                    // By an error.
+                    _ => Fate::Drop(DropReason::NoBackendAvailable),
+                }
+            }
             _ => Fate::Drop(DropReason::Fragment),
         }
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::held::{Chain, NOWHERE, PLACES, Places};
 use super::pieces::Pieces;
+use crate::dataplane::full_nat::Aside;
 use crate::dataplane::lanes::{Lane, WorkerId};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame, PortId};
@@ -32,6 +33,10 @@ pub(super) enum Fate {
     ToBackend(BackendId, u64),
     /// They come from the backend, and go to its client.
     ToClient(BackendId),
+    /// They are an echo request to us, and go back.
+    Answered,
+    /// They go either way, by full NAT.
+    FullNat(BackendId, Aside),
     /// Another worker has their flow, and has got the first.
     Elsewhere(WorkerId),
     /// The first was dropped.

@@ -5,16 +5,22 @@
 //! long as ports are free, flows get the same ones however many workers there are. A port has one place in the memory,
 //! and so is found without a search; clients' packets find their flow by a chain of the places whose keys hash alike.
 
-use std::ops::Range;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::{ControlFlow, Range, RangeInclusive};
 
 use memmap2::{Advice, MmapMut, MmapOptions};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::dataplane::flow_table::Value;
-use crate::dataplane::lanes::WorkerId;
+use super::ToSource;
+use super::stream::Stream;
+use crate::dataplane::flow_table::{Standing, Value};
+use crate::dataplane::lanes::{Outcome, WorkerId};
 use crate::dataplane::steer::{OWNER_BITS, owner_of};
-use crate::packet::WideKey;
-use crate::snapshot::{SOURCE_PORTS_END, SOURCES_MAX};
+use crate::drop_reason::DropReason;
+use crate::packet::{Flow, Packet, WideKey};
+use crate::snapshot::{SOURCE_PORTS_END, SOURCES_MAX, Snapshot};
+use crate::tick::Tick;
+use crate::wire::Protocol;
 
 /// Ports that flows are given: above those that only a superuser may listen at, and below those of probes, which may
 /// use the same address.
@@ -28,16 +34,79 @@ const CHAINS: usize = 1 << 17;
 /// Places looked at for a free port, or for one whose flow is over: bounds what a flood of new flows costs.
 const TRIES: u32 = 32;
 
-/// A flow, and the port that it has by where this lies.
+/// A flow, and the port that it has by where this lies. One cache line.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-pub(super) struct Binding {
+pub(in crate::dataplane) struct Binding {
     key: [u64; 3],
     pub(super) value: Value,
     hash: u64,
     /// The next of the chain, counted from 1.
     next: u32,
-    spare: u32,
+    /// The low 32 bits of the address that the flow is to, where its frontend has several.
+    host: u32,
+    pub(super) stream: Stream,
+}
+
+const _: () = assert!(size_of::<Binding>() == 64, "a flow is one cache line");
+
+impl Binding {
+    pub(in crate::dataplane) fn key(&self) -> WideKey {
+        WideKey(self.key)
+    }
+
+    fn is_free(&self) -> bool {
+        self.key[2] == 0
+    }
+
+    /// As it stands; `None` if it is over.
+    pub(in crate::dataplane) fn standing(&self, world: &Snapshot, now: Tick) -> Option<Standing<WideKey>> {
+        let (key, value) = (self.key(), self.value);
+        let idle_ticks = now.since(value.seen());
+        let timeout = value.timeout(world.frontend_of(key).map_or(0, |frontend| frontend.idle_ticks));
+        let left_ticks = timeout.checked_sub(idle_ticks)?;
+        Some(Standing { key, backend: value.backend(), state: value.state(), idle_ticks, left_ticks })
+    }
+
+    /// The address and port that its client knows.
+    pub(super) fn frontend(&self, world: &Snapshot) -> Option<SocketAddr> {
+        let endpoint = world.frontend_of(self.key())?.endpoint;
+        let port = self.key().destination_port().or(endpoint.one_port())?;
+        let address = match endpoint.address {
+            address if endpoint.is_one_address() => address,
+            IpAddr::V4(_) => Ipv4Addr::from(self.host).into(),
+            IpAddr::V6(address) => {
+                let network = u128::from(address) >> 32 << 32;
+                Ipv6Addr::from(network | u128::from(self.host)).into()
+            }
+        };
+        Some((address, port).into())
+    }
+}
+
+/// What names a flow. Keys have few bits of an address, and responses must bear all of it.
+#[derive(Clone, Copy)]
+pub(in crate::dataplane) struct Name {
+    pub(super) key: WideKey,
+    pub(super) hash: u64,
+    host: u32,
+}
+
+impl Name {
+    /// Of a client's packet to `destination`.
+    pub(in crate::dataplane) fn new(key: WideKey, hash: u64, destination: IpAddr, world: &Snapshot) -> Self {
+        let is_one = world.frontend_of(key).is_none_or(|frontend| frontend.endpoint.is_one_address());
+        let host = match destination {
+            _ if is_one => 0,
+            IpAddr::V4(address) => u32::from(address),
+            IpAddr::V6(address) => u128::from(address) as u32,
+        };
+        Self { key, hash, host }
+    }
+
+    pub(in crate::dataplane) fn hash(self) -> u64 {
+        self.hash
+    }
 }
 
 /// A place: which source address, which protocol, which port.
@@ -115,8 +184,26 @@ impl Bindings {
     }
 
     /// The source address, by its number, and the port of a place.
-    pub(super) fn source_of(place: Place) -> (u16, u16) {
+    pub(in crate::dataplane) fn source_of(place: Place) -> (u16, u16) {
         ((place.0 / PORT_COUNT / 2) as u16, PORTS.start + (place.0 % PORT_COUNT) as u16)
+    }
+
+    /// Whether flows at a place are of UDP.
+    pub(super) fn is_udp(place: Place) -> bool {
+        !(place.0 / PORT_COUNT).is_multiple_of(2)
+    }
+
+    /// The flow that has the address and port that a packet is to. An error is what becomes of the packet before that is
+    /// known.
+    pub(super) fn of_response(&mut self, to: &ToSource) -> Result<(Place, &mut Binding), Outcome> {
+        const NOBODY: Outcome = Outcome::Drop(DropReason::NoRule);
+        let Packet { destination_port: port, protocol, .. } = to.packet;
+        let owner = self.owner(port).ok_or(NOBODY)?;
+        if owner != self.me() {
+            return Err(Outcome::HandOver(owner));
+        }
+        let place = Self::place(to.source, protocol == Protocol::Udp, port).ok_or(NOBODY)?;
+        self.at(place).map(|binding| (place, binding)).ok_or(NOBODY)
     }
 
     fn places(&mut self) -> &mut [Binding] {
@@ -130,20 +217,19 @@ impl Bindings {
     }
 
     /// The flow at a place, if there is one.
-    pub(super) fn at(&mut self, place: Place) -> Option<(WideKey, &mut Value)> {
-        let binding = self.places().get_mut(place.0 as usize)?;
-        (binding.key[2] != 0).then_some((WideKey(binding.key), &mut binding.value))
+    pub(in crate::dataplane) fn at(&mut self, place: Place) -> Option<&mut Binding> {
+        self.places().get_mut(place.0 as usize).filter(|binding| !binding.is_free())
     }
 
     /// The place of a flow.
-    pub(super) fn find(&mut self, key: WideKey, hash: u64) -> Option<Place> {
-        let mut next = *self.chain(hash)?;
+    pub(in crate::dataplane) fn find(&mut self, name: Name) -> Option<Place> {
+        let mut next = *self.chain(name.hash)?;
         let places = self.places();
         // No chain is longer than all there is.
         for _ in 0..places.len() {
             let index = next.checked_sub(1)?;
             let binding = places.get(index as usize)?;
-            if binding.key == key.0 {
+            if binding.key == name.key.0 && binding.host == name.host {
                 return Some(Place(index));
             }
             next = binding.next;
@@ -151,12 +237,14 @@ impl Bindings {
         None
     }
 
-    /// Looks for a free port of a source address, or one whose flow `is_over`, or one whose flow gives way.
+    /// Looks for a free port of a source address, or one whose flow `is_over`, or one whose flow gives way. Ports that are
+    /// `reserved` are passed over.
     pub(super) fn free(
         &mut self,
         source: u16,
         is_udp: bool,
         hash: u64,
+        reserved: &[RangeInclusive<u16>],
         is_over: impl Fn(WideKey, Value) -> bool,
     ) -> Free {
         let len = self.mine.len() as u32;
@@ -166,7 +254,11 @@ impl Bindings {
         for turn in 0..TRIES.min(len) {
             let offset = self.mine.start + (start + turn) % len;
             let place = Place(group_of(source, is_udp) * PORT_COUNT + offset);
-            match self.at(place).map(|(key, value)| (key, *value)) {
+            let (_, port) = Self::source_of(place);
+            if reserved.iter().any(|range| range.contains(&port)) {
+                continue;
+            }
+            match self.at(place).map(|binding| (binding.key(), binding.value)) {
                 None => return Free::Empty(place),
                 Some((key, value)) if is_over(key, value) => return Free::Over(place, value),
                 Some((_, value)) if value.state().gives_way() == Some(0) && matches!(found, Free::None) => {
@@ -179,11 +271,12 @@ impl Bindings {
     }
 
     /// Gives a free place to a flow.
-    pub(super) fn bind(&mut self, place: Place, key: WideKey, hash: u64, value: Value) {
+    pub(super) fn bind(&mut self, place: Place, name: Name, value: Value, stream: Stream) {
+        let Name { key, hash, host } = name;
         let Some(chain) = self.chain(hash) else { return };
         let next = std::mem::replace(chain, place.0 + 1);
         if let Some(binding) = self.places().get_mut(place.0 as usize) {
-            *binding = Binding { key: key.0, value, hash, next, spare: 0 };
+            *binding = Binding { key: key.0, value, hash, next, host, stream };
         }
         if let Some(used) = self.used.get_mut((place.0 / PORT_COUNT) as usize) {
             *used += 1;
@@ -194,7 +287,7 @@ impl Bindings {
     /// Frees a place.
     pub(super) fn forget(&mut self, place: Place) {
         let Some(binding) = self.places().get(place.0 as usize).copied() else { return };
-        if binding.key[2] == 0 {
+        if binding.is_free() {
             return;
         }
         self.unchain(place, binding);
@@ -228,7 +321,7 @@ impl Bindings {
 
     /// Shows `is_over` the flows of the next `count` places, and frees those that are. Source addresses without flows are
     /// passed over.
-    pub(super) fn sweep(&mut self, count: usize, mut is_over: impl FnMut(WideKey, Value) -> bool) {
+    pub(super) fn sweep(&mut self, count: usize, mut is_over: impl FnMut(Place, &mut Binding) -> bool) {
         let (groups, ports) = (self.used.len(), PORT_COUNT as usize);
         let mut left = count;
         for _ in 0..=groups {
@@ -237,9 +330,7 @@ impl Bindings {
             let is_used = self.used.get(group).is_some_and(|used| *used > 0);
             let stop = if is_used { end.min(self.sweep_at + left) } else { self.sweep_at };
             for place in (self.sweep_at..stop).map(|index| Place(index as u32)) {
-                if let Some((key, value)) = self.at(place).map(|(key, value)| (key, *value))
-                    && is_over(key, value)
-                {
+                if self.at(place).is_some_and(|binding| is_over(place, binding)) {
                     self.forget(place);
                 }
             }
@@ -250,6 +341,30 @@ impl Bindings {
             }
             self.sweep_at = end % (groups * ports);
         }
+    }
+
+    /// Shows `visit` the flows of the places from `at` on, `count` of them at most, and returns where to go on: `None` at
+    /// the end. Source addresses without flows are passed over.
+    pub(in crate::dataplane) fn walk(
+        &mut self,
+        mut at: usize,
+        count: usize,
+        mut visit: impl FnMut(Place, &Binding) -> ControlFlow<()>,
+    ) -> Option<usize> {
+        let ports = PORT_COUNT as usize;
+        for _ in 0..count {
+            let used = *self.used.get(at / ports)?;
+            if used == 0 {
+                at = (at / ports + 1) * ports;
+                continue;
+            }
+            let place = Place(at as u32);
+            if self.at(place).is_some_and(|binding| visit(place, binding).is_break()) {
+                return Some(at);
+            }
+            at += 1;
+        }
+        Some(at)
     }
 
     /// How many places there are at source addresses with flows.

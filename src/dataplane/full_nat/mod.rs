@@ -1,34 +1,58 @@
 //! Full NAT: the source of clients' packets is translated too, to an address and port of ours, so that the responses come
 //! back here from wherever the backend is. Between families the packet is given the other's header (RFC 7915).
 
+mod aside;
 mod bindings;
+mod ending;
+mod errors;
+mod ports;
+mod proxy;
+mod stream;
+mod sweep;
 
-use bindings::Free;
-pub(super) use bindings::{Bindings, PORTS as SOURCE_PORTS, Place, PortMemory};
+pub(super) use aside::Aside;
+pub(super) use bindings::{Binding, Bindings, Name, PORTS as SOURCE_PORTS, Place, PortMemory};
+pub(super) use sweep::{Swept, sweep, sweep_all};
+
+use std::net::SocketAddr;
 
 use super::classify::is_behind;
-use super::counters::{Counter, WorkerCounters};
 use super::ends::{self, NewEnds};
 use super::flow_table::{Key, State, Value, settle_flow};
 use super::icmp::Around;
 use super::lanes::{Lane, LaneSet, Lanes, Outcome};
-use super::nat::refuse;
+use super::mss;
+use super::nat::{Refusal, refuse};
+use super::others::transport;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::packet::{Flow, Packet, Parsed, WideKey, parse};
-use crate::snapshot::{Backend, BackendId, Snapshot};
-use crate::tick::Tick;
+use crate::packet::{Flow, Packet};
+use crate::snapshot::{Backend, BackendId, Frontend, Hop, NextHop};
 use crate::wire::Protocol;
+use crate::wire::bare::Numbers;
 use crate::wire::l4::TcpFlags;
-
-/// Source addresses that are looked through for a new flow, at most: bounds what it costs.
-const SOURCES_TRIED: usize = 4;
+use ports::{count_ended, free};
+use proxy::Insertion;
+use stream::{Extras, Stream, put_ahead};
 
 /// A packet to a source address and port of ours: a response, if a flow has them.
 #[derive(Clone, Copy)]
 pub(super) struct ToSource {
     pub(super) source: u16,
     pub(super) packet: Packet,
+}
+
+/// A client's packet, and its flow.
+struct Bound<'a> {
+    lane: Lane,
+    packet: Packet,
+    /// Of TCP.
+    numbers: Option<Numbers>,
+    frontend: &'a Frontend,
+    backend: &'a Backend,
+    id: BackendId,
+    place: Place,
+    is_new: bool,
 }
 
 impl Lanes {
@@ -49,18 +73,25 @@ impl Lanes {
     fn full_nat_all<F: Frame>(&mut self, burst: &mut [F], bindings: &mut Bindings, around: Around<'_>) {
         let (to_backend, to_client) = (around.counters.to_backend(), around.counters.to_client());
         let mut forwarded = LaneSet::default();
+        self.asides.clear();
         for lane in self.bound {
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
-            match self.bind(lane, bindings, around) {
-                Ok((id, place)) => {
-                    self.backends[lane.index()] = id;
-                    let Some(backend) = around.world.backend(id) else { continue };
-                    if let Some(total_len) = self.send_bound(lane, frame, backend, place, around.world) {
-                        to_backend.get(id.index()).iter().for_each(|count| count.count(total_len));
-                        forwarded.insert(lane);
-                    }
+            let sent = self.bind(lane, frame, bindings, around).map(|bound| {
+                self.backends[lane.index()] = bound.id;
+                let sent = self.send_bound(&bound, frame, bindings, around);
+                if sent.is_none() && bound.is_new {
+                    // Who is not sent on has no use for a port.
+                    ports::give_back(bindings, bound.place, around.counters);
                 }
-                Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
+                sent.map(|total_len| (bound.id, total_len))
+            });
+            match sent {
+                Ok(Some((id, total_len))) => {
+                    to_backend.get(id.index()).iter().for_each(|count| count.count(total_len));
+                    forwarded.insert(lane);
+                }
+                Ok(None) => {}
+                Err(outcome) => self.outcomes.decide(lane, outcome),
             }
         }
         for i in 0..self.to_sources.len() {
@@ -79,27 +110,65 @@ impl Lanes {
     }
 
     /// The backend and the port of the flow.
-    fn bind(
+    fn bind<'a, F: Frame>(
         &mut self,
         lane: Lane,
+        frame: &mut F,
+        bindings: &mut Bindings,
+        around: Around<'a>,
+    ) -> Result<Bound<'a>, Outcome> {
+        let Around { world, now, counters, .. } = around;
+        let (key, hash) = (self.wide_key(lane), self.hashes[lane.index()]);
+        let flags = self.tcp_flags[lane.index()];
+        let frontend = world.frontend_of(key).ok_or(Outcome::Drop(DropReason::NoRule))?;
+        let packet = transport(frame.bytes()).ok_or(Outcome::Drop(DropReason::Fragment))?;
+        let numbers = numbers(frame, &packet);
+        let name = Name::new(key, hash, packet.ip.destination, world);
+        let of = |id: BackendId, place, is_new| {
+            let backend = world.backend(id).ok_or(Outcome::Drop(DropReason::NoBackendAvailable))?;
+            Ok(Bound { lane, packet, numbers, frontend, backend, id, place, is_new })
+        };
+        if let Some(place) = bindings.find(name) {
+            if let (Some(binding), Some(numbers)) = (bindings.at(place), numbers)
+                && ending::is_to_end(binding, frontend, numbers.flags, around)
+            {
+                return Err(ending::cut_off(
+                    binding,
+                    place,
+                    numbers,
+                    true,
+                    frame,
+                    &mut self.outcomes,
+                    around,
+                ));
+            }
+            let settled = bindings.at(place).and_then(|binding| {
+                let new = settle_flow(binding.value, flags, frontend.idle_ticks, world, now)?;
+                binding.value = new;
+                Some(new.backend())
+            });
+            if let Some(id) = settled {
+                return of(id, place, false);
+            }
+            if let Some(binding) = bindings.at(place) {
+                count_ended(binding.value, &counters.flow.expired, counters);
+                bindings.forget(place);
+            }
+        }
+        let (id, place) = self.bind_anew(name, frontend, flags, bindings, around).map_err(Outcome::Drop)?;
+        of(id, place, true)
+    }
+
+    fn bind_anew(
+        &self,
+        name: Name,
+        frontend: &Frontend,
+        flags: TcpFlags,
         bindings: &mut Bindings,
         around: Around<'_>,
     ) -> Result<(BackendId, Place), DropReason> {
         let Around { world, now, counters, .. } = around;
-        let (key, hash) = (self.wide_key(lane), self.hashes[lane.index()]);
-        let flags = self.tcp_flags[lane.index()];
-        let frontend = world.frontend_of(key).ok_or(DropReason::NoRule)?;
-        if let Some(place) = bindings.find(key, hash) {
-            let settled = bindings.at(place).and_then(|(_, value)| {
-                let new = settle_flow(*value, flags, frontend.idle_ticks, world, now)?;
-                *value = new;
-                Some(new.backend())
-            });
-            if let Some(id) = settled {
-                return Ok((id, place));
-            }
-            forget(bindings, place, counters);
-        }
+        let Name { key, hash, .. } = name;
         if let Some(flaw) = key.flaw() {
             return Err(flaw);
         }
@@ -111,7 +180,8 @@ impl Lanes {
             frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
         let value = Value::new(choice.backend, State::first(flags), now);
         let place = free(bindings, value, flags, hash, around)?;
-        bindings.bind(place, key, hash, value);
+        let stream = Stream::new(frontend.client_address, key.client().is_ipv6());
+        bindings.bind(place, name, value, stream);
         counters.flow.created.add(1);
         if let Some(flows) = counters.flows(choice.backend) {
             flows.now.add(1);
@@ -122,27 +192,103 @@ impl Lanes {
 
     fn send_bound<F: Frame>(
         &mut self,
-        lane: Lane,
+        bound: &Bound<'_>,
         frame: &mut F,
-        backend: &Backend,
-        place: Place,
-        world: &Snapshot,
+        bindings: &mut Bindings,
+        around: Around<'_>,
     ) -> Option<u16> {
-        let Ok(Parsed::Transport(packet)) = parse(frame.bytes()) else {
-            self.outcomes.decide(lane, Outcome::Drop(DropReason::Fragment));
-            return None;
-        };
+        let Bound { lane, mut packet, numbers, backend, place, .. } = *bound;
+        let world = around.world;
         let (source, port) = Bindings::source_of(place);
         let source = world.sources.address(source)?;
         let to = if backend.port == 0 { packet.destination_port } else { backend.port };
         let ends = NewEnds { source: (source, port).into(), destination: (backend.address, to).into() };
-        self.outcomes.set_port(lane, backend.next_hop.hop.port);
-        match ends::translate(frame, &packet, &backend.next_hop.hop, &ends) {
-            Ok(total_len) => Some(total_len),
-            Err(refusal) => {
-                refuse(&mut self.outcomes, lane, refusal, &backend.next_hop);
-                None
+        let binding = bindings.at(place)?;
+        let hop = &backend.next_hop.hop;
+        self.outcomes.set_port(lane, hop.port);
+        if packet.ip.fragment.is_some_and(|part| !part.is_all()) {
+            self.asides.push((lane, Aside::of_way(&ends, hop, false)));
+        }
+        // What does not fit as it is must stay as it came, for its sender is told of it.
+        let sent = ends::fit(&packet.ip, hop, source, backend.address, 0).and_then(|_| {
+            if let Some(clamp) = bound.frontend.mss_clamp {
+                mss::clamp_whole(frame.bytes_mut(), &packet, clamp, around.source.port(), backend, world);
             }
+            let rest = numbers.and_then(|numbers| {
+                let begins = matches!(binding.value.state(), State::HalfOpen | State::Fresh);
+                let extras = binding.stream.follow_client(numbers, begins);
+                self.accompany(bound, extras, binding, frame, &mut packet, (&ends, hop), around)
+            });
+            let sent = ends::translate(frame, &packet, hop, &ends);
+            if let (Ok(_), Some(header)) = (sent, rest) {
+                self.send_header(frame, header, binding, &ends, hop);
+            }
+            sent
+        });
+        self.sent(lane, sent, &ends, &packet, backend.next_hop, false)
+    }
+
+    /// Tells the backend who its client is, and has the segment count as it does. A header that is to be sent by itself, for it
+    /// did not fit.
+    #[expect(clippy::too_many_arguments, reason = "a step of a longer way")]
+    fn accompany<F: Frame>(
+        &mut self,
+        bound: &Bound<'_>,
+        extras: Extras,
+        binding: &mut Binding,
+        frame: &mut F,
+        packet: &mut Packet,
+        (ends, hop): (&NewEnds, &Hop),
+        around: Around<'_>,
+    ) -> Option<proxy::Bytes> {
+        let numbers = bound.numbers?;
+        let client: SocketAddr = (packet.ip.source, packet.source_port).into();
+        let frontend: SocketAddr = (packet.ip.destination, packet.destination_port).into();
+        let counters = &around.counters.client_address;
+        if extras.cut {
+            proxy::cut_data(frame, packet);
+        }
+        let is_whole = packet.ip.fragment.is_none_or(|part| part.is_all());
+        let put = |extras: Extras, frame: &mut F, packet: &mut Packet| {
+            let insertion = Insertion::new(extras, client, frontend);
+            let (source, destination) = (ends.source.ip(), ends.destination.ip());
+            let fits = ends::fit(&packet.ip, hop, source, destination, insertion.len()).is_ok();
+            (is_whole && fits && insertion.has_room(frame.bytes(), packet))
+                .then(|| insertion.insert(frame, packet))
+                .flatten()
+                .is_some()
+        };
+        let segment_at = usize::from(packet.ip.payload_offset);
+        let has_proxy = extras.proxy && put(Extras { proxy: true, ..Extras::default() }, frame, packet);
+        if extras.toa {
+            let has_toa = put(Extras { toa: true, ..Extras::default() }, frame, packet);
+            if has_toa { counters.toa.add(1) } else { counters.toa_no_room.add(1) }
+        }
+        if extras.proxy {
+            binding.stream.sent_proxy();
+            counters.proxy.add(1);
+        }
+        // What stands in front of the data takes the place that the lag makes.
+        let lag = if has_proxy { 0 } else { binding.stream.lag(numbers.flags) };
+        let segment = frame.bytes_mut().get_mut(segment_at..packet.ip.end()).unwrap_or_default();
+        put_ahead(segment, lag);
+        (extras.proxy && !has_proxy).then(|| proxy::header(client, frontend))
+    }
+
+    /// Sends a header of its own behind a segment that had no room for it.
+    fn send_header<F: Frame>(
+        &mut self,
+        frame: &F,
+        header: proxy::Bytes,
+        binding: &Binding,
+        ends: &NewEnds,
+        hop: &Hop,
+    ) {
+        let mut made = [0; proxy::SEGMENT_MAX];
+        if let Some(len) = proxy::segment(&mut made, frame.bytes(), &header, binding.stream.first(), ends)
+            && let Some(made) = made.get(..len)
+        {
+            self.outcomes.originate(hop.port, made);
         }
     }
 
@@ -156,131 +302,80 @@ impl Lanes {
         around: Around<'_>,
     ) -> Result<Option<(BackendId, u16)>, Outcome> {
         let Around { world, now, source: came_by, .. } = around;
-        let Packet { ip, source_port, destination_port, protocol, .. } = to.packet;
+        let Packet { ip, source_port, protocol, .. } = to.packet;
         const NOBODY: Outcome = Outcome::Drop(DropReason::NoRule);
-        let owner = bindings.owner(destination_port).ok_or(NOBODY)?;
-        if owner != bindings.me() {
-            return Err(Outcome::HandOver(owner));
-        }
-        let place = Bindings::place(to.source, protocol == Protocol::Udp, destination_port).ok_or(NOBODY)?;
-        let (key, value) = bindings.at(place).ok_or(NOBODY)?;
-        let id = value.backend();
+        let (place, binding) = bindings.of_response(to)?;
+        let (key, id) = (binding.key(), binding.value.backend());
         let backend = world.backend(id).ok_or(NOBODY)?;
         if !world.to_client.get(id.index()).is_some_and(|back| is_behind(back, came_by)) {
             return Err(Outcome::Drop(DropReason::WrongPort));
         }
         let frontend = world.frontend_of(key).ok_or(NOBODY)?;
-        let port = key.destination_port().or(frontend.endpoint.one_port()).ok_or(NOBODY)?;
-        let from = if backend.port == 0 { port } else { backend.port };
+        let source = binding.frontend(world).ok_or(NOBODY)?;
+        let from = if backend.port == 0 { source.port() } else { backend.port };
         // Only who was asked may answer.
         if (ip.source, source_port) != (backend.address, from) {
             return Err(Outcome::Drop(DropReason::NotOurs));
         }
-        if value.is_over(frontend.idle_ticks, now) {
+        let numbers = numbers(frame, &to.packet).filter(|_| protocol == Protocol::Tcp);
+        if let Some(numbers) = numbers
+            && ending::is_to_end(binding, frontend, numbers.flags, around)
+        {
+            let outcomes = &mut self.outcomes;
+            return Err(ending::cut_off(binding, place, numbers, false, frame, outcomes, around));
+        }
+        if binding.value.is_over(frontend.idle_ticks, now) {
             return Err(NOBODY);
         }
         // What only the backend says keeps no flow alive whose client has said nothing more.
-        if value.state() != State::HalfOpen {
-            *value = value.seen_at(now);
+        if binding.value.state() != State::HalfOpen {
+            binding.value = binding.value.seen_at(now);
         }
         self.backends[lane.index()] = id;
-        let ends = NewEnds { source: (frontend.endpoint.address, port).into(), destination: key.client() };
+        let ends = NewEnds { source, destination: key.client() };
         let next_hop = world.routes.next_hop_to(key.client().ip());
-        self.outcomes.set_port(lane, next_hop.hop.port);
-        match ends::translate(frame, &to.packet, &next_hop.hop, &ends) {
-            Ok(total_len) => Ok(Some((id, total_len))),
-            Err(refusal) => {
-                refuse(&mut self.outcomes, lane, refusal, &next_hop);
-                Ok(None)
+        let hop = &next_hop.hop;
+        self.outcomes.set_port(lane, hop.port);
+        if ip.fragment.is_some_and(|part| !part.is_all()) {
+            self.asides.push((lane, Aside::of_way(&ends, hop, true)));
+        }
+        let sent = ends::fit(&ip, hop, source.ip(), key.client().ip(), 0).and_then(|_| {
+            if let Some(clamp) = frontend.mss_clamp {
+                mss::clamp_whole(frame.bytes_mut(), &to.packet, clamp, hop.port, backend, world);
             }
-        }
-    }
-}
-
-/// A port for a new flow to a backend, of the rule's source addresses. Where all that is looked at is taken, a flow
-/// gives way that has shown one packet only.
-fn free(
-    bindings: &mut Bindings,
-    value: Value,
-    flags: TcpFlags,
-    hash: u64,
-    around: Around<'_>,
-) -> Result<Place, DropReason> {
-    let Around { world, now, counters, .. } = around;
-    let sources = world.backend(value.backend()).and_then(|backend| backend.sources);
-    let sources = sources.ok_or(DropReason::NoSourcePort)?;
-    let is_udp = flags == TcpFlags::default();
-    let numbers = world.sources.of_set(sources);
-    let start = (hash >> 32) as usize % numbers.len().max(1);
-    let is_over = |key: WideKey, value: Value| value.is_over(idle_ticks(key, world), now);
-    let (before, from_start) = numbers.split_at(start.min(numbers.len()));
-    let mut gives_way = None;
-    for source in from_start.iter().chain(before).take(SOURCES_TRIED) {
-        match bindings.free(*source, is_udp, hash, is_over) {
-            Free::Empty(place) => return Ok(place),
-            Free::Over(place, value) => {
-                count_ended(value, &counters.flow.expired, counters);
-                bindings.forget(place);
-                return Ok(place);
+            if let Some(numbers) = numbers {
+                binding.stream.follow_backend(numbers);
+                let segment = frame.bytes_mut().get_mut(usize::from(ip.payload_offset)..ip.end());
+                segment.and_then(|segment| binding.stream.turn_back(segment, numbers));
             }
-            Free::GivesWay(place, value) => gives_way = gives_way.or(Some((place, value))),
-            Free::None => {}
+            ends::translate(frame, &to.packet, hop, &ends)
+        });
+        Ok(self.sent(lane, sent, &ends, &to.packet, next_hop, true).map(|total_len| (id, total_len)))
+    }
+
+    /// Notes why a packet was not sent, if it was not.
+    fn sent(
+        &mut self,
+        lane: Lane,
+        sent: Result<u16, Refusal>,
+        ends: &NewEnds,
+        packet: &Packet,
+        next_hop: NextHop,
+        to_client: bool,
+    ) -> Option<u16> {
+        if let Err(refusal) = sent {
+            let mut aside = Aside::of_way(ends, &next_hop.hop, to_client);
+            aside.mtu = aside::mtu_of_sender(&packet.ip, ends, &next_hop.hop);
+            self.asides.push((lane, aside));
+            refuse(&mut self.outcomes, lane, refusal, &next_hop);
         }
-    }
-    let (place, value) = gives_way.ok_or(DropReason::NoSourcePort)?;
-    count_ended(value, &counters.flow.reclaimed, counters);
-    bindings.forget(place);
-    Ok(place)
-}
-
-/// Places that are looked at in one sweep, at most, so that no packet waits long for it: some microseconds.
-const SWEEP_PLACES: usize = 1024;
-
-/// Frees the ports of flows that are over: of as large a part of all as `lines` are of `all_lines`.
-pub(super) fn sweep(bindings: &mut Bindings, (lines, all_lines): (usize, usize), around: Swept<'_>) {
-    if !bindings.is_empty() {
-        let share = lines * bindings.places_in_use() / all_lines.max(1) + 1;
-        sweep_some(bindings, share.min(SWEEP_PLACES), around);
+        sent.ok()
     }
 }
 
-/// The same of all, however long that takes.
-pub(super) fn sweep_all(bindings: &mut Bindings, around: Swept<'_>) {
-    sweep_some(bindings, bindings.places_in_use(), around);
-}
-
-/// What a sweep goes by.
-#[derive(Clone, Copy)]
-pub(super) struct Swept<'a> {
-    pub(super) world: &'a Snapshot,
-    pub(super) now: Tick,
-    pub(super) counters: &'a WorkerCounters,
-}
-
-fn sweep_some(bindings: &mut Bindings, places: usize, Swept { world, now, counters }: Swept<'_>) {
-    bindings.sweep(places, |key, value| {
-        let is_over = value.is_over(idle_ticks(key, world), now);
-        if is_over {
-            count_ended(value, &counters.flow.expired, counters);
-        }
-        is_over
-    });
-}
-
-fn forget(bindings: &mut Bindings, place: Place, counters: &WorkerCounters) {
-    if let Some((_, value)) = bindings.at(place) {
-        count_ended(*value, &counters.flow.expired, counters);
-        bindings.forget(place);
-    }
-}
-
-fn count_ended(value: Value, as_what: &Counter, counters: &WorkerCounters) {
-    as_what.add(1);
-    if let Some(flows) = counters.flows(value.backend()) {
-        flows.now.subtract(1);
-    }
-}
-
-fn idle_ticks(key: WideKey, world: &Snapshot) -> u32 {
-    world.frontend_of(key).map_or(0, |frontend| frontend.idle_ticks)
+/// Of a TCP segment.
+fn numbers<F: Frame>(frame: &F, packet: &Packet) -> Option<Numbers> {
+    let ip = &packet.ip;
+    let numbers = Numbers::of(frame.bytes(), ip.payload_offset.into(), ip.end());
+    numbers.filter(|_| packet.protocol == Protocol::Tcp)
 }

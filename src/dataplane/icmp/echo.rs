@@ -8,6 +8,7 @@ use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::IpPacket;
 use crate::snapshot::Echo;
+use crate::wire::checksum::Delta;
 use crate::wire::ethernet::{self, Addresses};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::{MacAddr, checksum, icmp, icmpv6, ipv4, ipv6};
@@ -45,7 +46,38 @@ pub(in crate::dataplane) fn answer_echo<F: Frame>(
     }
 }
 
+/// The same of a later part of a request, whose first part was answered: it has none of the message's header.
+pub(in crate::dataplane) fn answer_later_part(
+    frame: &mut [u8],
+    ip: &IpPacket,
+    around: Around<'_>,
+) -> Result<Outcome, DropReason> {
+    let port = around.source.port();
+    let mac = around.world.port(port).ok_or(DropReason::NotOurs)?.mac;
+    turn_round(frame, ip, mac)?;
+    Ok(Outcome::Answer(port))
+}
+
+/// The message back. Of one that comes in parts this is the first, which alone has its type and its checksum, and whose
+/// checksum is over all of it: the rest is sent back as it is, so the type is all that changes (RFC 1624). That the
+/// addresses change places changes no sum.
 fn reply(frame: &mut [u8], ip: &IpPacket, mac: MacAddr) -> Result<(), DropReason> {
+    let message = turn_round(frame, ip, mac)?;
+    let kind = if ip.source.is_ipv4() { icmp::TYPE_ECHO_REPLY } else { icmpv6::TYPE_ECHO_REPLY };
+    if ip.fragment.is_some_and(|part| part.more) {
+        let header = message.first_chunk_mut::<4>().ok_or(DropReason::IcmpMalformed)?;
+        let [old, code, a, b] = *header;
+        let [a, b] = Delta::NONE.replace([old, code], [kind, code]).apply([a, b]);
+        *header = [kind, code, a, b];
+    } else {
+        put(message, 0, &[kind]);
+        write_checksum(message, ip.destination, ip.source);
+    }
+    Ok(())
+}
+
+/// Turns the headers of a packet to us round; returns what is behind them.
+fn turn_round<'a>(frame: &'a mut [u8], ip: &IpPacket, mac: MacAddr) -> Result<&'a mut [u8], DropReason> {
     const MALFORMED: DropReason = DropReason::IcmpMalformed;
     let packet = frame.get_mut(..ip.end()).ok_or(MALFORMED)?;
     let (ethernet, packet) =
@@ -57,25 +89,21 @@ fn reply(frame: &mut [u8], ip: &IpPacket, mac: MacAddr) -> Result<(), DropReason
     ethernet[..12].copy_from_slice(&Addresses::new(station, mac).0);
     let headers_len = usize::from(ip.payload_offset) - ethernet::HEADER_LEN;
     let (headers, message) = packet.split_at_mut_checked(headers_len).ok_or(MALFORMED)?;
-    let kind = match (ip.source, ip.destination) {
+    match (ip.source, ip.destination) {
         (IpAddr::V4(source), IpAddr::V4(us)) => {
             put(headers, ipv4::SOURCE_OFFSET, &us.octets());
             put(headers, ipv4::DESTINATION_OFFSET, &source.octets());
             put(headers, ipv4::TTL_OFFSET, &[ipv4::TTL_DEFAULT]);
             ipv4::write_checksum(headers);
-            icmp::TYPE_ECHO_REPLY
         }
         (IpAddr::V6(source), IpAddr::V6(us)) => {
             put(headers, ipv6::SOURCE_OFFSET, &us.octets());
             put(headers, ipv6::DESTINATION_OFFSET, &source.octets());
             put(headers, ipv6::HOP_LIMIT_OFFSET, &[ipv6::HOP_LIMIT_DEFAULT]);
-            icmpv6::TYPE_ECHO_REPLY
         }
         _ => return Err(MALFORMED),
-    };
-    put(message, 0, &[kind]);
-    write_checksum(message, ip.destination, ip.source);
-    Ok(())
+    }
+    Ok(message)
 }
 
 /// Writes the checksum of an ICMP message of either family.

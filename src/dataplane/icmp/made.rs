@@ -2,15 +2,16 @@
 
 use super::{Around, Limits};
 use crate::dataplane::counters::{Counter, WorkerCounters};
+use crate::dataplane::cut::may_be_cut;
 use crate::dataplane::encapsulate::added_by;
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{IpPacket, Parsed, merits_error, parse};
-use crate::snapshot::{Forwarding, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::wire::ethernet::{self, Addresses};
 use crate::wire::icmp_error::{FRAME_MAX, IcmpError};
-use crate::wire::{ipv4, ipv6};
+use crate::wire::ipv6;
 
 /// The least that a link may take whole (RFC 791 section 3.2). That of IPv6 is [`ipv6::MTU_MIN`]: hosts take no smaller
 /// one from anybody (RFC 8201 section 4).
@@ -35,7 +36,12 @@ impl Lanes {
         for lane in self.outcomes.refused() {
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
             let Some((ip, error)) = self.complaint(lane, frame.bytes(), around.world) else { continue };
-            if let Some(outcome) = send_back(frame, error, &ip, around, limits) {
+            // Who lets his packets be cut up would not listen.
+            if let IcmpError::TooBig { mtu } = error
+                && may_be_cut(frame.bytes(), mtu)
+            {
+                self.cut_up(lane, frame, &ip, around);
+            } else if let Some(outcome) = send_back(frame, error, &ip, around, limits) {
                 self.outcomes.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
             }
         }
@@ -52,19 +58,15 @@ impl Lanes {
             return Some((ip, IcmpError::HopLimitExceeded));
         }
         let mtu = self.mtu_for(lane, &ip, world)?;
-        // Who lets his packets be cut up would not listen.
-        let is_whole = ip.source.is_ipv6()
-            || frame.get(usize::from(ip.header_offset) + ipv4::FRAGMENT_OFFSET)? & ipv4::DONT_FRAGMENT != 0;
-        (is_whole && mtu < ip.total_len).then_some((ip, IcmpError::TooBig { mtu }))
+        (mtu < ip.total_len).then_some((ip, IcmpError::TooBig { mtu }))
     }
 
     /// The largest packet that could go where this one should, as its sender counts.
     fn mtu_for(&self, lane: Lane, ip: &IpPacket, world: &Snapshot) -> Option<u16> {
-        let backend = world.backend(self.backends[lane.index()])?;
-        // What full NAT adds or takes off, and where its responses go, is not known here.
-        if matches!(backend.forwarding, Forwarding::FullNat) {
-            return None;
+        if self.is_full_nat(lane) {
+            return self.aside(lane).map(|aside| less(aside.mtu, 0, ip.source.is_ipv6()));
         }
+        let backend = world.backend(self.backends[lane.index()])?;
         let (hop, added) = if self.responses.has(lane) || self.wide_responses.has(lane) {
             (world.routes.next_hop_to(ip.destination).hop, 0)
         } else {

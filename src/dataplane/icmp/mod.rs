@@ -8,6 +8,7 @@ mod made;
 mod neighbour;
 mod notice;
 mod relay;
+mod retell;
 mod tunnel;
 mod turn;
 
@@ -22,7 +23,8 @@ use crate::snapshot::Snapshot;
 use crate::tick::Tick;
 
 pub(super) use notice::Notice;
-pub(super) use {echo::answer_echo, neighbour::answer_neighbour};
+pub(super) use retell::{FRAME_MAX, Mute, Retelling};
+pub(super) use {echo::answer_echo, echo::answer_later_part, neighbour::answer_neighbour};
 
 /// How much more a worker may send of its own accord.
 #[derive(Default)]
@@ -63,5 +65,15 @@ pub(super) fn classify(
         Ok(Class::Ours(Ours::Echo(*ip)))
     } else {
         Err(DropReason::IcmpUnhandled)
+    }
+}
+
+/// What the first part of a message is to us. Its checksum is over all parts, and left to the receiver.
+pub(super) fn classify_first(frame: &[u8], ip: &IpPacket) -> Class {
+    let message = frame.get(usize::from(ip.payload_offset)..ip.end()).unwrap_or_default();
+    if echo::is_request(message, ip) {
+        Class::Ours(Ours::Echo(*ip))
+    } else {
+        Class::Drop(DropReason::Fragment)
     }
 }

@@ -20,7 +20,7 @@ pub(in crate::dataplane) fn answer_neighbour<F: Frame>(
 ) -> Result<Outcome, DropReason> {
     match message {
         Message::Solicitation(asked) => {
-            let answer = answer(frame.bytes(), asked, port, link, world)?;
+            let answer = answer(frame.bytes(), asked, port, link, world, outcomes)?;
             // Who asks whether an address is free is nobody's neighbour yet.
             if let (Some(mac), false) = (asked.source_mac, asked.source.is_unspecified()) {
                 let address = asked.source.into();
@@ -41,17 +41,23 @@ fn answer(
     port: PortId,
     link: &PortLink,
     world: &Snapshot,
+    outcomes: &mut Outcomes,
 ) -> Result<[u8; nd::FRAME_LEN], DropReason> {
+    let station = ethernet::addresses(frame.first_chunk().ok_or(DropReason::EthernetTruncated)?).source();
     if world.is_ours_at(asked.source.into(), port) {
+        outcomes.tell_conflict(port, asked.source.into(), station, world);
         return Err(DropReason::NdConflict);
     }
     if !world.is_ours_at(asked.target.into(), port) {
         return Err(DropReason::NdNotOurs);
     }
-    let station = ethernet::addresses(frame.first_chunk().ok_or(DropReason::EthernetTruncated)?).source();
     // A host behind a group address would have us send to all of the group.
     if station.is_group() {
         return Err(DropReason::NdMalformed);
+    }
+    // Who asks whether the address is free means to have it (RFC 4862 section 5.4.3).
+    if asked.source.is_unspecified() {
+        outcomes.tell_conflict(port, asked.target.into(), station, world);
     }
     Ok(nd::answer(link.mac, asked, station))
 }
@@ -65,6 +71,9 @@ fn learn(
     outcomes: &mut Outcomes,
 ) -> Result<Outcome, DropReason> {
     if world.is_ours_at(told.target.into(), port) {
+        let header = frame.first_chunk().ok_or(DropReason::EthernetTruncated)?;
+        let station = told.target_mac.unwrap_or_else(|| ethernet::addresses(header).source());
+        outcomes.tell_conflict(port, told.target.into(), station, world);
         return Err(DropReason::NdConflict);
     }
     let known = world.routes.known_mac(port, told.target.into());

@@ -1,8 +1,11 @@
 //! Errors of others: which flow of ours they are about (RFC 5508 section 4, RFC 4443 section 3).
 
 use super::tunnel;
-use crate::dataplane::classify::{Class, is_behind, responder, to_frontend};
+use crate::dataplane::classify::{Class, is_behind, responder, to_frontend, to_source};
+use crate::dataplane::flow_table::Key;
+use crate::dataplane::full_nat::{Name, ToSource};
 use crate::dataplane::lanes::Source;
+use crate::dataplane::look_up::is_of_pool;
 use crate::drop_reason::DropReason;
 use crate::packet::{
     FlowKey, IpPacket, Packet, Quote, WideKey, flaw_of_source, is_martian, parse_quote, quote_offset,
@@ -27,6 +30,8 @@ pub(super) enum About {
     Response(Conversation),
     /// A client's packet that was translated for this backend.
     Translated(BackendId),
+    /// A packet of ours to a backend, that would be answered so: full NAT.
+    Bound(ToSource),
     /// Our own that had a client's in it.
     InTunnel(Conversation, IpPacket),
 }
@@ -36,6 +41,8 @@ pub(super) enum About {
 pub(super) enum Conversation {
     Narrow(FlowKey, u64),
     Wide(WideKey, u64),
+    /// That has a port of ours.
+    Bound(Name),
 }
 
 impl Conversation {
@@ -44,13 +51,30 @@ impl Conversation {
         match to_frontend(packet, world)? {
             Class::Client(client) => Some(Self::Narrow(client.key, world.hash.word(client.to_hash))),
             Class::WideClient(client) => Some(Self::Wide(client.key, client.hash)),
+            Class::Bound(client) => {
+                Some(Self::Bound(Name::new(client.key, client.hash, packet.ip.destination, world)))
+            }
             _ => None,
         }
+        .map(|flow| flow.of_hairpin(world).unwrap_or(flow))
+    }
+
+    /// The same of a backend that is a client of its own frontend.
+    fn of_hairpin(self, world: &Snapshot) -> Option<Self> {
+        let (key, hash) = match self {
+            Self::Narrow(key, hash) => (key.widened(), hash),
+            Self::Wide(key, hash) => (key, hash),
+            Self::Bound(_) => return None,
+        };
+        let frontend = world.frontend_of(key).filter(|frontend| frontend.hairpin)?;
+        let is_one = is_of_pool(key, world);
+        is_one.then(|| Self::Bound(Name::new(key, hash, frontend.endpoint.address, world)))
     }
 
     pub(super) fn hash(self) -> u64 {
         match self {
             Self::Narrow(_, hash) | Self::Wide(_, hash) => hash,
+            Self::Bound(name) => name.hash(),
         }
     }
 }
@@ -76,6 +100,8 @@ impl Notice {
         let about =
             if let Some(flow) = quoted(&quote).and_then(|sent| Conversation::of(&sent.turned(), world)) {
                 About::Response(flow)
+            } else if let Some(to) = quoted(&quote).and_then(|sent| to_source(&sent.turned(), world)) {
+                About::Bound(to)
             } else if let Some(id) = quoted(&quote).and_then(|sent| backend_of(&sent, world)) {
                 check_way(id, ip, source, world)?;
                 About::Translated(id)
@@ -93,6 +119,11 @@ impl Notice {
             return Err(DropReason::MartianSource);
         }
         Ok(Some(Self { ip: *ip, quote, about }))
+    }
+
+    /// Where the quoted packet's ports stand in the frame.
+    pub(in crate::dataplane) fn quoted_ends_offset(&self) -> usize {
+        self.quote.ip.payload_offset.into()
     }
 }
 

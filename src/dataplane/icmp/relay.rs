@@ -6,6 +6,7 @@ use super::turn::Turn;
 use super::{Around, Limits, tunnel};
 use crate::dataplane::encapsulate;
 use crate::dataplane::flow_table::Tables;
+use crate::dataplane::full_nat::Bindings;
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::dataplane::nat::{Refusal, refuse};
 use crate::dataplane::nat6::Side;
@@ -22,12 +23,13 @@ impl Lanes {
         &mut self,
         burst: &mut [F],
         flows: &mut Tables,
+        bindings: &mut Bindings,
         steering: &Steering,
         around: Around<'_>,
         limits: &mut Limits,
     ) {
         if !self.notices.is_empty() {
-            self.relay_all(burst, flows, steering, around, limits);
+            self.relay_all(burst, flows, bindings, steering, around, limits);
         }
     }
 
@@ -36,6 +38,7 @@ impl Lanes {
         &mut self,
         burst: &mut [F],
         flows: &mut Tables,
+        bindings: &mut Bindings,
         steering: &Steering,
         around: Around<'_>,
         limits: &mut Limits,
@@ -45,6 +48,10 @@ impl Lanes {
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
             let outcome = match notice.about {
                 About::Translated(id) => self.tell_client(lane, frame, &notice, id, around),
+                About::Bound(to) => self.tell_bound_client(lane, frame, &notice, &to, bindings, around).err(),
+                About::Response(Conversation::Bound(name)) => {
+                    self.tell_bound_backend(lane, frame, &notice, name, bindings, steering, around).err()
+                }
                 About::Response(flow) => match backend_of(flow, flows, steering, around) {
                     Ok(id) => self.tell_backend(lane, frame, &notice, (id, flow.hash()), around),
                     Err(outcome) => Some(outcome),
@@ -140,6 +147,7 @@ fn backend_of(
     let recorded = match flow {
         Conversation::Narrow(key, hash) => flows.narrow.open().peek(key, hash),
         Conversation::Wide(key, hash) => flows.wide.open().peek(key, hash),
+        Conversation::Bound(_) => None,
     };
     if let Some(value) = recorded {
         return Ok(value.backend());
@@ -150,6 +158,8 @@ fn backend_of(
     let chosen = match flow {
         Conversation::Narrow(key, hash) => choose(key, hash, around.world),
         Conversation::Wide(key, hash) => choose(key, hash, around.world),
+        // It goes through no tunnel.
+        Conversation::Bound(_) => None,
     };
     chosen.ok_or(Outcome::Drop(DropReason::NoBackendAvailable))
 }
@@ -162,7 +172,7 @@ fn choose(key: impl Flow, hash: u64, world: &Snapshot) -> Option<BackendId> {
 fn send<F: Frame>(frame: &mut F, notice: &Notice, backend: &Backend, hash: u64) -> Result<(), Refusal> {
     let hop = &backend.next_hop.hop;
     match &backend.forwarding {
-        // Whose flow it is only the table of ports says, which is not asked yet.
+        // Those flows have names of their own.
         Forwarding::FullNat => Err(Refusal::Mtu),
         Forwarding::Direct => encapsulate::direct(frame.bytes_mut(), hop).map(|_| ()),
         Forwarding::Tunnel(template) => encapsulate::push(frame, hop, template, hash).map(|_| ()),

@@ -3,6 +3,7 @@
 mod fragments;
 mod icmp;
 mod ipv6;
+mod quic;
 mod quotes;
 
 use etherparse::PacketBuilder;

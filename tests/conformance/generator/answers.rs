@@ -6,7 +6,7 @@ use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType};
 
 use super::Case;
 use super::packets::{Body, Mac, Packet, frame, ip_frame};
-use super::site::{Family, INSIDE, OUTSIDE, Port, Site, client, frontend, router};
+use super::site::{Family, INSIDE, OUTSIDE, Port, Sent, Site, client, frontend, router};
 
 const HOST_MAC: Mac = [0, 0, 0x5e, 0, 0x53, 1];
 
@@ -136,6 +136,7 @@ fn echo(site: &Site) -> Vec<Case> {
             |case, data| ping(case, vip, &data),
         ),
     ];
+    cases.extend(echo_in_parts(site, &ask(vip, &[0x5a; 1400]), &told(vip, &[0x5a; 1400])));
     let at = 14 + if site.inner == Family::V4 { 20 } else { 40 } + 2;
     let mut damaged = site.client_frame(&ask(own, b"ping").bytes());
     damaged[at] ^= 1;
@@ -178,6 +179,27 @@ fn echo(site: &Site) -> Vec<Case> {
         ),
     ]);
     cases
+}
+
+/// A request that comes in parts is answered part by part.
+fn echo_in_parts(site: &Site, ask: &Packet, told: &Packet) -> Vec<Case> {
+    let parts = |packet: &Packet| Packet { df: false, ..packet.clone() }.fragments(&[512, 1024]);
+    let asks: Vec<_> = parts(ask).iter().map(|part| site.client_frame(part)).collect();
+    let tells: Vec<_> = parts(told).iter().map(|part| site.to_router(part)).collect();
+    let why = "RFC 1122 section 3.2.2.6 and RFC 4443 section 4.2: a request of any size is answered, also one in pieces";
+    let in_order =
+        asks.iter().zip(&tells).fold(Case::at(site, "echo-fragments", why), |case, (ask, tell)| {
+            case.answers(OUTSIDE, ask.clone(), tell.clone())
+        });
+    // The first comes second, and the one that was before it leaves behind it.
+    let mut late = Case::at(site, "echo-fragments-first-late", why).comes(OUTSIDE, asks[1].clone()).answers(
+        OUTSIDE,
+        asks[0].clone(),
+        tells[0].clone(),
+    );
+    late.expected.answered += 1;
+    late = late.leaves(Sent { port: OUTSIDE.name, frame: tells[1].clone(), masks: Vec::new() });
+    vec![in_order, late.answers(OUTSIDE, asks[2].clone(), tells[2].clone())]
 }
 
 /// RFC 4861: solicitations for our addresses are answered with advertisements.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::Case;
 use super::packets::{Body, Packet, ip_frame};
 use super::site::{
-    CLIENT_PORT, FRONTEND_PORT, Family, INSIDE, OUTSIDE, Port, Sent, Site, backend, client, frontend, mac_of,
-    mask, router,
+    CLIENT_PORT, FRONTEND_PORT, Family, INSIDE, Mode, OUTSIDE, Port, Sent, Site, backend, client, frontend,
+    mac_of, mask, router,
 };
 use super::tunnels;
 
@@ -22,6 +22,18 @@ pub fn cases() -> Vec<Case> {
         let mut narrow = site.clone();
         narrow.inside = "mtu = 1400\n".into();
         cases.push(too_big(&narrow, 1400));
+    }
+    for (inner, outer) in [
+        (Family::V4, Family::V4),
+        (Family::V6, Family::V6),
+        (Family::V4, Family::V6),
+        (Family::V6, Family::V4),
+    ] {
+        cases.extend(
+            kinds(inner)
+                .iter()
+                .map(|kind| to_full_nat_backend(&Site::new(Mode::FullNat, inner, outer), kind)),
+        );
     }
     for site in tunnels::sites() {
         cases.push(carried(&site));
@@ -123,6 +135,85 @@ fn translated(site: &Site, kind: &Kind) -> Vec<Case> {
         }
     }
     vec![from_outside, from_inside]
+}
+
+/// The error that the other family has for one (RFC 7915 sections 4.2 and 5.2), from `kinds` of it; the MTU counts headers
+/// of 20 bytes more, or less.
+fn of_other_family(kind: &Kind, inner: Family) -> Kind {
+    match (inner, kind.0) {
+        (Family::V4, "host-unreachable") => (kind.0, 1, 0, [0; 4]),
+        (Family::V4, "port-unreachable") => (kind.0, 1, 4, [0; 4]),
+        (Family::V4, "fragmentation-needed") => (kind.0, 2, 0, [0, 0, 0x05, 0x8c]),
+        (Family::V4, "time-exceeded") => (kind.0, 3, 0, [0; 4]),
+        // Byte 20 is none of the header.
+        (Family::V6, "address-unreachable") => (kind.0, 3, 1, [0; 4]),
+        (Family::V6, "port-unreachable") => (kind.0, 3, 3, [0; 4]),
+        (Family::V6, "packet-too-big") => (kind.0, 3, 4, [0, 0, 0x05, 0x64]),
+        (Family::V6, "time-exceeded") => (kind.0, 11, 0, [0; 4]),
+        (Family::V6, _) => (kind.0, 3, 2, [0; 4]),
+        _ => panic!("there is none"),
+    }
+}
+
+/// An error from outside, about a backend's answer: to the backend, in the name of whom that takes for its client.
+fn to_full_nat_backend(site: &Site, kind: &Kind) -> Case {
+    const CHOSEN: &str = "the port that is quoted is guideway's choice, and the checksums cover it";
+    let between = site.inner != site.outer;
+    let why = if between {
+        "RFC 7915 sections 4.2, 4.3, 5.2 and 5.3: the error, and what it quotes, in the other family's terms"
+    } else {
+        "RFC 5508 section 4.3: the error goes to who sent the packet, and quotes it as it was sent"
+    };
+    let case = Case::new(format!("icmp-{}-{}-from-outside", site.name(), kind.0), why, site.config());
+    let mut asked = site.at_backend(&site.tcp("S", b""));
+    if site.outer == Family::V4 && between {
+        asked.masks.push(mask(18, &[0, 0, 0x40], "RFC 7915 section 5.1"));
+    }
+    let case = case.sends(OUTSIDE, site.client_frame(&site.tcp("S", b"").bytes()), asked);
+    // As it was on its way, some hops further. It has neither label nor identification between families.
+    let data = Body::tcp((FRONTEND_PORT, CLIENT_PORT), "A", b"data");
+    let seen =
+        Packet { hops: 50, id: 0, label: 0, ..Packet::new(frontend(site.inner), client(site.inner), data) };
+    let port = site.backend_port.unwrap_or(FRONTEND_PORT);
+    let source = site.fully_translated(&seen).from;
+    let sent = Packet {
+        from: backend(site.outer),
+        to: source,
+        body: seen.body.with_ports(|(_, client)| (port, client)),
+        ..seen.clone()
+    };
+    let router = router(site.inner);
+    let came = Packet { hops: 40, ..Packet::new(router, frontend(site.inner), error(kind, &seen.bytes())) };
+    let frame = site.client_frame(&came.bytes());
+    if between && site.inner == Family::V4 && kind.0 == "parameter-problem" {
+        return case.drops(OUTSIDE, frame, "icmp-unhandled");
+    }
+    let told = if between { of_other_family(kind, site.inner) } else { *kind };
+    let left = Packet {
+        hops: 39,
+        id: 0,
+        label: 0,
+        ..Packet::new(source, backend(site.outer), error(&told, &sent.bytes()))
+    };
+    let ip = if site.outer == Family::V4 { 20 } else { 40 };
+    let quoted = 14 + ip + 8 + ip;
+    let mut there = at_backend(site, &left);
+    // The client's port is quoted as the destination's.
+    there.masks = vec![mask(quoted + 2, &[0xff; 2], CHOSEN), mask(quoted + 16, &[0xff; 2], CHOSEN)];
+    const OPEN: &str = "the RFCs leave these to who makes the header";
+    match site.outer {
+        Family::V4 => {
+            there.masks.extend([
+                mask(14 + ip + 2, &[0xff; 2], CHOSEN),
+                mask(18, &[0xff, 0xff, 0x40], OPEN),
+                mask(24, &[0xff; 2], OPEN),
+            ]);
+        }
+        Family::V6 => {
+            there.masks.extend([mask(14 + ip + 2, &[0xff; 2], CHOSEN), mask(15, &[0x0f, 0xff, 0xff], OPEN)])
+        }
+    }
+    case.sends(OUTSIDE, frame, there)
 }
 
 fn not_translated(site: &Site) -> Vec<Case> {

@@ -10,12 +10,78 @@ pub fn cases() -> Vec<Case> {
     let nat = [Family::V4, Family::V6].map(Site::nat);
     for site in nat.iter().chain(&tunnels::sites()) {
         cases.extend(orders(site));
+        if site.inner == Family::V4 {
+            cases.extend(cut_up(site));
+        }
     }
+    cases.push(cut_response());
     for site in &nat {
         cases.push(tcp(site));
         cases.extend(hostile(site));
     }
     cases
+}
+
+/// The narrow network that packets are cut up for.
+const NARROW: usize = 600;
+
+/// How much fits a part, behind a header of 20 bytes: eights (RFC 791 section 3.2).
+fn part(overhead: usize) -> usize {
+    (NARROW - overhead - 20) / 8 * 8
+}
+
+/// Packets that do not fit the backend's network, and have no "don't fragment".
+fn cut_up(site: &Site) -> Vec<Case> {
+    let why = "RFC 1812 section 5.2.7: what does not fit, and may be cut up, goes on in pieces";
+    let mut narrow = site.clone();
+    narrow.inside = format!("mtu = {NARROW}\n");
+    let part = part(site.overhead());
+    let leave = |mut case: Case, left: Vec<Sent>| {
+        case.expected.transmitted += 1;
+        left.into_iter().fold(case, Case::leaves)
+    };
+    let left = |cuts: &[usize]| pieces(site, &datagram(site), cuts).into_iter().map(|(_, sent)| sent);
+    let whole = site.client_frame(&datagram(site).bytes());
+    let of_whole = left(&[part, 2 * part]).collect();
+    // A piece that is cut up itself: 704 bytes twice, each in two.
+    let came = pieces(site, &datagram(site), &[704]);
+    let mut of_pieces: Vec<_> = left(&[part, 704, 704 + part]).collect();
+    let of_second = of_pieces.split_off(2);
+    vec![
+        leave(case(&narrow, "cut-up", why).comes(OUTSIDE, whole), of_whole),
+        leave(
+            leave(case(&narrow, "cut-up-again", why).comes(OUTSIDE, came[0].0.clone()), of_pieces)
+                .comes(OUTSIDE, came[1].0.clone()),
+            of_second,
+        ),
+    ]
+}
+
+/// The same on the way to the client, with options that are to be copied and others that are not.
+fn cut_response() -> Case {
+    let site = Site::nat(Family::V4);
+    let mut narrow = site.clone();
+    narrow.outside = format!("mtu = {NARROW}\n");
+    let why = "RFC 791 section 3.1: of a packet that is cut up, options that say so go with all pieces, and others with the first";
+    // Router alert, and a timestamp that is full.
+    let options = vec![148, 4, 0, 0, 68, 4, 5, 0];
+    let data: Vec<u8> = (0..1000u16).map(|n| n as u8).collect();
+    let answer = Packet {
+        df: false,
+        options: options.clone(),
+        ..site.response(Body::Udp { ports: (0, 0), data, sum: true })
+    };
+    let to_client = |options: &[u8], piece: usize| {
+        let packet = Packet { options: options.to_vec(), ..site.translated_back(&answer) };
+        let cuts = [(NARROW - 28) / 8 * 8];
+        let bytes = packet.fragments(&cuts).swap_remove(piece);
+        Sent { port: OUTSIDE.name, frame: site.to_router(&bytes), masks: Vec::new() }
+    };
+    let mut case = case(&narrow, "cut-up-response", why)
+        .requests(&narrow, &site.udp(b"ask"))
+        .comes(INSIDE, site.backend_frame(&answer.bytes()));
+    case.expected.transmitted += 1;
+    case.leaves(to_client(&options, 0)).leaves(to_client(&options[..4], 1))
 }
 
 const CUTS: [usize; 2] = [512, 1024];

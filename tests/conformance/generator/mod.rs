@@ -9,7 +9,9 @@ mod fragments;
 mod layers;
 mod nat;
 mod packets;
+mod quic;
 mod refused;
+mod settings;
 mod site;
 mod states;
 mod tunnels;
@@ -26,7 +28,7 @@ use site::{INSIDE, OUTSIDE, Port, Sent, Site};
 
 /// Names of cases begin so that what they test is not there yet: delete a line to switch them on, then write the
 /// files (see the head of tests/conformance.rs). What such a line keeps on meanwhile (`Case::until`) goes with it.
-const WAITING: &[&str] = &["full-nat"];
+const WAITING: &[&str] = &[];
 
 /// Reasons of drops that will have another name once IPv6 is there: `not-ip`, `fragment`.
 const NOT_IP: &str = "not-ip";
@@ -225,6 +227,8 @@ pub fn cases(waiting: bool) -> Vec<Case> {
         tunnels::cases(),
         errors::cases(),
         fragments::cases(),
+        settings::cases(),
+        quic::cases(),
         layers::cases(),
         vlans::cases(),
     ];

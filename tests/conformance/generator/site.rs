@@ -259,9 +259,13 @@ impl Site {
 
     /// A backend's packet, as its client must get it.
     pub fn at_client(&self, packet: &Packet) -> Sent {
+        let frame = self.to_router(&self.translated_back(packet).bytes());
+        Sent { port: OUTSIDE.name, frame, masks: Vec::new() }
+    }
+
+    pub fn translated_back(&self, packet: &Packet) -> Packet {
         let body = packet.body.with_ports(|(_, client)| (FRONTEND_PORT, client));
-        let packet = Packet { from: frontend(self.inner), hops: packet.hops - 1, body, ..packet.clone() };
-        Sent { port: OUTSIDE.name, frame: self.to_router(&packet.bytes()), masks: Vec::new() }
+        Packet { from: frontend(self.inner), hops: packet.hops - 1, body, ..packet.clone() }
     }
 
     pub fn to_router(&self, packet: &[u8]) -> Vec<u8> {
@@ -272,7 +276,7 @@ impl Site {
     /// (RFC 7915 sections 4.1 and 5.1): type of service and hops go over, the rest is new.
     fn translated_fully(&self, packet: &Packet) -> (Vec<u8>, Vec<Mask>) {
         const CHOSEN: &str = "the source port is guideway's choice, and the checksum covers it";
-        let there = Packet { from: translated(self.outer), ..self.translated(packet) };
+        let there = self.fully_translated(packet);
         let header = if self.outer == V4 { 20 } else { 40 };
         let at = 14 + header;
         let checksum = if matches!(packet.body, Body::Udp { .. }) { at + 6 } else { at + 16 };
@@ -289,6 +293,12 @@ impl Site {
             _ => {}
         }
         (there.bytes(), masks)
+    }
+
+    /// With the client's port, in place of the one that guideway chooses.
+    pub fn fully_translated(&self, packet: &Packet) -> Packet {
+        let label = if self.inner == self.outer { packet.label } else { 0 };
+        Packet { from: translated(self.outer), label, ..self.translated(packet) }
     }
 
     /// The packet as it came behind outer headers; which bits of these derive from the flow. Offsets are the frame's.

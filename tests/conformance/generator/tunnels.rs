@@ -1,8 +1,11 @@
 //! Direct routing, tunnels, and full NAT.
 
 use super::Case;
-use super::packets::{Body, Packet};
-use super::site::{CLIENT_PORT, FRONTEND_PORT, Family, Mode, OUTSIDE, Site, mask};
+use super::packets::{Body, Packet, ip_frame};
+use super::site::{
+    CLIENT_PORT, FRONTEND_PORT, Family, INSIDE, Mode, OUTSIDE, Sent, Site, backend, client, frontend, mac_of,
+    mask,
+};
 
 use Family::{V4, V6};
 
@@ -149,7 +152,33 @@ fn settings() -> Vec<Case> {
             "docs/CONFIG.md, tunnel_source: whom the outer header is from",
             &|_| {},
         ),
+        source_network(Mode::Ipip, V4),
+        source_network(Mode::Gre, V4),
+        source_network(Mode::Ipip, V6),
     ]
+}
+
+/// A source that is a network: which address of it, the flow says.
+fn source_network(mode: Mode, family: Family) -> Case {
+    let mut site = Site::new(mode, family, family);
+    let network = if family == V4 { "172.16.0.0/16" } else { "2001:db8:aaaa::/112" };
+    site.rule = format!("tunnel_source = \"{network}\"\n");
+    let packet = site.tcp("S", b"");
+    let mut there = site.at_backend(&packet);
+    let why = "docs/CONFIG.md, tunnel_source: which address of the network";
+    if family == V4 {
+        there.frame[26..30].copy_from_slice(&[172, 16, 0, 0]);
+        there.frame[24..26].fill(0);
+        let sum = etherparse::Ipv4Header::from_slice(&there.frame[14..]).unwrap().0.calc_header_checksum();
+        there.frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        there.masks.push(mask(24, &[0xff; 2], why));
+        there.masks.push(mask(28, &[0xff; 2], why));
+    } else {
+        there.frame[22..38].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0xaa, 0xaa, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        there.masks.push(mask(36, &[0xff; 2], why));
+    }
+    Case::at(&site, "source-network", "docs/CONFIG.md, tunnel_source: a network, which flows are spread over")
+        .sends(OUTSIDE, site.client_frame(&packet.bytes()), there)
 }
 
 fn full_nat(site: &Site) -> Vec<Case> {
@@ -169,8 +198,104 @@ fn full_nat(site: &Site) -> Vec<Case> {
     };
     let one =
         |case: Case, packet: &Packet| case.sends(OUTSIDE, site.client_frame(&packet.bytes()), sent(packet));
-    vec![
+    let mut cases = vec![
         one(one(case("tcp", why), &site.tcp("S", b"")), &site.tcp("PA", b"data")),
         one(one(case("udp", why), &site.udp(b"ask")), &site.udp(b"again")),
-    ]
+    ];
+    cases.extend(client_addresses(site));
+    cases.push(in_pieces(site));
+    cases
+}
+
+fn octets(address: std::net::IpAddr) -> Vec<u8> {
+    match address {
+        std::net::IpAddr::V4(address) => address.octets().to_vec(),
+        std::net::IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// What tells a backend who its client is.
+fn client_addresses(site: &Site) -> Vec<Case> {
+    let (from, to) = (octets(client(site.inner)), octets(frontend(site.inner)));
+    let option = [&[254, 4 + from.len() as u8][..], &CLIENT_PORT.to_be_bytes(), &from].concat();
+    let family = if site.inner == V4 { 0x11 } else { 0x21 };
+    let signature = [0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a];
+    let length = (2 * from.len() as u16 + 4).to_be_bytes();
+    let ports = [CLIENT_PORT.to_be_bytes(), FRONTEND_PORT.to_be_bytes()].concat();
+    let header = [&signature[..], &[0x21, family], &length, &from, &to, &ports].concat();
+    let segment = |flags, options: &[u8], data: &[u8]| {
+        let ports = (CLIENT_PORT, FRONTEND_PORT);
+        site.request(Body::Tcp { ports, flags, options: options.to_vec(), data: data.to_vec() })
+    };
+    let at = |word: &str, why: &str| {
+        let rule = format!("client_address = [\"{word}\"]\n");
+        // Datagrams have neither.
+        let config =
+            site.config().replacen("forward = \"full-nat\"\n", &format!("forward = \"full-nat\"\n{rule}"), 1);
+        Case::new(format!("{}-{word}", site.name()), why, config)
+    };
+    // The client's numbers are 1,000,000 in all of its segments; its first data is behind that of its SYN.
+    let mss = [2, 4, 5, 180];
+    let toa =
+        at("toa", "RFC 4727 section 7.2: option 254 before all others, with the client's port and address");
+    let sent = |case: Case, came: &Packet, there: &Packet| {
+        case.sends(OUTSIDE, site.client_frame(&came.bytes()), full_nat_at_backend(site, there))
+    };
+    let toa = sent(toa, &segment("S", &mss, b""), &segment("S", &[&option[..], &mss].concat(), b""));
+    let toa = sent(toa, &segment("A", &[], b""), &segment("A", &option, b""));
+    let proxy = at(
+        "proxy-v2",
+        "PROXY protocol section 2.2: the header comes before the first byte, and counts in the sequence numbers",
+    );
+    // A SYN whose first byte of data has the number of the next segment.
+    let mut syn = site.client_frame(&segment("S", &[], b"").bytes());
+    let mut there = full_nat_at_backend(site, &segment("S", &[], b""));
+    for (frame, ip) in [(&mut syn, site.inner), (&mut there.frame, site.outer)] {
+        number_before(frame, if ip == V4 { 34 } else { 54 });
+    }
+    let proxy = proxy.sends(OUTSIDE, syn, there);
+    let proxy = sent(proxy, &segment("A", &[], b""), &segment("A", &[], &header));
+    let with_data = [&header[..], b"data"].concat();
+    let proxy = sent(proxy, &segment("PA", &[], b"data"), &segment("PA", &[], &with_data));
+    vec![toa, proxy]
+}
+
+/// Takes one off the sequence number of the TCP segment at `at`; the sum of the checksum's and the number's words stays.
+fn number_before(frame: &mut [u8], at: usize) {
+    let low = u16::from_be_bytes([frame[at + 6], frame[at + 7]]);
+    frame[at + 6..at + 8].copy_from_slice(&(low - 1).to_be_bytes());
+    let sum = u32::from(u16::from_be_bytes([frame[at + 16], frame[at + 17]])) + 1;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    frame[at + 16..at + 18].copy_from_slice(&(sum as u16).to_be_bytes());
+}
+
+fn full_nat_at_backend(site: &Site, packet: &Packet) -> Sent {
+    let mut there = site.at_backend(packet);
+    if site.outer == V4 && site.inner == V6 {
+        there.masks.push(mask(18, &[0, 0, 0x40], "RFC 7915 section 5.1"));
+    }
+    there
+}
+
+/// A datagram in pieces keeps its identification, and what comes late follows.
+fn in_pieces(site: &Site) -> Case {
+    let why = match site.inner != site.outer {
+        true => "RFC 7915 sections 4.1 and 5.1.1: what says which part of a datagram a piece is goes over",
+        false => "RFC 3022 section 2.2: all pieces of a datagram bear the same addresses",
+    };
+    let data: Vec<u8> = (0..1400u16).map(|n| n as u8).collect();
+    let packet = Packet { df: false, ..site.udp(&data) };
+    let at = if site.outer == V4 { 34 } else { 62 };
+    let mut case = Case::at(site, "fragments", why);
+    let there = site.fully_translated(&packet).fragments(&[512, 1024]);
+    for (index, (came, left)) in packet.fragments(&[512, 1024]).into_iter().zip(there).enumerate() {
+        let mut masks = Vec::new();
+        if index == 0 {
+            const CHOSEN: &str = "the source port is guideway's choice, and the checksum covers it";
+            masks.extend([mask(at, &[0xff; 2], CHOSEN), mask(at + 6, &[0xff; 2], CHOSEN)]);
+        }
+        let frame = ip_frame(mac_of(backend(site.outer)), INSIDE.mac, &[], &left);
+        case = case.sends(OUTSIDE, site.client_frame(&came), Sent { port: INSIDE.name, frame, masks });
+    }
+    case
 }
