@@ -317,7 +317,7 @@ impl Importer<'_> {
             port: probe.port,
             path: probe.path.clone(),
             interval,
-            timeout: interval.min(HTTP_TIMEOUT_MAX),
+            timeout: if probe.path.is_some() { interval.min(HTTP_TIMEOUT_MAX) } else { interval },
             threshold,
         });
         self.probes.insert(probe.name.clone(), name.clone());

@@ -70,7 +70,8 @@ impl Balancer<'_> {
             Some("all") => Some(Protocol::Any),
             Some(_) => {
                 let what = format!(
-                    "{} is of protocol Quic: it is taken for UDP, so that a client that changes its address gets another backend",
+                    "{} is of protocol Quic: it is taken for UDP, and a client that changes its address may change its backend, unless \
+                     the rule gets `quic` (docs/QUIC.md)",
                     fields.subject
                 );
                 findings.loss(&fields.place, what);

@@ -52,7 +52,7 @@ impl Balancer<'_> {
             port,
             path,
             interval,
-            timeout: interval.min(PROBE_TIMEOUT_MAX),
+            timeout: if kind == ProbeKind::Tcp { interval } else { interval.min(PROBE_TIMEOUT_MAX) },
             threshold,
         });
         if self.probes.insert(name.to_lowercase(), (own, behaviour)).is_some() {

@@ -92,7 +92,7 @@ const BECOMES: [(&str, &str, Check); 22] = [
         model.rules[0]
             .probe
             .as_ref()
-            .is_some_and(|probe| (probe.interval.as_secs(), probe.timeout.as_secs()) == (60, 30))
+            .is_some_and(|probe| (probe.interval.as_secs(), probe.timeout.as_secs()) == (60, 60))
     }),
     ("\"port\": 81", "\"port\": 81", |model| {
         model.rules[0]
