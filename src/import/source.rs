@@ -17,6 +17,15 @@ pub struct Source {
     pub(super) text: String,
     /// Where each line begins, in bytes.
     starts: Vec<usize>,
+    /// How many characters begin before each stride of bytes: a file may be one line, and have many places.
+    characters: Vec<usize>,
+}
+
+const STRIDE: usize = 1024;
+
+/// The bytes that begin a character of UTF-8.
+fn beginnings(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 impl Source {
@@ -25,7 +34,14 @@ impl Source {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let starts = std::iter::once(0).chain(ends).collect();
-        Self { name: name.into(), text, starts }
+        let mut before = 0;
+        let characters = text.as_bytes().chunks(STRIDE).map(|stride| {
+            let first = before;
+            before += beginnings(stride);
+            first
+        });
+        let characters = characters.collect();
+        Self { name: name.into(), text, starts, characters }
     }
 
     /// The file at `path`.
@@ -54,9 +70,21 @@ impl Source {
     pub(super) fn place(&self, offset: usize) -> Place {
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
-        let column = 1 + self.text.get(start..offset).map_or(0, |before| before.chars().count());
+        let column = 1 + self.before(offset).saturating_sub(self.before(start));
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Place { file: Rc::clone(&self.name), line: number(line), column: number(column) }
+    }
+
+    /// How many characters begin before a byte.
+    fn before(&self, offset: usize) -> usize {
+        let offset = offset.min(self.text.len());
+        let stride = offset / STRIDE;
+        let rest = self.text.as_bytes().get(stride * STRIDE..offset).unwrap_or_default();
+        let whole = self.characters.get(stride).or(self.characters.last()).copied().unwrap_or(0);
+        // At the very end there may be no stride of its own.
+        let last = if stride < self.characters.len() || stride == 0 { 0 } else { STRIDE };
+        let end = self.text.as_bytes().get((stride * STRIDE).saturating_sub(last)..stride * STRIDE);
+        whole + end.map_or(0, beginnings) + beginnings(rest)
     }
 
     /// The file as a whole.
@@ -90,6 +118,20 @@ mod tests {
         assert_eq!(source.place(at).to_string(), "f:2:3");
         assert_eq!(source.place(0).to_string(), "f:1:1");
         assert_eq!(source.place(9999).line, 3);
+    }
+
+    #[test]
+    fn columns_of_long_lines_are_the_same_as_counted() {
+        for length in [0, 1, STRIDE - 1, STRIDE, STRIDE + 1, 2 * STRIDE, 5000] {
+            let source = Source::new("f", &format!("a\n{}", "aä“".repeat(length)));
+            for (at, _) in source.text.char_indices().skip(2).chain([(source.text.len(), ' ')]) {
+                let counted = 1 + source.text.get(2..at).map_or(0, |before| before.chars().count());
+                assert_eq!(source.place(at).column as usize, counted, "{length} {at}");
+            }
+        }
+        // Whole strides and no more.
+        let source = Source::new("f", &"x".repeat(2 * STRIDE));
+        assert_eq!(source.place(2 * STRIDE).column as usize, 2 * STRIDE + 1);
     }
 
     #[test]
