@@ -19,6 +19,7 @@ pub mod control;
 pub mod dataplane;
 pub mod doctor;
 pub mod drop_reason;
+pub mod import;
 pub mod io;
 pub mod maglev;
 pub mod packet;

@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("io", &["wire"]),
     ("packet", &["wire", "drop_reason"]),
     ("config", &["wire", "io"]),
+    ("import", &["config"]),
     ("watch", &["wire", "drop_reason", "io", "config"]),
     ("snapshot", &["wire", "maglev", "drop_reason", "tick", "io", "packet", "config", "watch"]),
     ("dataplane", &["wire", "drop_reason", "tick", "io", "packet", "snapshot", "watch"]),
@@ -24,7 +25,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("doctor", &["config", "dataplane", "dpdk", "control"]),
     (
         "cli",
-        &["wire", "io", "maglev", "packet", "config", "snapshot", "dataplane", "control", "doctor", "replay"],
+        &[
+            "wire",
+            "io",
+            "maglev",
+            "packet",
+            "config",
+            "snapshot",
+            "dataplane",
+            "control",
+            "doctor",
+            "replay",
+            "import",
+        ],
     ),
 ];
 

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod doctor;
 mod explain;
+mod import;
 mod logging;
 mod rates;
 mod replay;
@@ -50,6 +51,8 @@ enum Command {
     Replay(replay::Args),
     /// Say which backend a client's new flow goes to, and why.
     Explain(explain::Args),
+    /// Make a configuration of Azure's own files: service definitions, templates.
+    Import(import::Args),
     /// Show what the running guideway does: status, rules, backends, flows, counters, neighbours, ports.
     Show(show::Args),
     /// Watch rates: packets, bits, flows and drops a second, by rule, backend, worker and reason.
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Backend(args) => backend::run(&args),

@@ -1,0 +1,162 @@
+//! What expressions come to, and that they come to an end.
+
+use std::time::{Duration, Instant};
+
+use crate::import::arm::template::{Scope, Template};
+use crate::import::arm::tree::{self, Kind, Node};
+use crate::import::report::Findings;
+use crate::import::source::Source;
+
+fn json(text: &str) -> Node {
+    tree::read(&Source::new("t.json", text), &mut Findings::default()).unwrap()
+}
+
+const TEMPLATE: &str = r#"{
+  "parameters": {
+    "loc": { "type": "string", "defaultValue": "[resourceGroup().location]" },
+    "bare": { "type": "string" },
+    "given": { "type": "int", "defaultValue": 1 }
+  },
+  "variables": {
+    "lb": "[resourceId('Microsoft.Network/loadBalancers', 'tide')]",
+    "deep": { "ports": [80, 443], "name": "[variables('lb')]" },
+    "a": "[variables('b')]", "b": "[concat('x', variables('a'))]",
+    "bracket": "[[not an expression]",
+    "copy": [ { "name": "many", "count": 3, "input": { "port": "[add(8000, copyIndex('many'))]" } } ]
+  },
+  "resources": [
+    { "type": "Microsoft.Network/publicIPAddresses", "name": "pip", "properties": { "ipAddress": "203.0.113.9" } }
+  ]
+}"#;
+
+fn evaluate(template: &str, expression: &str) -> Result<String, String> {
+    let given = json(r#"{ "given": { "value": 7 } }"#);
+    let template = Template::new(&json(template), given.kind.members());
+    let node = tree::Node { kind: Kind::text(expression), ..json("0") };
+    match template.resolve(&node, &Scope::default().with("outer", 4)).kind {
+        Kind::Failed(why) => Err(why.to_string()),
+        Kind::Text(text) => Ok(text.to_string()),
+        Kind::Integer(number) => Ok(number.to_string()),
+        Kind::Bool(value) => Ok(value.to_string()),
+        other => Ok(other.word().to_owned()),
+    }
+}
+
+#[test]
+fn functions_give_what_azures_give() {
+    let id = "/subscriptions/subscription/resourceGroups/resource-group/providers/Microsoft.Network";
+    let table = [
+        ("plain", "plain".to_owned()),
+        ("[[x]", "[x]".to_owned()),
+        ("[variables('bracket')]", "[not an expression]".to_owned()),
+        ("[parameters('LOC')]", "location".to_owned()),
+        ("[parameters('given')]", "7".to_owned()),
+        ("[variables('lb')]", format!("{id}/loadBalancers/tide")),
+        (
+            "[resourceId('Microsoft.Network/loadBalancers/probes', 'tide', 'p')]",
+            format!("{id}/loadBalancers/tide/probes/p"),
+        ),
+        (
+            "[resourceId('rg', 'Microsoft.Network/loadBalancers', 'x')]",
+            format!("{id}/loadBalancers/x").replace("resource-group", "rg"),
+        ),
+        ("[concat(variables('lb'), '/probes/', 'p')]", format!("{id}/loadBalancers/tide/probes/p")),
+        ("[format('{0}/probes/{1}-{0}-{{}}', 'a', 3)]", "a/probes/3-a-{}".to_owned()),
+        ("[variables('deep').ports[1]]", "443".to_owned()),
+        ("[variables('deep')['PORTS'][0]]", "80".to_owned()),
+        ("[variables('deep').name]", format!("{id}/loadBalancers/tide")),
+        ("[variables('many')[2].port]", "8002".to_owned()),
+        ("[length(variables('many'))]", "3".to_owned()),
+        ("[copyIndex()]", "4".to_owned()),
+        ("[copyIndex('outer', 10)]", "14".to_owned()),
+        ("[reference('pip').ipAddress]", "203.0.113.9".to_owned()),
+        (
+            "[reference(resourceId('Microsoft.Network/publicIPAddresses','pip')).ipAddress]",
+            "203.0.113.9".to_owned(),
+        ),
+        ("[if(equals(parameters('given'), 7), 'yes', uniqueString('not asked'))]", "yes".to_owned()),
+        ("[if(and(true(), not(true())), 1, 2)]", "2".to_owned()),
+        ("[toLower('ABC')]", "abc".to_owned()),
+        ("[padLeft(3, 3, '0')]", "003".to_owned()),
+        ("[substring('abcdef', 2, 2)]", "cd".to_owned()),
+        ("[replace('a-b-c', '-', '')]", "abc".to_owned()),
+        ("[last(split('a/b/c', '/'))]", "c".to_owned()),
+        ("[join(createArray('a', 'b'), ', ')]", "a, b".to_owned()),
+        ("[string(5)]", "5".to_owned()),
+        ("[int('12')]", "12".to_owned()),
+        ("[mod(div(mul(sub(9, 2), 3), 2), 4)]", "2".to_owned()),
+        ("[max(1, 5, 3)]", "5".to_owned()),
+        ("[coalesce(null(), 'x')]", "x".to_owned()),
+        ("[contains(createArray('a', 'b'), 'b')]", "true".to_owned()),
+        ("[empty('')]", "true".to_owned()),
+        ("[first(range(5, 3))]", "5".to_owned()),
+        ("[createObject('a', 1).a]", "1".to_owned()),
+        ("[concat(createArray(1), createArray(2))[1]]", "2".to_owned()),
+        ("[startsWith('Hello', 'he')]", "true".to_owned()),
+        ("[indexOf('Hello', 'L')]", "2".to_owned()),
+    ];
+    for (expression, expected) in table {
+        assert_eq!(evaluate(TEMPLATE, expression), Ok(expected), "{expression}");
+    }
+}
+
+#[test]
+fn what_has_no_answer_says_why() {
+    let table = [
+        ("[uniqueString(resourceGroup().id)]", "uniquestring() has an answer in Azure only"),
+        ("[listKeys('x', 'y').key]", "listkeys() has an answer in Azure only"),
+        ("[parameters('bare')]", "parameter \"bare\" has no value; give one by --parameters FILE"),
+        ("[parameters('none')]", "there is no parameter \"none\""),
+        ("[variables('none')]", "there is no variable \"none\""),
+        ("[variables('a')]", "variable a rests on itself"),
+        ("[reference('elsewhere').x]", "reference: \"elsewhere\" is not in this file"),
+        ("[variables('deep').none]", "the object has no \"none\""),
+        ("[variables('deep').ports[9]]", "the list has no item 9"),
+        (
+            "[resourceId('Microsoft.Network/loadBalancers/probes', 'tide')]",
+            "resourceId() of Microsoft.Network/loadBalancers/probes takes 2 names, and has 1",
+        ),
+        ("[resourceId('x')]", "resourceid() does not take (text)"),
+        ("[format('{1}', 'a')]", "format() has {1}, which is none of its 1 values"),
+        ("[format('{', 'a')]", "format() has a lone brace"),
+        ("[div(1, 0)]", "div() has no result"),
+        ("[mul(9223372036854775807, 2)]", "mul() has no result"),
+        ("[odd()]", "odd() is not a function"),
+        ("[concat('a'", "[concat('a'"),
+        ("[concat('a']", "the expression lacks \",\""),
+        ("[copyIndex('inner')]", "copyIndex() stands in no such loop"),
+    ];
+    for (expression, expected) in table {
+        let found = evaluate(TEMPLATE, expression).unwrap_or_else(|why| why);
+        assert!(found.starts_with(expected), "{expression}: {found}");
+    }
+}
+
+#[test]
+fn templates_that_would_burst_come_to_an_end() {
+    let chain = |first: &str, step: &dyn Fn(usize) -> String| {
+        let links: Vec<String> = (1..30).map(|n| format!("\"v{n}\": \"{}\"", step(n - 1))).collect();
+        format!("{{ \"variables\": {{ \"v0\": {first}, {} }} }}", links.join(", "))
+    };
+    let table = [
+        chain("\"xxxxxxxxxx\"", &|n| format!("[concat(variables('v{n}'), variables('v{n}'))]")),
+        chain("[1, 2]", &|n| format!("[concat(variables('v{n}'), variables('v{n}'))]")),
+        chain("[1, 2]", &|n| {
+            format!("[createArray(variables('v{n}'), variables('v{n}'), variables('v{n}'))]")
+        }),
+        chain("\"x\"", &|n| {
+            format!("[replace('xxxxxxxxxxxxxxxxxxxxx', 'x', concat(variables('v{n}'), 'xx'))]")
+        }),
+        chain("\"x\"", &|n| format!("[join(split(variables('v{n}'), 'x'), 'xxxxxxxxxxxxxxx')]")),
+    ];
+    for template in table {
+        let begun = Instant::now();
+        let found = evaluate(&template, "[string(length(variables('v29')))]");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{template}");
+        // A list of three has three items however much is in them.
+        assert!(found.as_ref().is_err() || found.as_deref() == Ok("3"), "{found:?}");
+    }
+    let long: Vec<String> = (1..100).map(|n| format!("\"v{n}\": \"[variables('v{}')]\"", n - 1)).collect();
+    let long = format!("{{ \"variables\": {{ \"v0\": 1, {} }} }}", long.join(", "));
+    assert!(evaluate(&long, "[variables('v99')]").unwrap_err().contains("deep"));
+}

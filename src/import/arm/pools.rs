@@ -1,0 +1,169 @@
+//! Pools, and who is in them.
+
+use std::net::IpAddr;
+
+use super::balancer::Balancer;
+use super::fields::{Fields, Id};
+use super::members::ScaleSet;
+use super::tree::Node;
+use crate::config::AdminState;
+use crate::import::addresses::Listed;
+use crate::import::plan::{Members, Pool};
+use crate::import::report::{Findings, Place};
+
+impl Balancer<'_> {
+    pub(super) fn pool(&mut self, node: &Node, outer: &Place, findings: &mut Findings) {
+        let mut fields = Fields::of(node, "pool", outer, findings);
+        // A resource of its own has its parent's name before it.
+        let name = fields.name(findings).rsplit('/').next().unwrap_or_default().to_owned();
+        let mut list = Vec::new();
+        for node in fields.list("loadBalancerBackendAddresses", findings) {
+            list.extend(self.backend(&node, &fields.place, findings));
+        }
+        fields.lose("drainPeriodInSeconds", "a drain's deadline is said when it begins: `guideway backend POOL/ADDRESS drain --deadline TIME`", findings);
+        fields.lose("tunnelInterfaces", "chaining of appliances is not here", findings);
+        fields.note("syncMode", "the pool is what the file says", findings);
+        fields.note("virtualNetwork", "backends may be in any network that a route leads to", findings);
+        fields.skip(&[
+            "backendIPConfigurations",
+            "loadBalancingRules",
+            "outboundRule",
+            "outboundRules",
+            "inboundNatRules",
+            "backendMembers",
+        ]);
+        let pool = self.made_pool(&name, list, &fields.place, findings);
+        self.plan.pools.push(pool);
+        if self.pools.insert(name.to_lowercase(), self.plan.pools.len() - 1).is_some() {
+            findings.error(&fields.place, format!("{} is there twice", fields.subject));
+        }
+        fields.finish(findings);
+    }
+
+    fn made_pool(
+        &mut self,
+        name: &str,
+        mut list: Vec<(IpAddr, AdminState)>,
+        place: &Place,
+        findings: &mut Findings,
+    ) -> Pool {
+        let key = (self.name.to_lowercase(), name.to_lowercase());
+        let members = &self.world.members;
+        list.extend(
+            members.of_pool.get(&key).into_iter().flatten().map(|(address, _)| (*address, AdminState::Auto)),
+        );
+        let mut seen = std::collections::BTreeSet::new();
+        list.retain(|(address, _)| seen.insert(*address));
+        let set = members.sets.get(&key);
+        let full = format!("{}/{name}", self.name);
+        let mut comments = Vec::new();
+        let said = self.addresses.pool(&full);
+        let members = match (said, set) {
+            (Some((said, listed)), set) => {
+                if !list.is_empty() {
+                    let what = format!("pool {full}: the addresses file replaces its {} members", list.len());
+                    findings.loss(&said, what);
+                }
+                listed_members(&said, listed, set, findings)
+            }
+            (None, Some(set)) => {
+                let what = format!(
+                    "nothing says which addresses the instances of scale set {} have; in the addresses file, under [pools], say: \
+                     \"{full}\" = \"10.0.1.4-10.0.1.99\"",
+                    set.name
+                );
+                findings.error(&set.place, what);
+                Members::List(list)
+            }
+            (None, None) => Members::List(list),
+        };
+        if matches!(members, Members::Range(..)) {
+            comments.push("Scaling: change the number and reload.".to_owned());
+        }
+        if members.is_empty() {
+            let what = format!(
+                "pool {full} has no members in the template; in the addresses file, under [pools], say: \"{full}\" = [\"10.0.0.4\"]"
+            );
+            findings.loss(place, what);
+        }
+        Pool { name: self.plan.pool_names.make(&[&self.name, name]), place: place.clone(), comments, members }
+    }
+
+    fn backend(
+        &mut self,
+        node: &Node,
+        outer: &Place,
+        findings: &mut Findings,
+    ) -> Option<(IpAddr, AdminState)> {
+        let mut fields = Fields::of(node, "member", outer, findings);
+        let said = fields.text("ipAddress", findings);
+        let state = match fields.word("adminState", &["None", "Up", "Down"], findings).as_deref() {
+            Some("up") => AdminState::Up,
+            Some("down") => AdminState::Down,
+            _ => AdminState::Auto,
+        };
+        fields.skip(&["networkInterfaceIPConfiguration", "inboundNatRulesPortMapping"]);
+        fields.note("virtualNetwork", "backends may be in any network that a route leads to", findings);
+        fields.note("subnet", "backends may be in any network that a route leads to", findings);
+        fields.lose(
+            "loadBalancerFrontendIPConfiguration",
+            "a region's frontend is no backend here",
+            findings,
+        );
+        let address = said.as_ref().and_then(|text| text.parse().ok());
+        if let (Some(text), None) = (&said, address) {
+            findings.error(
+                &fields.place,
+                format!("ipAddress of {} is \"{text}\", which is no address", fields.subject),
+            );
+        }
+        fields.finish(findings);
+        address.map(|address| (address, state))
+    }
+
+    /// A pool's name in the plan, and who is in it.
+    pub(super) fn pool_of(
+        &self,
+        id: &Id,
+        place: &Place,
+        findings: &mut Findings,
+    ) -> Option<(String, Vec<IpAddr>)> {
+        let name = id.named("backendAddressPools").unwrap_or_default();
+        let pool = self.pools.get(&name).and_then(|index| self.plan.pools.get(*index));
+        if pool.is_none() {
+            let known: Vec<String> = self.pools.keys().take(200).cloned().collect();
+            self.unknown_part("pool", &name, id, place, &known, findings);
+        }
+        pool.map(|pool| (pool.name.clone(), pool.members.addresses()))
+    }
+
+    /// The same by the pool's name alone.
+    pub(super) fn pool_named(&self, name: &str) -> Option<(String, Vec<IpAddr>)> {
+        let pool = self.pools.get(name).and_then(|index| self.plan.pools.get(*index))?;
+        Some((pool.name.clone(), pool.members.addresses()))
+    }
+}
+
+/// The addresses that are listed for a pool, as many as the scale set in it has instances, or all.
+fn listed_members(said: &Place, listed: Listed, set: Option<&ScaleSet>, findings: &mut Findings) -> Members {
+    match listed {
+        Listed::Range(range) => {
+            let all = usize::try_from(range.len()).unwrap_or(usize::MAX);
+            Members::Range(range, set.map_or(all, |set| set.capacity))
+        }
+        Listed::List(addresses) => {
+            let count = set.map_or(addresses.len(), |set| set.capacity);
+            if let Some(set) = set.filter(|_| count > addresses.len()) {
+                let listed = addresses.len();
+                let what = format!(
+                    "scale set {} has {count} instances, but only {listed} addresses are listed",
+                    set.name
+                );
+                findings.error(said, what);
+            }
+            Members::List(
+                addresses.into_iter().take(count).map(|address| (address, AdminState::Auto)).collect(),
+            )
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! JSON with places. Values are shared, so that what a template repeats is not copied.
+
+use std::rc::Rc;
+
+use jsonc_parser::ast::Value;
+use jsonc_parser::common::Ranged;
+use jsonc_parser::{CollectOptions, ParseOptions};
+
+use crate::import::report::{Findings, Place};
+use crate::import::source::Source;
+
+/// The most values in a file.
+const VALUES_MAX: usize = 200_000;
+
+/// How deep values may lie in each other. Real templates reach some twenty.
+pub(super) const DEPTH_MAX: usize = 64;
+
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) place: Rc<Place>,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Text(Rc<str>),
+    List(Rc<[Node]>),
+    Object(Rc<[(Rc<str>, Node)]>),
+    /// An expression that has no value, and why.
+    Failed(Rc<str>),
+}
+
+impl Kind {
+    pub(super) fn text(text: impl AsRef<str>) -> Self {
+        Self::Text(text.as_ref().into())
+    }
+
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "true or false",
+            Self::Integer(_) => "a number",
+            Self::Text(_) => "text",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+            Self::Failed(_) => "unknown",
+        }
+    }
+
+    /// A member of an object; Azure's names do not differ by case.
+    pub(super) fn get(&self, name: &str) -> Option<&Node> {
+        let Self::Object(members) = self else { return None };
+        members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, node)| node)
+    }
+
+    pub(super) fn items(&self) -> &[Node] {
+        if let Self::List(items) = self { items } else { &[] }
+    }
+
+    pub(super) fn members(&self) -> &[(Rc<str>, Node)] {
+        if let Self::Object(members) = self { members } else { &[] }
+    }
+
+    pub(super) fn as_text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+}
+
+/// Reads a file, which may have comments, as templates may.
+pub(super) fn read(source: &Source, findings: &mut Findings) -> Option<Node> {
+    let options = ParseOptions {
+        allow_comments: true,
+        allow_loose_object_property_names: false,
+        allow_trailing_commas: true,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    };
+    let parsed = match jsonc_parser::parse_to_ast(&source.text, &CollectOptions::default(), &options) {
+        Ok(parsed) => parsed.value,
+        Err(error) => {
+            findings.error(&source.place(error.range().start), format!("this is not JSON: {}", error.kind()));
+            return None;
+        }
+    };
+    let Some(value) = parsed else {
+        findings.error(&source.whole(), "the file is empty");
+        return None;
+    };
+    let mut reader = Reader { source, left: VALUES_MAX };
+    match reader.node(&value, 0) {
+        Ok(node) => Some(node),
+        Err((place, what)) => {
+            findings.error(&place, what);
+            None
+        }
+    }
+}
+
+struct Reader<'r> {
+    source: &'r Source,
+    left: usize,
+}
+
+impl Reader<'_> {
+    fn node(&mut self, value: &Value<'_>, depth: usize) -> Result<Node, (Place, String)> {
+        let place = self.source.place(value.range().start);
+        if depth > DEPTH_MAX {
+            return Err((place, format!("values lie more than {DEPTH_MAX} deep in each other")));
+        }
+        let Some(left) = self.left.checked_sub(1) else {
+            return Err((place, format!("the file has more than {VALUES_MAX} values; is it the right one?")));
+        };
+        self.left = left;
+        let kind = match value {
+            Value::StringLit(text) => Kind::text(&text.value),
+            Value::NumberLit(number) => match number.value.parse() {
+                Ok(number) => Kind::Integer(number),
+                Err(_) => Kind::Failed(format!("{} is not a whole number", number.value).into()),
+            },
+            Value::BooleanLit(boolean) => Kind::Bool(boolean.value),
+            Value::NullKeyword(_) => Kind::Null,
+            Value::Array(array) => {
+                let items: Result<Vec<Node>, _> =
+                    array.elements.iter().map(|item| self.node(item, depth + 1)).collect();
+                Kind::List(items?.into())
+            }
+            Value::Object(object) => {
+                let mut members = Vec::with_capacity(object.properties.len());
+                for property in &object.properties {
+                    members.push((property.name.as_str().into(), self.node(&property.value, depth + 1)?));
+                }
+                Kind::Object(members.into())
+            }
+        };
+        Ok(Node { place: Rc::new(place), kind })
+    }
+}

@@ -1,0 +1,202 @@
+//! What both importers make: guideway's parts, each with the place that it comes from.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::report::Place;
+use crate::config::{AddressRange, AdminState, Distribution, NAME_LEN_MAX, NoHealthyBackends, ProbeKind};
+
+/// Everything that will be written.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// Comments at the head of the file.
+    pub(super) head: Vec<String>,
+    /// Sections of the addresses file that go on as they are.
+    pub(super) settings: Vec<(Place, String)>,
+    pub(super) probes: Vec<Probe>,
+    pub(super) pools: Vec<Pool>,
+    pub(super) rules: Vec<Rule>,
+    pub(super) nat_rules: Vec<NatRule>,
+    pub(super) outbound: Vec<OutboundRule>,
+    pub(super) probe_names: Names,
+    pub(super) pool_names: Names,
+    pub(super) rule_names: Names,
+}
+
+pub(super) struct Pool {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) comments: Vec<String>,
+    pub(super) members: Members,
+}
+
+/// Who is in a pool.
+pub(super) enum Members {
+    List(Vec<(IpAddr, AdminState)>),
+    /// So many of a range, from its start.
+    Range(AddressRange, usize),
+}
+
+impl Members {
+    /// Their addresses, as far as there can be any.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        let max = crate::config::BACKENDS_PER_POOL_MAX;
+        match self {
+            Self::List(list) => list.iter().map(|(address, _)| *address).take(max).collect(),
+            Self::Range(range, count) => range.addresses().take(max.min(*count)).collect(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::List(list) => list.is_empty(),
+            Self::Range(_, count) => *count == 0,
+        }
+    }
+}
+
+pub(super) struct Probe {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) comments: Vec<String>,
+    pub(super) kind: ProbeKind,
+    pub(super) port: Option<u16>,
+    pub(super) path: Option<String>,
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+    /// `rise` and `fall`.
+    pub(super) threshold: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Tcp,
+    Udp,
+    Any,
+}
+
+impl Protocol {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// What clients use. Port 0 is all ports.
+#[derive(Clone, Copy)]
+pub(super) struct Frontend {
+    pub(super) address: IpAddr,
+    pub(super) port: u16,
+    pub(super) protocol: Protocol,
+}
+
+impl Frontend {
+    pub(super) fn text(self) -> String {
+        format!("{}/{}", SocketAddr::new(self.address, self.port), self.protocol.word())
+    }
+}
+
+/// What rules and NAT rules share.
+#[derive(Clone)]
+pub(super) struct Treatment {
+    /// Whether packets keep their destination address: Azure's floating IP.
+    pub(super) floating: bool,
+    pub(super) idle_minutes: u64,
+    pub(super) tcp_reset: bool,
+}
+
+pub(super) struct Rule {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) comments: Vec<String>,
+    pub(super) frontend: Frontend,
+    pub(super) pool: String,
+    pub(super) backend_port: u16,
+    pub(super) distribution: Distribution,
+    pub(super) treatment: Treatment,
+    pub(super) probe: Option<String>,
+    pub(super) no_healthy_backends: NoHealthyBackends,
+}
+
+pub(super) struct NatRule {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) comments: Vec<String>,
+    /// With the first port.
+    pub(super) frontend: Frontend,
+    /// One more port for each backend that there may be.
+    pub(super) last_port: u16,
+    pub(super) target: Target,
+    pub(super) backend_port: u16,
+    pub(super) treatment: Treatment,
+}
+
+pub(super) enum Target {
+    One(IpAddr),
+    /// A pool by its name, and who is in it, in order.
+    Pool(String, Vec<IpAddr>),
+}
+
+pub(super) struct OutboundRule {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) pool: String,
+    pub(super) frontends: Vec<String>,
+    pub(super) protocol: Protocol,
+    pub(super) ports_per_backend: u64,
+    pub(super) idle_minutes: u64,
+    pub(super) tcp_reset: bool,
+}
+
+/// Makes names that guideway takes of those that Azure takes, no two alike.
+#[derive(Default)]
+pub(super) struct Names {
+    taken: HashSet<String>,
+    next: BTreeMap<String, usize>,
+}
+
+impl Names {
+    pub(super) fn make(&mut self, parts: &[&str]) -> String {
+        let sound = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+        let whole: String = parts.join(".").chars().map(sound).collect();
+        let name: String = whole.chars().take(NAME_LEN_MAX).collect();
+        let name = if name.is_empty() { "unnamed".to_owned() } else { name };
+        if self.taken.insert(name.clone()) {
+            return name;
+        }
+        let number = self.next.entry(name.clone()).or_insert(1);
+        loop {
+            *number += 1;
+            let end = format!("-{number}");
+            let mut other: String = name.chars().take(NAME_LEN_MAX - end.len()).collect();
+            other.push_str(&end);
+            if self.taken.insert(other.clone()) {
+                return other;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sound_and_unique() {
+        let mut names = Names::default();
+        assert_eq!(names.make(&["tide", "https"]), "tide.https");
+        assert_eq!(names.make(&["tide", "https"]), "tide.https-2");
+        assert_eq!(names.make(&["tide", "https"]), "tide.https-3");
+        assert_eq!(names.make(&["Größe \"x\"\n"]), "Gr--e--x--");
+        assert_eq!(names.make(&[""]), "unnamed");
+        let long = "a".repeat(100);
+        assert_eq!(names.make(&[&long]).len(), NAME_LEN_MAX);
+        let second = names.make(&[&long]);
+        assert_eq!(second.len(), NAME_LEN_MAX);
+        assert!(second.ends_with("a-2"), "{second}");
+    }
+}

@@ -1,0 +1,332 @@
+//! From the plan to the text of a configuration, and the proof that guideway takes it.
+//!
+//! A `Model` has neither comments nor ranges nor places in other files, so that this writes sections itself. What is
+//! wrong with the text is said of the place in Azure's file that the section comes from.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+use std::net::IpAddr;
+
+use super::plan::{Members, Names, NatRule, OutboundRule, Plan, Pool, Probe, Protocol, Rule, Target};
+use super::report::{Findings, Place, one_line};
+use crate::config::{self, AdminState, ConfigFlags, Distribution, NoHealthyBackends};
+
+/// Whether guideway has `[[nat_rule]]`. Until then each port is a `[[rule]]` with a pool of one backend.
+const HAS_NAT_RULES: bool = false;
+
+/// Whether guideway has `[[outbound_rule]]`. Until then they are comments.
+pub(super) const HAS_OUTBOUND_RULES: bool = false;
+
+/// Why outbound rules are comments.
+pub(super) const NO_OUTBOUND: &str =
+    "this version of guideway does not translate the source of what backends open themselves";
+
+/// The most characters of a comment.
+const COMMENT_MAX: usize = 200;
+
+/// The name that findings of the text have where it comes from no place in particular.
+const OUTPUT: &str = "the result";
+
+/// The text of a configuration; `None` where guideway would refuse it, with the reasons in `findings`.
+pub(super) fn render(plan: &Plan, findings: &mut Findings) -> Option<String> {
+    let mut writer = Writer::default();
+    writer.write(plan);
+    // What follows from other errors is not said as well.
+    if findings.reach(super::report::Weight::Error) {
+        return None;
+    }
+    match config::load_text(OUTPUT, &writer.text, &ConfigFlags::default()) {
+        Ok(_) => Some(writer.text),
+        Err(wrong) => {
+            for finding in &wrong.list {
+                let line = if let config::Place::Line(line) = finding.place { line } else { 1 };
+                findings.error(&writer.place(line), writer.translated(&finding.problem.to_string()));
+            }
+            findings.omitted += wrong.omitted;
+            None
+        }
+    }
+}
+
+#[derive(Default)]
+struct Writer {
+    text: String,
+    line: u32,
+    /// The first line of each section, and where it comes from.
+    sections: Vec<(u32, Place)>,
+    pool_names: Names,
+    rule_names: Names,
+    /// Pools of one backend.
+    single: BTreeMap<IpAddr, String>,
+}
+
+impl Writer {
+    fn write(&mut self, plan: &Plan) {
+        plan.head.iter().for_each(|comment| self.comment(comment));
+        for (place, text) in &plan.settings {
+            self.begin(place, &[]);
+            text.lines().for_each(|line| self.put(line));
+        }
+        plan.probes.iter().for_each(|probe| self.probe(probe));
+        for pool in &plan.pools {
+            self.pool_names.make(&[&pool.name]);
+            self.pool(pool);
+        }
+        for rule in &plan.rules {
+            self.rule_names.make(&[&rule.name]);
+            self.rule(rule);
+        }
+        plan.nat_rules.iter().for_each(|rule| self.nat_rule(rule));
+        plan.outbound.iter().for_each(|rule| self.outbound(rule, HAS_OUTBOUND_RULES));
+    }
+
+    fn put(&mut self, line: &str) {
+        self.line += 1;
+        let _ = writeln!(self.text, "{line}");
+    }
+
+    fn comment(&mut self, comment: &str) {
+        let comment = one_line(comment, COMMENT_MAX);
+        self.put(format!("# {comment}").trim_end());
+    }
+
+    fn begin(&mut self, place: &Place, comments: &[String]) {
+        if self.line > 0 {
+            self.put("");
+        }
+        self.sections.push((self.line + 1, place.clone()));
+        comments.iter().for_each(|comment| self.comment(comment));
+    }
+
+    fn section(&mut self, heading: &str, place: &Place, comments: &[String]) {
+        let mut all = vec![place.to_string()];
+        all.extend_from_slice(comments);
+        self.begin(place, &all);
+        self.put(heading);
+    }
+
+    fn plain(&mut self, key: &str, value: impl Display) {
+        self.put(&format!("{key} = {value}"));
+    }
+
+    fn quoted(&mut self, key: &str, value: impl Display) {
+        self.plain(key, quoted(value));
+    }
+
+    fn pool(&mut self, pool: &Pool) {
+        let Pool { name, place, comments, members } = pool;
+        self.section("[[pool]]", place, comments);
+        self.quoted("name", name);
+        match members {
+            Members::Range(range, instances) => {
+                self.quoted("addresses", format!("{}-{}", range.first, range.last));
+                self.plain("instances", instances);
+            }
+            Members::List(list) => self.backends(list),
+        }
+    }
+
+    fn backends(&mut self, list: &[(IpAddr, AdminState)]) {
+        if list.is_empty() {
+            self.put("backends = []");
+            return;
+        }
+        self.put("backends = [");
+        for (address, state) in list {
+            match state {
+                AdminState::Auto => self.put(&format!("  {{ address = \"{address}\" }},")),
+                state => self.put(&format!("  {{ address = \"{address}\", state = \"{state}\" }},")),
+            }
+        }
+        self.put("]");
+    }
+
+    fn probe(&mut self, probe: &Probe) {
+        let Probe { name, place, comments, kind, port, path, interval, timeout, threshold } = probe;
+        self.section("[[probe]]", place, comments);
+        self.quoted("name", name);
+        self.quoted("kind", kind);
+        port.iter().for_each(|port| self.plain("port", port));
+        path.iter().for_each(|path| self.quoted("path", path));
+        self.quoted("interval", humantime::format_duration(*interval));
+        self.quoted("timeout", humantime::format_duration(*timeout));
+        self.plain("rise", threshold);
+        self.plain("fall", threshold);
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        let Rule {
+            name,
+            place,
+            comments,
+            frontend,
+            pool,
+            backend_port,
+            distribution,
+            treatment,
+            probe,
+            no_healthy_backends,
+        } = rule;
+        self.section("[[rule]]", place, comments);
+        self.quoted("name", name);
+        self.quoted("frontend", frontend.text());
+        self.quoted("pool", pool);
+        if treatment.floating {
+            self.quoted("forward", "dsr");
+        } else if frontend.port != 0 && *backend_port != frontend.port {
+            self.plain("backend_port", backend_port);
+        }
+        if *distribution != Distribution::FiveTuple {
+            self.quoted("distribution", distribution);
+        }
+        self.quoted("idle_timeout", format!("{}m", treatment.idle_minutes));
+        if treatment.tcp_reset && !treatment.floating && frontend.protocol != Protocol::Udp {
+            self.plain("tcp_reset", true);
+        }
+        probe.iter().for_each(|name| self.quoted("probe", name));
+        if *no_healthy_backends != NoHealthyBackends::Drop {
+            self.quoted("no_healthy_backends", no_healthy_backends);
+        }
+    }
+
+    fn nat_rule(&mut self, rule: &NatRule) {
+        if HAS_NAT_RULES {
+            self.one_nat_rule(rule);
+        } else {
+            self.nat_as_rules(rule);
+        }
+    }
+
+    fn one_nat_rule(&mut self, rule: &NatRule) {
+        let NatRule { name, place, comments, frontend, last_port, target, backend_port, treatment } = rule;
+        self.section("[[nat_rule]]", place, comments);
+        self.quoted("name", name);
+        match target {
+            Target::One(address) => {
+                self.quoted("frontend", frontend.text());
+                self.quoted("backend", std::net::SocketAddr::new(*address, *backend_port));
+            }
+            Target::Pool(pool, _) => {
+                let ends =
+                    format!("{}-{last_port}", std::net::SocketAddr::new(frontend.address, frontend.port));
+                self.quoted("frontend", format!("{ends}/{}", frontend.protocol.word()));
+                self.quoted("pool", pool);
+                self.plain("backend_port", backend_port);
+            }
+        }
+        self.quoted("idle_timeout", format!("{}m", treatment.idle_minutes));
+        self.plain("tcp_reset", treatment.tcp_reset);
+    }
+
+    /// The first backend has the first port, and so on.
+    fn nat_as_rules(&mut self, rule: &NatRule) {
+        let one = |address: &IpAddr| (rule.name.clone(), rule.frontend.port, *address);
+        let targets: Vec<(String, u16, IpAddr)> = match &rule.target {
+            Target::One(address) => vec![one(address)],
+            Target::Pool(_, addresses) => (rule.frontend.port..=rule.last_port)
+                .zip(addresses)
+                .map(|(port, address)| (numbered(&rule.name, port), port, *address))
+                .collect(),
+        };
+        for (name, port, address) in targets {
+            let name = self.rule_names.make(&[&name]);
+            let pool = self.single_pool(address, &rule.place);
+            let mut frontend = rule.frontend;
+            frontend.port = port;
+            self.rule(&Rule {
+                name,
+                place: rule.place.clone(),
+                comments: rule.comments.clone(),
+                frontend,
+                pool,
+                backend_port: rule.backend_port,
+                distribution: Distribution::FiveTuple,
+                treatment: rule.treatment.clone(),
+                probe: None,
+                no_healthy_backends: NoHealthyBackends::Drop,
+            });
+        }
+    }
+
+    fn single_pool(&mut self, address: IpAddr, place: &Place) -> String {
+        if let Some(name) = self.single.get(&address) {
+            return name.clone();
+        }
+        let name = self.pool_names.make(&["only", &address.to_string()]);
+        self.single.insert(address, name.clone());
+        let members = Members::List(vec![(address, AdminState::Auto)]);
+        self.pool(&Pool { name: name.clone(), place: place.clone(), comments: Vec::new(), members });
+        name
+    }
+
+    fn outbound(&mut self, rule: &OutboundRule, is_there: bool) {
+        let OutboundRule {
+            name,
+            place,
+            pool,
+            frontends,
+            protocol,
+            ports_per_backend,
+            idle_minutes,
+            tcp_reset,
+        } = rule;
+        let mut inner = Self::default();
+        inner.put("[[outbound_rule]]");
+        inner.quoted("name", name);
+        inner.quoted("pool", pool);
+        inner
+            .plain("frontends", format!("[{}]", frontends.iter().map(quoted).collect::<Vec<_>>().join(", ")));
+        inner.quoted("protocol", protocol.word());
+        if *ports_per_backend > 0 {
+            inner.plain("ports_per_backend", ports_per_backend);
+        }
+        inner.quoted("idle_timeout", format!("{idle_minutes}m"));
+        inner.plain("tcp_reset", tcp_reset);
+        let mut comments = vec![place.to_string()];
+        if !is_there {
+            comments.push(format!("Not in force: {NO_OUTBOUND}."));
+        }
+        self.begin(place, &comments);
+        for line in inner.text.lines() {
+            self.put(&if is_there { line.to_owned() } else { format!("#   {line}") });
+        }
+    }
+
+    /// Where the section that has `line` comes from.
+    fn place(&self, line: u32) -> Place {
+        let after = self.sections.partition_point(|(first, _)| *first <= line);
+        let section = after.checked_sub(1).and_then(|at| self.sections.get(at));
+        section.map_or_else(|| Place { file: OUTPUT.into(), line: 0, column: 0 }, |(_, place)| place.clone())
+    }
+
+    /// A finding that speaks of lines of the text, which nobody sees.
+    fn translated(&self, what: &str) -> String {
+        let mut pieces = what.split("line ");
+        let mut text = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
+            match piece.get(..digits).and_then(|number| number.parse().ok()) {
+                Some(line) => {
+                    text += &format!("{}{}", self.place(line), piece.get(digits..).unwrap_or_default())
+                }
+                None => text += &format!("line {piece}"),
+            }
+        }
+        text
+    }
+}
+
+fn quoted(value: impl Display) -> String {
+    toml::Value::String(value.to_string()).to_string()
+}
+
+/// A name with a port behind it, not too long.
+fn numbered(name: &str, port: u16) -> String {
+    let end = format!(".{port}");
+    let mut name: String = name.chars().take(config::NAME_LEN_MAX - end.len()).collect();
+    name.push_str(&end);
+    name
+}
+
+#[cfg(test)]
+mod tests;
