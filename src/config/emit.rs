@@ -12,11 +12,15 @@ use super::probe::{Probe, ProbeKind};
 
 /// The text of a file that gives `model`, its secrets apart: the hash key and keys of QUIC-LB are left out.
 pub fn to_text(model: &Model) -> String {
-    to_text_with(model, None)
+    text_of(model, None, false)
 }
 
-/// The same with a hash key and those of QUIC-LB, for who knows them anyway.
+/// The same with keys of QUIC-LB, and a hash key if there is one, for who knows them anyway.
 pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
+    text_of(model, key, true)
+}
+
+fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
     let Model { dataplane, control, ports, routes, neighbours, pools, rules } = model;
     let mut text = Text::default();
     text.dataplane(dataplane, key);
@@ -41,7 +45,7 @@ pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
         rules_of.push((rule, name.cloned()));
     }
     for (rule, name) in &rules_of {
-        text.rule(rule, name.as_deref(), key.is_some());
+        text.rule(rule, name.as_deref(), with_secrets);
     }
     text.0
 }

@@ -84,7 +84,9 @@ impl Lanes {
         let Some(pattern) = world.patterns.get(source.port().index()) else { return };
         burst.iter().take(FRAMES_AHEAD).for_each(Frame::prefetch);
         let lines = flows.narrow.open();
-        if burst.first().is_some_and(|frame| is_of_ipv6(frame.bytes())) {
+        let is_wide = |frame: Option<&F>| frame.is_some_and(|frame| is_of_ipv6(frame.bytes()));
+        // One stray does not take the others off their way.
+        if is_wide(burst.first()) && is_wide(burst.get(burst.len() / 2)) {
             return self.find_wide_first(burst, source, world, lines);
         }
         for start in (0..burst.len().min(BURST_MAX)).step_by(CHUNK) {
@@ -102,7 +104,7 @@ impl Lanes {
         self.clients = LaneSet::first(burst.len()).without(self.strangers).without(self.rest);
     }
 
-    /// The same with IPv6 looked for first, as all else in a burst is likely to be what its first frame is.
+    /// The same with IPv6 looked for first, as all else in a burst is likely to be what its first frame and the one in the middle are.
     #[inline(never)]
     fn find_wide_first<F: Frame>(
         &mut self,

@@ -128,6 +128,21 @@ impl<F: Frame> Cutter<F> {
         queues: &mut Q,
         world: &Snapshot,
     ) -> Result<usize, DropReason> {
+        let made = self.make_parts(frame, cut, queues, world);
+        if made.is_err() {
+            // Memory for frames is what there may be too little of.
+            self.parts.clear();
+        }
+        made
+    }
+
+    fn make_parts<Q: Queues<Frame = F>>(
+        &mut self,
+        frame: &mut F,
+        cut: &Cut,
+        queues: &mut Q,
+        world: &Snapshot,
+    ) -> Result<usize, DropReason> {
         const NO_PARTS: DropReason = DropReason::ExceedsMtu;
         self.parts.clear();
         let (head, packet) = frame.bytes().split_first_chunk().ok_or(NO_PARTS)?;

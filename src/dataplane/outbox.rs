@@ -99,11 +99,20 @@ impl<F: Frame> Outbox<F> {
                 self.counters.parts.made.add(1 + others as u64);
                 self.send(cut.port, FrameKind::Forwarded, frame);
                 while let Some(part) = self.cutter.next() {
+                    if !self.has_room(cut.port, FrameKind::Originated) {
+                        self.flush(queues, world);
+                    }
                     self.send(cut.port, FrameKind::Originated, part);
                 }
             }
             Err(reason) => self.drop_frame(&frame, reason),
         }
+    }
+
+    /// Whether another frame can be buffered.
+    fn has_room(&self, port: PortId, kind: FrameKind) -> bool {
+        let buffer = self.buffers.get(port.index()).and_then(|b| b.get(kind as usize));
+        buffer.is_some_and(|buffer| buffer.len() < buffer.capacity())
     }
 
     /// Buffers a whole burst, where this worker can and there is room for it.

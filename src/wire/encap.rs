@@ -262,7 +262,7 @@ impl Template {
             UDP_HEADER_LEN => copy_some::<UDP_HEADER_LEN>(into, bytes),
             GUE_ALL_LEN => copy_some::<GUE_ALL_LEN>(into, bytes),
             VXLAN_ALL_LEN => copy_some::<VXLAN_ALL_LEN>(into, bytes),
-            _ => {}
+            _ => into.iter_mut().zip(bytes).for_each(|(into, from)| *into = *from),
         }
     }
 

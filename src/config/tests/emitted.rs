@@ -175,6 +175,11 @@ fn the_text_of_a_model_gives_the_model_less_its_key() {
     assert_eq!(load(&with_key, &[]).unwrap().model, model, "{with_key}");
     assert!(!text.contains("ffeeddcc") && !text.contains("quic_key"), "{text}");
     model.dataplane.hash_key = None;
+    assert_eq!(
+        load(&to_text_with(&model, None), &[]).unwrap().model,
+        model,
+        "keys of QUIC-LB do not go with the other"
+    );
     for rule in &mut model.rules {
         if let Some(Quic::QuicLb(quic)) = &mut rule.quic {
             quic.key = None;

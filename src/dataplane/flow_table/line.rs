@@ -166,7 +166,9 @@ pub(in crate::dataplane) fn settle_flow(
     let stays = if flags.opens() {
         matches!(old.state(), State::HalfOpen | State::Established) && leaving == Leaving::None
     } else {
-        !leaving.takes(flags == TcpFlags::default())
+        // The client's own reset goes on to a backend whose flows are reset.
+        let is_last = leaving == Leaving::Reset && flags.any(TcpFlags::RST);
+        is_last || !leaving.takes(flags == TcpFlags::default())
     };
     stays.then(|| old.touched(flags, now))
 }

@@ -79,9 +79,12 @@ impl Lanes {
             let sent = self.bind(lane, frame, bindings, around).map(|bound| {
                 self.backends[lane.index()] = bound.id;
                 let sent = self.send_bound(&bound, frame, bindings, around);
-                if sent.is_none() && bound.is_new {
+                if bound.is_new {
                     // Who is not sent on has no use for a port.
-                    ports::give_back(bindings, bound.place, around.counters);
+                    match sent {
+                        Some(_) => ports::count_new(bound.id, around.counters),
+                        None => bindings.forget(bound.place),
+                    }
                 }
                 sent.map(|total_len| (bound.id, total_len))
             });
@@ -167,7 +170,7 @@ impl Lanes {
         bindings: &mut Bindings,
         around: Around<'_>,
     ) -> Result<(BackendId, Place), DropReason> {
-        let Around { world, now, counters, .. } = around;
+        let Around { world, now, .. } = around;
         let Name { key, hash, .. } = name;
         if let Some(flaw) = key.flaw() {
             return Err(flaw);
@@ -182,11 +185,6 @@ impl Lanes {
         let place = free(bindings, value, flags, hash, around)?;
         let stream = Stream::new(frontend.client_address, key.client().is_ipv6());
         bindings.bind(place, name, value, stream);
-        counters.flow.created.add(1);
-        if let Some(flows) = counters.flows(choice.backend) {
-            flows.now.add(1);
-            flows.ever.add(1);
-        }
         Ok((choice.backend, place))
     }
 

@@ -7,6 +7,7 @@ use crate::dataplane::flow_table::Value;
 use crate::dataplane::icmp::Around;
 use crate::drop_reason::DropReason;
 use crate::packet::WideKey;
+use crate::snapshot::BackendId;
 use crate::wire::l4::TcpFlags;
 
 /// Source addresses that are looked through for a new flow, at most: bounds what it costs.
@@ -49,14 +50,12 @@ pub(super) fn free(
     Ok(place)
 }
 
-/// The flow never was.
-pub(super) fn give_back(bindings: &mut Bindings, place: Place, counters: &WorkerCounters) {
-    let Some(value) = bindings.at(place).map(|binding| binding.value) else { return };
-    bindings.forget(place);
-    counters.flow.created.subtract(1);
-    if let Some(flows) = counters.flows(value.backend()) {
-        flows.now.subtract(1);
-        flows.ever.subtract(1);
+/// Counts a flow whose first packet has been sent on.
+pub(super) fn count_new(backend: BackendId, counters: &WorkerCounters) {
+    counters.flow.created.add(1);
+    if let Some(flows) = counters.flows(backend) {
+        flows.now.add(1);
+        flows.ever.add(1);
     }
 }
 
