@@ -35,7 +35,7 @@ def main():
                     put("parse", name, frame)
                     put("quote", name, frame)
                     # A UDP datagram of IPv4 without options: what it carries, for each kind of settings.
-                    if frame[12:15] == b"\x08\x00\x45" and frame[23] == 17:
+                    if frame[12:15] == b"\x08\x00\x45" and frame[23:24] == b"\x11":
                         for settings in (b"\x02\x06\x00", b"\x42\x06\x00", b"\x48\x08\x01", b"\x02\x07\x01"):
                             put("quic", f"{name}-{settings.hex()}", settings + frame[42:])
                     if frame[12:14] == b"\x86\xdd":
