@@ -53,6 +53,16 @@ bed_attach() {
     ip -n "b$1" route add default via 10.1.0.1
 }
 
+# A link of the kernel's own to the inside, for probes: they leave by the host's network, not by guideway's port.
+bed_host() {
+    ip link add h1 netns lb type veth peer name h0
+    ip link set h0 master inside up
+    bed_address lb h1 10.1.0.2/24
+    # The kernel would answer for this address on guideway's ports as well.
+    ip -n lb link set s1 arp off
+    ip -n lb link set c1 arp off
+}
+
 # `bed_up BACKENDS [without-ports]`: the latter for drivers that bring their own interfaces.
 bed_up() {
     local i
@@ -143,6 +153,37 @@ http {
         root $run/www;
         client_max_body_size 100m;
         location = /who { return 200 "b$1 \$proxy_protocol_addr:\$proxy_protocol_port \$proxy_protocol_server_port \$remote_addr"; }
+    }
+}
+NGINX
+    net "b$1" nginx -e "$home/error.log" -c "$home/nginx.conf"
+}
+
+# `bed_nginx_tls N PORT`: one that only says who it is, by TLS, with a certificate of its own making.
+bed_nginx_tls() {
+    local home=$run/nginx-tls-b$1
+    mkdir -p "$home"
+    [[ -f $run/key.pem ]] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=any \
+        -keyout "$run/key.pem" -out "$run/certificate.pem" 2>/dev/null
+    cat >"$home/nginx.conf" <<NGINX
+user root;
+worker_processes 1;
+pid $home/pid;
+error_log $home/error.log;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    keepalive_requests 100000000;
+    client_body_temp_path $home/1;
+    proxy_temp_path $home/2;
+    fastcgi_temp_path $home/3;
+    uwsgi_temp_path $home/4;
+    scgi_temp_path $home/5;
+    server {
+        listen $2 ssl backlog=4096;
+        ssl_certificate $run/certificate.pem;
+        ssl_certificate_key $run/key.pem;
+        location = /who { return 200 "b$1"; }
     }
 }
 NGINX

@@ -36,16 +36,6 @@ TOML
     done
 }
 
-# Probes leave by the host's network, not by guideway's port: a link of the kernel's own to the inside.
-give_host_a_way() {
-    ip link add h1 netns lb type veth peer name h0
-    ip link set h0 master inside up
-    bed_address lb h1 10.1.0.2/24
-    # The kernel would answer for this address on guideway's ports as well.
-    ip -n lb link set s1 arp off
-    ip -n lb link set c1 arp off
-}
-
 kill_nginx() { kill -QUIT "$(cat "$run/nginx-b$1/pid")"; }
 
 # `verdicts BACKEND WORD`: how often the log has said so of it.
@@ -146,7 +136,7 @@ check_all_dead() {
 
 case_start 120
 bed_up 3
-give_host_a_way
+bed_host
 start_servers 3
 probe_config >"$config"
 check "check prints the probe" grep -q 'probe: http to port 80, /who as status 200, every 200ms, timeout 200ms, rise 1, fall 2' \

@@ -32,15 +32,6 @@ TOML
     config_rule echo 5353/udp web 5300
 }
 
-# Probes leave by the host's network: a link of the kernel's own to the inside.
-give_host_a_way() {
-    ip link add h1 netns lb type veth peer name h0
-    ip link set h0 master inside up
-    bed_address lb h1 10.1.0.2/24
-    ip -n lb link set s1 arp off
-    ip -n lb link set c1 arp off
-}
-
 # What passes at the other ends of guideway's two links.
 capture_start() {
     net_background client tshark -q -n -i c0 -w "$run/outside.pcapng" >"$run/tshark-outside" 2>&1
@@ -238,7 +229,7 @@ group=$(id -g)
 (umask 077 && od -An -tx1 -N 32 /dev/urandom | tr -d ' \n' >"$run/token")
 bed_up 3
 start_servers 3
-give_host_a_way
+bed_host
 metrics_config >"$config"
 capture_start
 gw_start

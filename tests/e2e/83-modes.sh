@@ -84,6 +84,29 @@ equal "a connection that is idle for too long is reset at the client" reset \
 # shellcheck disable=SC2317 # `within` calls it.
 none_left() { [[ -z $(for i in 2 3; do net "b$i" ss -Htn state established '( sport = :5300 )'; done) ]]; }
 check "and at the backend" within 3 none_left
+# Without resets a flow ends in silence: its next segment chooses by the table, as a new flow's would.
+sed -i '/^tcp_reset/d' "$config"
+gw_reload
+cat >"$run/silent.py" <<'PYTHON'
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], 5300), timeout=10)
+for pause in 0, 5:
+    time.sleep(pause)
+    s.sendall(b"hello\n")
+    s.recv(100)
+print("alive")
+PYTHON
+net_background client "$python" "$run/silent.py" "$vip" >"$run/silent" 2>&1
+silent=$!
+established() {
+    "$guideway" show flows --rule idle --state established --json --control-socket "$run/control.sock" | jq '.flows | length'
+}
+# shellcheck disable=SC2317 # `within` calls it.
+has_flows() { [[ $(established) == "$1" ]]; }
+check "a flow is there while it is used" within 2 has_flows 1
+check "and 2 s later no more" within 3 has_flows 0
+wait "$silent" || true
+equal "neither end was told, and the connection goes on" alive "$(cat "$run/silent")"
 sleep 0.3
 gw_stop
 equal "it ends with exit code 0" 0 "$gw_status"

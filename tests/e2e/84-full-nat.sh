@@ -24,14 +24,18 @@ full_nat_config() {
 name = "six"
 backends = [{ address = "2001:db8:1::11" }]
 TOML
-    local rule
-    for rule in "proxy4 $vip:80/tcp four 81 proxy-v2" "proxy64 [$vip6]:80/tcp four 81 proxy-v2" \
-        "proxy46 $vip:82/tcp six 81 proxy-v2" "toa $vip:83/tcp four 80 toa" "closed [$vip6]:5999/udp four 5999 ''"; do
-        # shellcheck disable=SC2086 # words
-        set -- $rule
-        printf '\n[[rule]]\nname = "%s"\nfrontend = "%s"\npool = "%s"\nbackend_port = %s\nforward = "full-nat"\n' "$1" "$2" "$3" "$4"
-        [[ $5 == "''" ]] || printf 'client_address = ["%s"]\n' "$5"
-    done
+    local name frontend pool port told
+    while read -r name frontend pool port told; do
+        printf '\n[[rule]]\nname = "%s"\nfrontend = "%s"\npool = "%s"\nbackend_port = %s\nforward = "full-nat"\n' \
+            "$name" "$frontend" "$pool" "$port"
+        [[ -z $told ]] || printf 'client_address = ["%s"]\n' "$told"
+    done <<RULES
+proxy4 $vip:80/tcp four 81 proxy-v2
+proxy64 [$vip6]:80/tcp four 81 proxy-v2
+proxy46 $vip:82/tcp six 81 proxy-v2
+toa $vip:83/tcp four 80 toa
+closed [$vip6]:5999/udp four 5999
+RULES
 }
 
 if [[ ! -e /proc/net/if_inet6 ]]; then
@@ -70,8 +74,12 @@ for url in "http://$vip" "http://[$vip6]" "http://$vip:82"; do
     long_heads "$url" ""
 done
 # One frame of thirty is lost, both ways and on both sides.
-loses() { "$@" tc qdisc add dev "$dev" clsact && "$@" tc filter add dev "$dev" egress matchall action gact pass random netrand drop 30; }
-if dev=c0 loses net client 2>/dev/null && dev=eth0 loses net b1 2>/dev/null; then
+# `lose NAMESPACE INTERFACE`
+lose() {
+    net "$1" tc qdisc add dev "$2" clsact &&
+        net "$1" tc filter add dev "$2" egress matchall action gact pass random netrand drop 30
+}
+if lose client c0 2>/dev/null && lose b1 eth0 2>/dev/null; then
     for url in "http://$vip" "http://[$vip6]" "http://$vip:82"; do
         whole "$url" ", over lossy links"
         long_heads "$url" ", over lossy links"

@@ -39,36 +39,6 @@ TOML
     done
 }
 
-# `secure_nginx N`: the same as on port 80 by TLS, with a certificate of its own making.
-secure_nginx() {
-    local home=$run/nginx-tls-b$1
-    mkdir -p "$home"
-    [[ -f $run/key.pem ]] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=any \
-        -keyout "$run/key.pem" -out "$run/certificate.pem" 2>/dev/null
-    cat >"$home/nginx.conf" <<NGINX
-user root;
-worker_processes 1;
-pid $home/pid;
-error_log $home/error.log;
-events { }
-http {
-    access_log off;
-    client_body_temp_path $home/1;
-    proxy_temp_path $home/2;
-    fastcgi_temp_path $home/3;
-    uwsgi_temp_path $home/4;
-    scgi_temp_path $home/5;
-    server {
-        listen 443 ssl;
-        ssl_certificate $run/certificate.pem;
-        ssl_certificate_key $run/key.pem;
-        location = /who { return 200 "b$1"; }
-    }
-}
-NGINX
-    net "b$1" nginx -e "$home/error.log" -c "$home/nginx.conf"
-}
-
 # `verdicts BACKEND:PORT WORD`: how often the log has said so of it.
 verdicts() { grep -Ec "backend 10\.1\.0\.$((10 + ${1%:*})):${1#*:} is $2" "$run/guideway.log" || true; }
 
@@ -103,7 +73,7 @@ port_probes_case() {
     mkdir -p "$run/www"
     { head -c 20000 /dev/zero | tr '\0' '.' && printf 'that was all'; } >"$run/www/page"
     start_servers 3
-    for i in 1 2 3; do secure_nginx "$i"; done
+    for i in 1 2 3; do bed_nginx_tls "$i" 443; done
     equal "the machine itself has no way to the backends" "" "$(ip -n lb -4 -o address show scope global)"
     port_probe_config >"$config"
     check "check prints the way" grep -q "probe: tcp to the backend port, out of guideway's port, every 200ms" \
@@ -138,7 +108,7 @@ check_port_death() {
         "$(awk 'NF == 4 && $3 == 200' "$run/requests" | wc -l)"
     began=$(now_ms)
     bed_nginx 2
-    secure_nginx 2
+    bed_nginx_tls 2 443
     told_within 1000 "it is back: noticed in under 1 s" 2:80 'up again' 1 "$began"
     told_within 1500 "also by TLS" 2:443 'up again' 1 "$began"
 }
