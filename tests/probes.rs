@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use guideway::config::{AdminState, Model};
-use guideway::control::{Manager, ProbeReport, Probes, REPLAY_KEY, Verdict};
+use guideway::control::{Failure, Manager, ProbeReport, Probes, REPLAY_KEY, Verdict};
 use guideway::dataplane::{Mesh, WorkerCounters};
 use guideway::io::memory::HeapFrame;
 use guideway::snapshot::PortLink;
@@ -233,13 +233,16 @@ async fn verdict(port: u16, probe: &str) -> (Verdict, Option<String>) {
 
 const QUICK: &str = "interval = \"2s\"\ntimeout = \"300ms\"";
 
+/// One at which nobody listens.
+async fn refusing_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 4), 0)).await.unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 #[test]
 fn tcp_asks_for_a_connection() {
     on_runtime(async {
-        let refusing = {
-            let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 4), 0)).await.unwrap();
-            listener.local_addr().unwrap().port()
-        };
+        let refusing = refusing_port().await;
         let up = (Verdict::Up, None);
         let tcp = format!("kind = \"tcp\"\n{QUICK}");
         assert_eq!(verdict(server(Does::Waits, None).await.0, &tcp).await, up);
@@ -339,6 +342,28 @@ fn http_asks_for_a_good_answer() {
             let (verdict, failure) = verdict(port, &format!("kind = \"http\"\n{QUICK}\n{extra}")).await;
             assert_eq!(failure.as_deref().unwrap_or_default(), why, "{name}");
             assert_eq!(verdict, if why.is_empty() { Verdict::Up } else { Verdict::Down }, "{name}");
+        }
+    });
+}
+
+/// What operators of Azure's load balancer are told in these words.
+#[test]
+fn a_failure_has_a_word() {
+    on_runtime(async {
+        let refusing = refusing_port().await;
+        for (port, kind, failure) in [
+            (refusing, "http", Failure::Unreachable),
+            (refusing, "tcp", Failure::Unreachable),
+            (server(Does::Waits, None).await.0, "http", Failure::Silent),
+            (server(Does::Waits, None).await.0, "https", Failure::Silent),
+            (server(Does::Leaves, None).await.0, "http", Failure::Silent),
+            (server(answer(503, "busy"), None).await.0, "http", Failure::Contrary),
+            (server(answer(200, "fine"), None).await.0, "https", Failure::Unreachable),
+        ] {
+            let mut bed = Bed::new(&one(port, &format!("kind = \"{kind}\"\n{QUICK}")));
+            bed.until(kind, |bed| bed.probes.report().first().is_some_and(|report| report.bad_total > 0))
+                .await;
+            assert_eq!(bed.first().failure, Some(failure), "{kind}");
         }
     });
 }

@@ -42,7 +42,7 @@ pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, 
 pub use launch::{LaunchError, run};
 pub use manager::{Manager, ReloadError};
 pub use plan::{NoSuchCpu, Plan, mtu_max, plan, pool_frames};
-pub use probe::{ProbeReport, Probes, Verdict};
+pub use probe::{Failure, ProbeReport, Probes, Verdict};
 pub use report::{counters_text, rule_names};
 pub use runtime::{Override, Runtime};
 pub use server::{start as start_server, start_tcp as start_tcp_server};

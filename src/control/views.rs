@@ -1,6 +1,7 @@
 //! What the control API tells, as it is written and as the command line reads it.
 #![allow(missing_docs, reason = "docs/openapi.json says what each field means, and in which unit")]
 
+mod azure;
 mod counters;
 mod flows;
 mod network;
@@ -126,6 +127,7 @@ pub struct Backend {
     pub because: String,
     pub drain_seconds_left: Option<f64>,
     pub reason: Option<String>,
+    pub azure_status: String,
     pub since_seconds: Option<f64>,
     pub probe: Option<Probed>,
     pub weight: u8,
@@ -264,7 +266,9 @@ pub(super) fn backends(manager: &Manager, probings: &Probings, of: &Of) -> Backe
             let identity = identity(rule, backend.address);
             let share = shares.get(&backend.address).copied().unwrap_or(0.0);
             let by_weight = if share > 0.0 && sum > 0.0 { weight(backend) / sum } else { 0.0 };
-            let mut view = backend_view(manager, rule, backend, probings.of(rule, backend));
+            let report = probings.of(rule, backend);
+            let mut view = backend_view(manager, rule, backend, report);
+            view.azure_status = azure::status(manager.standing(rule, backend), share > 0.0, report).into();
             view.share = share;
             view.share_by_weight = by_weight;
             view.traffic.add(&totals.get(&identity).copied().unwrap_or_default());
@@ -318,6 +322,7 @@ fn backend_view(
             .drain_left(&rule.pool.name, backend.address)
             .map(|left| left.as_secs_f64()),
         reason: report.and_then(|report| report.reason.clone()).filter(|_| is_down_by_probe),
+        azure_status: String::new(),
         since_seconds: standing.map(|standing| standing.since.elapsed().as_secs_f64()),
         probe: report.map(|report| Probed::new(rule, report)),
         weight,
@@ -342,6 +347,7 @@ fn removed(identity: &BackendIdentity, totals: &BackendTotals) -> Backend {
         because: "file".into(),
         drain_seconds_left: None,
         reason: None,
+        azure_status: azure::NOT_APPLICABLE.into(),
         since_seconds: None,
         probe: None,
         weight: 0,

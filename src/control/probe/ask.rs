@@ -41,17 +41,29 @@ const FAREWELL: Duration = Duration::from_millis(100);
 /// Good, or what was wrong.
 pub(super) type Answer = Result<(), Fault>;
 
+/// How an endpoint fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// There is no connection to it, or none that may be used.
+    Unreachable,
+    /// There is, and no whole answer by it.
+    Silent,
+    /// It answers something else than what is asked for.
+    Contrary,
+}
+
 /// Why there is no good answer.
 pub(super) enum Fault {
     /// The endpoint's, or the way's to it.
-    Theirs(String),
+    Theirs(Failure, String),
     /// This machine could not even ask, which says nothing of the endpoint.
     Ours(String),
 }
 
-impl From<String> for Fault {
-    fn from(why: String) -> Self {
-        Self::Theirs(why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_MAX).collect())
+impl Failure {
+    fn because(self, why: &str) -> Fault {
+        let cleaned = why.chars().map(|c| if c.is_control() { ' ' } else { c });
+        Fault::Theirs(self, cleaned.take(REASON_MAX).collect())
     }
 }
 
@@ -66,12 +78,12 @@ pub(super) enum Stage {
 
 impl Stage {
     /// What was waited for in vain.
-    fn missing(self, target: SocketAddr) -> &'static str {
+    fn missing(self, target: SocketAddr) -> (Failure, &'static str) {
         match self {
-            Self::Neighbour if target.is_ipv6() => "no answer to ND",
-            Self::Neighbour => "no answer to ARP",
-            Self::Connecting => "no connection",
-            Self::Asking => "no answer",
+            Self::Neighbour if target.is_ipv6() => (Failure::Unreachable, "no answer to ND"),
+            Self::Neighbour => (Failure::Unreachable, "no answer to ARP"),
+            Self::Connecting => (Failure::Unreachable, "no connection"),
+            Self::Asking => (Failure::Silent, "no answer"),
         }
     }
 }
@@ -110,8 +122,9 @@ pub(super) async fn ask(target: SocketAddr, probe: Arc<Probe>, nth: u16, means: 
         }
         Some(Err(why)) => Err(why),
         None => {
+            let (failure, what) = stage.missing(target);
             let timeout = humantime::format_duration(probe.timeout);
-            Err(format!("{} in {timeout}", stage.missing(target)).into())
+            Err(failure.because(&format!("{what} in {timeout}")))
         }
     };
     (answer, took)
@@ -140,7 +153,8 @@ async fn question(
             let connector = TlsConnector::from(means.trust.of(probe).map_err(Fault::Ours)?);
             let name = server_name(target, probe);
             let tls = connector.connect(name, bounded(stream)).await;
-            get(tls.map_err(|error| format!("TLS: {}", io_text(&error)))?, target, probe).await
+            let refused = |error| Failure::Unreachable.because(&format!("TLS: {}", io_text(&error)));
+            get(tls.map_err(refused)?, target, probe).await
         }
     }
 }
@@ -174,7 +188,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| http_text(&error))?;
+    let (mut sender, connection) = handshake.map_err(|error| http_fault(&error))?;
     let host = probe.host.clone().unwrap_or_else(|| match (probe.kind, target.port()) {
         (ProbeKind::Http, 80) | (ProbeKind::Https, 443) => match target.ip() {
             IpAddr::V4(address) => address.to_string(),
@@ -188,19 +202,22 @@ where
         .header(header::USER_AGENT, concat!("guideway/", env!("CARGO_PKG_VERSION")))
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Fault::Ours(error.to_string()))?;
     let mut connection = Driven(Some(Box::pin(connection)));
-    let response = connection.until(sender.send_request(request)).await.map_err(|error| http_text(&error))?;
+    let response =
+        connection.until(sender.send_request(request)).await.map_err(|error| http_fault(&error))?;
     let status = response.status().as_u16();
     let mut body = response.into_body();
     let answer = match &probe.body {
         _ if !probe.status.contains(status) => {
-            Err(format!("status {status}, expected {}", probe.status).into())
+            Err(Failure::Contrary.because(&format!("status {status}, expected {}", probe.status)))
         }
         None => Ok(()),
         Some(wanted) => match connection.until(read_body(&mut body, Some(wanted.as_bytes()))).await? {
             true => Ok(()),
-            false => Err(format!("status {status}, but no {wanted:?} in the body").into()),
+            false => {
+                Err(Failure::Contrary.because(&format!("status {status}, but no {wanted:?} in the body")))
+            }
         },
     };
     let farewell = async move {
@@ -236,11 +253,11 @@ impl<C: Future> Driven<C> {
 }
 
 /// Whether `wanted` is in the body's beginning.
-async fn read_body(body: &mut Incoming, wanted: Option<&[u8]>) -> Result<bool, String> {
+async fn read_body(body: &mut Incoming, wanted: Option<&[u8]>) -> Result<bool, Fault> {
     let mut seen = Vec::new();
     while seen.len() < BODY_MAX {
         let Some(frame) = body.frame().await else { break };
-        let Ok(data) = frame.map_err(|error| http_text(&error))?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|error| http_fault(&error))?.into_data() else { continue };
         // What has been searched is not searched again, but for an end that may go on.
         let searched = seen.len().saturating_sub(wanted.map_or(0, <[u8]>::len));
         seen.extend_from_slice(&data);
@@ -263,18 +280,18 @@ fn connect_fault(error: &io::Error) -> Fault {
     if is_ours || error.raw_os_error().is_some_and(|number| OURS.contains(&number)) {
         return Fault::Ours(error.to_string());
     }
-    io_text(error).into()
+    Failure::Unreachable.because(&io_text(error))
 }
 
-fn http_text(error: &hyper::Error) -> String {
+fn http_fault(error: &hyper::Error) -> Fault {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     match cause {
-        Some(cause) => io_text(cause),
+        Some(cause) => Failure::Silent.because(&io_text(cause)),
         None if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => {
-            "connection closed without an answer".to_owned()
+            Failure::Silent.because("connection closed without an answer")
         }
-        None if error.is_parse() => format!("not HTTP: {error}"),
-        None => error.to_string(),
+        None if error.is_parse() => Failure::Contrary.because(&format!("not HTTP: {error}")),
+        None => Failure::Contrary.because(&error.to_string()),
     }
 }
 

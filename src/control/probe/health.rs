@@ -74,6 +74,11 @@ impl Health {
         self.verdict != before
     }
 
+    /// Whether the last answer speaks against the verdict.
+    pub(super) fn is_turning(&self) -> bool {
+        self.contrary > 0
+    }
+
     /// How long it must have answered well before it is up again: nothing at first, then doubling.
     fn hold(&self) -> Duration {
         match self.flaps.checked_sub(FLAPS_FREE + 1) {

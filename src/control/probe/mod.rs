@@ -22,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 
+pub use self::ask::Failure;
 use self::ask::{Answer, Fault, Means, ask};
 use self::health::Health;
 pub use self::health::Verdict;
@@ -81,7 +82,7 @@ struct Entry {
     latency: Option<Duration>,
     last_duration: Option<Duration>,
     answered: Option<Instant>,
-    last_failure: Option<String>,
+    last_failure: Option<(Failure, String)>,
     good: u64,
     bad: u64,
 }
@@ -113,6 +114,10 @@ pub struct ProbeReport {
     pub last_answer: Option<Duration>,
     /// What was wrong with the last bad answer.
     pub last_failure: Option<String>,
+    /// In a word.
+    pub failure: Option<Failure>,
+    /// Whether the last answer speaks against the verdict.
+    pub turning: bool,
     /// Good answers since it was first asked.
     pub good_total: u64,
     /// Bad answers since it was first asked.
@@ -266,9 +271,9 @@ impl Probes {
         let is_good = answer.is_ok();
         match answer {
             Ok(()) => (entry.latency, entry.good) = (Some(took), entry.good + 1),
-            Err(Fault::Theirs(why)) => {
+            Err(Fault::Theirs(failure, why)) => {
                 log::debug!("probe of {}: {why}", question.target);
-                (entry.last_failure, entry.bad) = (Some(why), entry.bad + 1);
+                (entry.last_failure, entry.bad) = (Some((failure, why)), entry.bad + 1);
             }
             Err(Fault::Ours(why)) => return self.news.cannot_ask(&why, now),
         }
@@ -353,6 +358,7 @@ impl Entry {
     fn report(&self, question: &Question, now: Instant, wall: SystemTime) -> ProbeReport {
         let age = now.duration_since(self.health.since);
         let up = self.health.verdict != Verdict::Down;
+        let (failure, last_failure) = self.last_failure.clone().unzip();
         ProbeReport {
             target: question.target,
             probe: question.probe.clone(),
@@ -361,11 +367,13 @@ impl Entry {
             up,
             since: wall.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
             age,
-            reason: self.last_failure.clone().filter(|_| !up),
+            reason: last_failure.clone().filter(|_| !up),
             latency: self.latency,
             last_duration: self.last_duration,
             last_answer: self.answered.map(|at| now.duration_since(at)),
-            last_failure: self.last_failure.clone(),
+            last_failure,
+            failure,
+            turning: self.health.is_turning(),
             good_total: self.good,
             bad_total: self.bad,
             flaps: self.health.flaps,

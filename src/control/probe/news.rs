@@ -50,7 +50,7 @@ impl News {
         let after = text(now.duration_since(before.since));
         match entry.health.verdict {
             Verdict::Down => {
-                let why = entry.last_failure.as_deref().unwrap_or_default();
+                let why = entry.last_failure.as_ref().map_or("", |(_, why)| why);
                 log::warn!("{whose} is down: {why}");
             }
             _ if is_expected => log::debug!("{whose} is up, answers in {latency}"),
