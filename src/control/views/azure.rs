@@ -75,75 +75,43 @@ mod tests {
         }
     }
 
+    fn word(state: AdminState, because: Because, takes: bool, report: Option<&ProbeReport>) -> &'static str {
+        status(Some(Standing { state, because, since: Instant::now() }), takes, report)
+    }
+
     #[test]
-    fn each_standing_has_azures_word() {
+    fn what_somebody_says_has_azures_word() {
         use AdminState::{Down, Drain, Up};
+        let (good, bad) =
+            (report("tcp", Verdict::Up, false, None), report("tcp", Verdict::Down, false, None));
+        assert_eq!(word(Up, Because::Default, true, None), "Up_Platform");
+        assert_eq!(word(Up, Because::Operator, true, Some(&bad)), "Up_Admin");
+        assert_eq!(word(Down, Because::File, false, Some(&good)), "Down_Admin");
+        assert_eq!(word(Drain, Because::Operator, false, None), "Down_Admin");
+    }
+
+    #[test]
+    fn what_a_probe_says_has_azures_word() {
         use Failure::{Contrary, Silent, Unreachable};
-        let probed = |kind, verdict, turning, failure| Some(report(kind, verdict, turning, failure));
-        let cases = [
-            (Up, Because::Default, true, None, "Up_Platform"),
-            (Up, Because::Default, true, probed("tcp", Verdict::Unknown, false, None), "NA"),
-            (Up, Because::Default, true, probed("tcp", Verdict::Up, false, Some(Silent)), "Up_Probe_Success"),
-            (
-                Up,
-                Because::Default,
-                true,
-                probed("tcp", Verdict::Up, true, Some(Silent)),
-                "Up_Probe_ApproachingUnhealthyThreshold",
-            ),
-            (
-                Down,
-                Because::Probe,
-                false,
-                probed("tcp", Verdict::Down, false, Some(Unreachable)),
-                "Down_Probe_TcpProbeTimeout",
-            ),
-            (
-                Down,
-                Because::Probe,
-                false,
-                probed("http", Verdict::Down, false, Some(Contrary)),
-                "Down_Probe_HttpStatusCodeError",
-            ),
-            (
-                Down,
-                Because::Probe,
-                false,
-                probed("http", Verdict::Down, false, Some(Unreachable)),
-                "Down_Probe_HttpEndpointUnreachable",
-            ),
-            (
-                Down,
-                Because::Probe,
-                false,
-                probed("https", Verdict::Down, false, Some(Silent)),
-                "Down_Probe_HttpNoResponse",
-            ),
-            (
-                Down,
-                Because::Probe,
-                false,
-                probed("http", Verdict::Down, true, Some(Contrary)),
-                "Down_Probe_ApproachingHealthyThreshold",
-            ),
-            (
-                Down,
-                Because::Probe,
-                true,
-                probed("http", Verdict::Down, false, Some(Contrary)),
-                "Up_Probe_AllDownIsUp",
-            ),
-            (Up, Because::Operator, true, probed("http", Verdict::Down, false, Some(Contrary)), "Up_Admin"),
-            (Down, Because::File, false, probed("http", Verdict::Up, false, None), "Down_Admin"),
-            (Drain, Because::Operator, false, None, "Down_Admin"),
-        ];
-        for (state, because, takes, report, word) in cases {
-            let standing = Standing { state, because, since: Instant::now() };
-            assert_eq!(
-                status(Some(standing), takes, report.as_ref()),
-                word,
-                "{state} {because:?} {report:?}"
-            );
+        use Verdict::{Down, Unknown, Up};
+        for (kind, verdict, turning, failure, expected) in [
+            ("tcp", Unknown, false, None, "NA"),
+            ("tcp", Up, false, Some(Silent), "Up_Probe_Success"),
+            ("tcp", Up, true, Some(Silent), "Up_Probe_ApproachingUnhealthyThreshold"),
+            ("tcp", Down, false, Some(Unreachable), "Down_Probe_TcpProbeTimeout"),
+            ("http", Down, false, Some(Contrary), "Down_Probe_HttpStatusCodeError"),
+            ("http", Down, false, Some(Unreachable), "Down_Probe_HttpEndpointUnreachable"),
+            ("https", Down, false, Some(Silent), "Down_Probe_HttpNoResponse"),
+            ("http", Down, true, Some(Contrary), "Down_Probe_ApproachingHealthyThreshold"),
+        ] {
+            let (state, because) = match verdict {
+                Down => (AdminState::Down, Because::Probe),
+                Unknown | Up => (AdminState::Up, Because::Default),
+            };
+            let report = report(kind, verdict, turning, failure);
+            assert_eq!(word(state, because, verdict != Down, Some(&report)), expected);
         }
+        let dead = report("http", Down, false, Some(Contrary));
+        assert_eq!(word(AdminState::Down, Because::Probe, true, Some(&dead)), "Up_Probe_AllDownIsUp");
     }
 }
