@@ -595,6 +595,79 @@ impl Office {
     }
 }
 
+/// The configuration where the pool has a `drain_timeout` of ten seconds, and so many backends.
+fn letting_go(backends: &str) -> String {
+    with_neighbours().replace(
+        "backends = [{ address = \"10.0.0.4\" }]",
+        &format!("drain_timeout = \"10s\"\nbackends = [{backends}]"),
+    )
+}
+
+#[test]
+fn what_a_reload_lets_go_is_reset_after_the_pools_drain_timeout() {
+    let both = letting_go(&numbered([4], ""));
+    for (let_go, is_there) in [
+        (numbered([5], ""), false),
+        (numbered([4], ", state = \"drain\""), true),
+        (numbered([4], ", weight = 0"), true),
+    ] {
+        let mut office = Office::new(&both);
+        office.turn(0.0);
+        office.open(443, 0.1);
+        assert_eq!((office.left(), office.flows()), (None, (1, 0)));
+        office.manager.change(model(&letting_go(&let_go)), seconds(5.0)).unwrap();
+        office.turn(14.5);
+        assert_eq!((office.left(), office.flows()), (Some(0.5), (1, 0)), "{let_go}");
+        for tick in 0..50 {
+            office.turn(15.0 + f64::from(tick) / 10.0);
+        }
+        assert_eq!(office.flows(), (0, 1), "{let_go}");
+        assert_eq!(office.manager.runtime().let_go.len(), usize::from(is_there), "{let_go}");
+        // Taken back, it is as good as new.
+        office.manager.change(model(&both), seconds(30.0)).unwrap();
+        office.turn(30.0);
+        assert!(office.open(443, 30.1).iter().all(|segment| !segment.flags.contains('R')), "{let_go}");
+        office.turn(60.0);
+        assert_eq!((office.left(), office.flows()), (None, (1, 1)), "{let_go}");
+    }
+}
+
+#[test]
+fn what_a_reload_takes_back_in_time_keeps_its_flows() {
+    let both = letting_go(&numbered([4], ""));
+    let mut office = Office::new(&both);
+    office.turn(0.0);
+    office.open(443, 0.1);
+    office.manager.change(model(&letting_go(&numbered([5], ""))), seconds(5.0)).unwrap();
+    // A further reload does not begin the time anew.
+    office.manager.change(model(&letting_go(&numbered([5, 6], ""))), seconds(12.0)).unwrap();
+    office.turn(14.0);
+    assert_eq!((office.left(), office.flows()), (Some(1.0), (1, 0)));
+    office.manager.change(model(&both), seconds(14.5)).unwrap();
+    office.turn(14.5);
+    office.turn(30.0);
+    assert_eq!((office.left(), office.flows()), (None, (1, 0)));
+    // Without the key flows run to their end.
+    office.manager.change(model(&both.replace("drain_timeout = \"10s\"\n", "")), seconds(30.5)).unwrap();
+    office
+        .manager
+        .change(model(&with_neighbours().replace("10.0.0.4\" }", "10.0.0.5\" }")), seconds(31.0))
+        .unwrap();
+    office.turn(60.0);
+    assert_eq!((office.left(), office.flows()), (None, (1, 0)));
+}
+
+#[test]
+fn an_operator_comes_before_the_file() {
+    let mut office = Office::new(&letting_go(&numbered([4], "")));
+    office.turn(0.0);
+    office.open(443, 0.1);
+    office.drain(AdminState::Up, None);
+    office.manager.change(model(&letting_go(&numbered([4], ", weight = 0"))), seconds(1.0)).unwrap();
+    office.turn(30.0);
+    assert_eq!((office.left(), office.flows()), (None, (1, 0)));
+}
+
 #[test]
 fn a_drain_does_not_end_what_another_pool_has_brought_back() {
     let first = with_neighbours() + "[[pool]]\nname = \"other\"\nbackends = [{ address = \"10.0.0.4\" }]\n";

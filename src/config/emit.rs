@@ -151,9 +151,10 @@ impl Text {
     }
 
     fn pool(&mut self, pool: &Pool) {
-        let Pool { name, backends } = pool;
+        let Pool { name, backends, drain_timeout } = pool;
         self.section("[[pool]]");
         self.quoted("name", name);
+        drain_timeout.iter().for_each(|timeout| self.duration("drain_timeout", *timeout));
         self.0 += "backends = [\n";
         for Backend { address, weight, state, quic_server_id } in backends {
             let id = quic_server_id.map_or_else(String::new, |id| format!(", quic_server_id = \"{id}\""));

@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use address::number;
 pub use address::{AddressRange, Cidr};
@@ -182,6 +183,8 @@ pub struct Pool {
     pub name: String,
     /// In the order of the file, which means nothing.
     pub backends: Vec<Backend>,
+    /// How long a backend that the file lets go keeps its flows, 0 s to 24 h; `None`: until they end.
+    pub drain_timeout: Option<Duration>,
 }
 
 /// One server of a pool.

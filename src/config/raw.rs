@@ -150,6 +150,7 @@ pub(crate) struct RawPool {
     pub(crate) backends: Field<Vec<RawBackend>>,
     pub(crate) addresses: Field<AddressRange>,
     pub(crate) instances: Field<i128>,
+    pub(crate) drain_timeout: Field<Duration>,
 }
 
 impl RawPool {
@@ -160,6 +161,7 @@ impl RawPool {
             backends: Field::Absent,
             addresses: Field::Absent,
             instances: Field::Absent,
+            drain_timeout: Field::Absent,
         }
     }
 }

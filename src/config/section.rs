@@ -358,7 +358,7 @@ pub(crate) fn example(key: &str) -> &'static str {
         "frontend" => "\"203.0.113.10:443/tcp\"",
         "forward" => "\"nat\"",
         "distribution" => "\"5-tuple\"",
-        "idle_timeout" => "\"4m\"",
+        "idle_timeout" | "drain_timeout" => "\"4m\"",
         "source_addresses" => "[\"10.0.0.2\"]",
         "client_address" => "[\"toa\"]",
         "tunnel_source" => "\"10.0.0.2\"",

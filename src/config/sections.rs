@@ -33,7 +33,7 @@ pub(crate) const PORT_KEYS: Keys =
     &["name", "device", "vlan", "addresses", "gateway", "gateway6", "mac", "mtu"];
 pub(crate) const ROUTE_KEYS: Keys = &["destination", "via", "port"];
 pub(crate) const NEIGHBOUR_KEYS: Keys = &["address", "mac"];
-pub(crate) const POOL_KEYS: Keys = &["name", "backends", "addresses", "instances"];
+pub(crate) const POOL_KEYS: Keys = &["name", "backends", "addresses", "instances", "drain_timeout"];
 pub(crate) const BACKEND_KEYS: Keys = &["address", "weight", "state", "quic_server_id"];
 pub(crate) const PROBE_KEYS: Keys = &[
     "name", "kind", "port", "path", "host", "status", "body", "verify", "ca_file", "interval", "timeout",
@@ -222,6 +222,7 @@ fn pool(source: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> 
         },
         addresses: section.parsed("addresses", text::address_range, report),
         instances: section.integer("instances", report),
+        drain_timeout: section.parsed("drain_timeout", text::duration, report),
     }
 }
 

@@ -1,11 +1,11 @@
-//! Drains that operators have asked for: how far each is, and whose flows are over their time.
+//! Drains that operators or the file have asked for: how far each is, and whose flows are over their time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::runtime::{Override, Runtime};
+use super::runtime::Runtime;
 use crate::config::ProtocolSelector;
 use crate::config::{AdminState, Model};
 use crate::snapshot::BackendIdentity;
@@ -45,13 +45,18 @@ pub(super) enum News {
 impl Drains {
     /// After a change of what operators say, or of the file.
     pub(super) fn follow(&self, runtime: &Runtime, model: &Model) -> Self {
+        let said = |key| runtime.overrides.get(key).and_then(|said| said.state);
         let drained = runtime.overrides.iter().filter(|(_, said)| said.state == Some(AdminState::Drain));
-        let follow = |(key, said): (&(String, IpAddr), &Override)| {
+        let drained = drained.map(|(key, said)| (key, said.deadline));
+        // What an operator says comes before what the file does.
+        let let_go = runtime.let_go.iter().filter(|(key, _)| said(key).is_none());
+        let let_go = let_go.map(|(key, deadline)| (key, Some(*deadline)));
+        let follow = |(key, deadline): (&(String, IpAddr), Option<Duration>)| {
             let (pool, address) = key;
-            let known = self.0.get(key).filter(|drain| drain.deadline == said.deadline).cloned();
+            let known = self.0.get(key).filter(|drain| drain.deadline == deadline).cloned();
             let new = || {
                 let uses = self.0.get(key).map(|drain| drain.uses.clone()).unwrap_or_default();
-                Drain { deadline: said.deadline, uses, is_late: false, is_drained: false }
+                Drain { deadline, uses, is_late: false, is_drained: false }
             };
             let mut drain = known.unwrap_or_else(new);
             let rules = model.rules.iter().filter(|rule| rule.pool.name == *pool);
@@ -66,7 +71,7 @@ impl Drains {
             drain.uses.retain(|used| !is_others(model, pool, used));
             (key.clone(), drain)
         };
-        Self(drained.map(follow).collect())
+        Self(drained.chain(let_go).map(follow).collect())
     }
 
     /// What has happened until `now`, where a backend of a rule has `flows`.

@@ -20,7 +20,7 @@ use super::drain::{Drains, Progress};
 use super::flows::{self, FlowDesk};
 use super::groups::Groups;
 use super::neighbours::NeighbourTable;
-use super::runtime::Runtime;
+use super::runtime::{Runtime, find};
 use super::standing::{Standing, Standings};
 use super::tally::Tally;
 use crate::config::{Backend, Frontend, HashKey, Model, Port, Rule};
@@ -250,7 +250,10 @@ impl Manager {
     /// Forgets what was said of backends that have left the configuration and are drained.
     fn forget_absent(&mut self) {
         let forgotten = self.forgotten(&self.model);
-        if !forgotten.is_empty() {
+        let before = self.runtime.let_go.len();
+        let drains = &self.drains;
+        self.runtime.let_go.retain(|key, _| find(&self.model, key).is_some() || drains.is_under_way(key));
+        if !forgotten.is_empty() || self.runtime.let_go.len() < before {
             log_forgotten(&forgotten);
             self.runtime.overrides.retain(|key, _| !forgotten.contains(key));
             self.drains = self.drains.follow(&self.runtime, &self.model);
@@ -308,7 +311,10 @@ impl Manager {
         refusal_of_ports(&self.model.ports, &model.ports)?;
         let (mut runtime, forgotten) = (self.runtime.clone(), self.forgotten(&model));
         runtime.overrides.retain(|key, _| !forgotten.contains(key));
-        let (effective, drains) = (runtime.apply(&model), self.drains.follow(&runtime, &model));
+        runtime.follow_file(&self.model, &model, now);
+        let effective = runtime.apply(&model);
+        // First the rules that backends are taken out of: whose flows they have.
+        let drains = self.drains.follow(&runtime, &self.model).follow(&runtime, &model);
         let next = self.compile(&effective, &drains).map_err(ReloadError::TooMany)?;
         log_forgotten(&forgotten);
         (self.runtime, self.drains) = (runtime, drains);

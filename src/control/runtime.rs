@@ -27,6 +27,9 @@ pub struct Runtime {
     pub overrides: BTreeMap<(String, IpAddr), Override>,
     /// By frontend and address: backends that the rule's probe finds to be down.
     pub unhealthy: BTreeSet<(Frontend, IpAddr)>,
+    /// By pool and address: backends that a reload has let go, of pools with a `drain_timeout`; and when the flows that are
+    /// left are reset, counted from the start.
+    pub let_go: BTreeMap<(String, IpAddr), Duration>,
 }
 
 impl Runtime {
@@ -47,11 +50,25 @@ impl Runtime {
 
     /// Backends of which something was said and that `model` does not have.
     pub fn absent(&self, model: &Model) -> Vec<(String, IpAddr)> {
-        let is_there = |(pool, address): &(String, IpAddr)| {
-            let pool = model.pools.iter().find(|known| known.name == *pool);
-            pool.is_some_and(|pool| pool.backends.iter().any(|backend| backend.address == *address))
-        };
-        self.overrides.keys().filter(|key| !is_there(key)).cloned().collect()
+        self.overrides.keys().filter(|key| find(model, key).is_none()).cloned().collect()
+    }
+
+    /// When the file has gone from `old` to `new`: backends that were to take flows and are not any more are let go.
+    pub(super) fn follow_file(&mut self, old: &Model, new: &Model, now: Duration) {
+        let takes_flows = |backend: &Backend| backend.state != AdminState::Drain && backend.weight > 0;
+        let is_wanted = |key: &(String, IpAddr)| find(new, key).is_some_and(takes_flows);
+        self.let_go.retain(|key, _| !is_wanted(key));
+        for pool in &old.pools {
+            // Where the pool is gone, what it said last holds.
+            let newer = new.pools.iter().find(|newer| newer.name == pool.name).unwrap_or(pool);
+            let Some(timeout) = newer.drain_timeout else { continue };
+            for backend in pool.backends.iter().filter(|backend| takes_flows(backend)) {
+                let key = (pool.name.clone(), backend.address);
+                if !is_wanted(&key) {
+                    self.let_go.insert(key, now.saturating_add(timeout));
+                }
+            }
+        }
     }
 
     /// The state of a backend as a rule uses it.
@@ -65,7 +82,7 @@ impl Runtime {
         if backends == pool.backends {
             return pool.clone();
         }
-        Arc::new(Pool { name: pool.name.clone(), backends })
+        Arc::new(Pool { name: pool.name.clone(), backends, ..**pool })
     }
 
     fn overridden(&self, pool: &str, backend: Backend) -> Backend {
@@ -82,6 +99,12 @@ impl Runtime {
             backend.state == AdminState::Auto && self.unhealthy.contains(&(frontend, backend.address));
         Backend { state: if is_down { AdminState::Down } else { backend.state }, ..backend }
     }
+}
+
+/// What `model` says of a backend.
+pub(super) fn find<'a>(model: &'a Model, (pool, address): &(String, IpAddr)) -> Option<&'a Backend> {
+    let pool = model.pools.iter().find(|known| known.name == *pool)?;
+    pool.backends.iter().find(|backend| backend.address == *address)
 }
 
 #[cfg(test)]

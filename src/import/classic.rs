@@ -170,7 +170,7 @@ impl Importer<'_> {
                 Members::List(Vec::new())
             }
         };
-        Pool { name: name.to_owned(), place, comments, members }
+        Pool { name: name.to_owned(), place, comments, members, drain_timeout: None }
     }
 
     fn frontend(

@@ -29,6 +29,7 @@ pub(super) struct Pool {
     pub(super) place: Place,
     pub(super) comments: Vec<String>,
     pub(super) members: Members,
+    pub(super) drain_timeout: Option<Duration>,
 }
 
 /// Who is in a pool.

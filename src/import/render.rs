@@ -114,9 +114,12 @@ impl Writer {
     }
 
     fn pool(&mut self, pool: &Pool) {
-        let Pool { name, place, comments, members } = pool;
+        let Pool { name, place, comments, members, drain_timeout } = pool;
         self.section("[[pool]]", place, comments);
         self.quoted("name", name);
+        drain_timeout
+            .iter()
+            .for_each(|timeout| self.quoted("drain_timeout", humantime::format_duration(*timeout)));
         match members {
             Members::Range(range, instances) => {
                 self.quoted("addresses", format!("{}-{}", range.first, range.last));
@@ -255,7 +258,13 @@ impl Writer {
         let name = self.pool_names.make(&["only", &address.to_string()]);
         self.single.insert(address, name.clone());
         let members = Members::List(vec![(address, AdminState::Auto)]);
-        self.pool(&Pool { name: name.clone(), place: place.clone(), comments: Vec::new(), members });
+        self.pool(&Pool {
+            name: name.clone(),
+            place: place.clone(),
+            comments: Vec::new(),
+            members,
+            drain_timeout: None,
+        });
         name
     }
 

@@ -58,6 +58,7 @@ backends = [{ address = "2001:db8:1::4" }]
 name = "unused"
 addresses = "10.0.0.8-10.0.0.20"
 instances = 2
+drain_timeout = "90s"
 [[probe]]
 name = "ready"
 kind = "https"

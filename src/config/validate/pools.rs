@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::network::Network;
-use super::{Names, PlacedPool, in_range, required};
+use super::{Names, PlacedPool, duration_in_range, in_range, required};
 use crate::config::error::{Place, Report};
 use crate::config::model::{AdminState, Backend, Cidr, Pool};
 use crate::config::problem::{NetworkProblem, PoolProblem, ValueProblem};
@@ -17,6 +18,7 @@ pub const BACKENDS_PER_POOL_MAX: usize = 10_000;
 
 const WEIGHT: (i128, i128) = (0, 100);
 const WEIGHT_DEFAULT: u8 = 1;
+const DRAIN_TIMEOUT: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(24 * 3600));
 
 /// All pools.
 pub(super) struct Pools {
@@ -54,7 +56,10 @@ pub(super) fn check(raw: &RawConfig, network: &Network, report: &mut Report) -> 
         let is_whole = checker.check(&members, report);
         let place = pool.name.place_or(pool.place);
         let backends = members.backends.into_iter().map(|backend| backend.value).collect();
-        pools.list.push(PlacedPool { place, pool: Arc::new(Pool { name, backends }), is_whole });
+        let drain_timeout =
+            duration_in_range(&subject, "drain_timeout", &pool.drain_timeout, DRAIN_TIMEOUT, report);
+        let pool = Arc::new(Pool { name, backends, drain_timeout });
+        pools.list.push(PlacedPool { place, pool, is_whole });
     }
     pools
 }

@@ -1,6 +1,7 @@
 //! Pools, and who is in them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::fields::{Fields, Id};
@@ -11,6 +12,9 @@ use crate::import::addresses::Listed;
 use crate::import::plan::{Members, Pool};
 use crate::import::report::{Findings, Place};
 
+/// A day, which is what a pool takes.
+const DRAIN_SECONDS_MAX: i64 = 24 * 3600;
+
 impl Balancer<'_> {
     pub(super) fn pool(&mut self, node: &Node, outer: &Place, findings: &mut Findings) {
         let mut fields = Fields::of(node, "pool", outer, findings);
@@ -20,7 +24,10 @@ impl Balancer<'_> {
         for node in fields.list("loadBalancerBackendAddresses", findings) {
             list.extend(self.backend(&node, &fields.place, findings));
         }
-        fields.lose("drainPeriodInSeconds", "a drain's deadline is said when it begins: `guideway backend POOL/ADDRESS drain --deadline TIME`", findings);
+        // 0 stands for none.
+        let drain = fields.number("drainPeriodInSeconds", 0, DRAIN_SECONDS_MAX, findings);
+        let drain_timeout =
+            drain.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
         fields.lose("tunnelInterfaces", "chaining of appliances is not here", findings);
         fields.note("syncMode", "the pool is what the file says", findings);
         fields.note("virtualNetwork", "backends may be in any network that a route leads to", findings);
@@ -32,7 +39,8 @@ impl Balancer<'_> {
             "inboundNatRules",
             "backendMembers",
         ]);
-        let pool = self.made_pool(&name, list, &fields.place, findings);
+        let mut pool = self.made_pool(&name, list, &fields.place, findings);
+        pool.drain_timeout = drain_timeout.map(Duration::from_secs);
         self.plan.pools.push(pool);
         if self.pools.insert(name.to_lowercase(), self.plan.pools.len() - 1).is_some() {
             findings.error(&fields.place, format!("{} is there twice", fields.subject));
@@ -86,7 +94,13 @@ impl Balancer<'_> {
             );
             findings.loss(place, what);
         }
-        Pool { name: self.plan.pool_names.make(&[&self.name, name]), place: place.clone(), comments, members }
+        Pool {
+            name: self.plan.pool_names.make(&[&self.name, name]),
+            place: place.clone(),
+            comments,
+            members,
+            drain_timeout: None,
+        }
     }
 
     fn backend(

@@ -32,7 +32,8 @@ fn rule(name: &str, line: u32, port: u16, backend_port: u16) -> Rule {
 
 fn plan(rules: Vec<Rule>) -> Plan {
     let members = Members::List(vec![("10.0.0.4".parse().unwrap(), AdminState::Auto)]);
-    let pool = Pool { name: "web".to_owned(), place: place(3), comments: Vec::new(), members };
+    let pool =
+        Pool { name: "web".to_owned(), place: place(3), comments: Vec::new(), members, drain_timeout: None };
     Plan { pools: vec![pool], rules, ..Plan::default() }
 }
 
