@@ -47,7 +47,7 @@ drop_reasons! {
     Ipv4BadChecksum "ipv4-bad-checksum" "The checksum of the IPv4 header is wrong.",
     Ipv6Truncated "ipv6-truncated" "The frame ends before the IPv6 header or before the payload length.",
     Ipv6BadHeader "ipv6-bad-header" "The version is not 6, the packet is longer than 65,535 bytes, or says that it is a jumbogram.",
-    Ipv6BadExtension "ipv6-bad-extension" "An extension header ends beyond the packet, is a second fragment header, or is hop-by-hop options that are not the first.",
+    Ipv6BadExtension "ipv6-bad-extension" "An extension header ends beyond the packet or within its own fixed part, is a second fragment header, or is hop-by-hop options that are not the first.",
     Ipv6LongExtensions "ipv6-long-extensions" "The packet has more than 8 extension headers, or more than 256 bytes of them.",
     Ipv6SourceRoute "ipv6-source-route" "The packet has a routing header of type 0, which is forbidden, or one that still names nodes to visit.",
     Fragment "fragment" "A fragment of what does not go on in parts: an ICMP message other than an echo request to us, a segment that is answered by a reset, or what lacks something that the other family needs, as a UDP datagram without a checksum does.",

@@ -178,7 +178,7 @@ impl Fragment {
 }
 
 /// Bytes of an extension header with this number that begins with these bytes; `None` if the number is of none that
-/// can be passed over.
+/// can be passed over, or its length is impossible.
 #[inline]
 pub fn extension_len(number: u8, first: &[u8; EXTENSION_LEN_MIN]) -> Option<usize> {
     match number {
@@ -186,7 +186,8 @@ pub fn extension_len(number: u8, first: &[u8; EXTENSION_LEN_MIN]) -> Option<usiz
             Some((usize::from(first[1]) + 1) * 8)
         }
         FRAGMENT => Some(EXTENSION_LEN_MIN),
-        AUTHENTICATION => Some((usize::from(first[1]) + 2) * 4),
+        // Three words are fixed (RFC 4302 section 2).
+        AUTHENTICATION if first[1] > 0 => Some((usize::from(first[1]) + 2) * 4),
         _ => None,
     }
 }

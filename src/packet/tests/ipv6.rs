@@ -65,6 +65,11 @@ fn each_thing_that_can_be_wrong_has_its_name() {
         ("UDP cut", with(udp.clone(), &[(19, 7)]), UdpTruncated),
         ("UDP length 0", with(udp, &[(58, 0), (59, 0)]), UdpBadLength),
         ("ICMP cut", v6_frame(&[], 58, &[128, 0, 0, 0, 0, 0, 0]), IcmpMalformed),
+        (
+            "authentication without its own fields",
+            v6_frame(&[(51, vec![0; 8])], 6, &segment()),
+            Ipv6BadExtension,
+        ),
         ("TCP behind a VLAN tag", with(tcp(), &[(12, 0x81), (13, 0), (15, 1)]), VlanTagged),
         ("TCP behind a tag of VLAN 0", with(tcp(), &[(12, 0x81), (13, 0)]), VlanMissing),
     ];
