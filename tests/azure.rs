@@ -237,3 +237,23 @@ fn source(frame: &[u8]) -> ([u8; 4], u16) {
     };
     (ip.header().source(), tcp.source_port())
 }
+
+#[test]
+fn the_documentation_names_tests_that_are_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/AZURE.md")).unwrap();
+    let (_, rows) = text.split_once("## Row by row").unwrap();
+    let mut found = 0;
+    for name in rows.split('`').skip(1).step_by(2) {
+        let is_case = name.as_bytes().iter().take(2).all(u8::is_ascii_digit) && name.contains('-');
+        let is_there = match name.split_once("::") {
+            Some((file, test)) => std::fs::read_to_string(root.join(format!("tests/{file}.rs")))
+                .is_ok_and(|text| text.contains(&format!("fn {test}("))),
+            None if is_case => root.join(format!("tests/e2e/{name}.sh")).is_file(),
+            None => continue,
+        };
+        assert!(is_there, "{name}");
+        found += 1;
+    }
+    assert!(found > 80, "{found}");
+}
