@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::client::Target;
 use super::{Cli, Command, Failure};
 use crate::config::{ConfigFlags, Model, SOCKET_DEFAULT, to_text_with};
-use crate::control::Configuration;
 use crate::control::difference::{Change, Difference, Overridden, RuleDifference, Side, difference};
+use crate::control::{Configuration, stored_nat_ports};
 
 /// A difference for people.
 #[derive(Default)]
@@ -25,8 +25,12 @@ pub(super) struct Told {
 pub(super) fn file(new: &Model, path: &Path) -> Result<Told, Failure> {
     let flags = ConfigFlags { config: Some(path.to_owned()), ..ConfigFlags::default() };
     let old = super::load(&flags)?;
-    let (key, old_key) = (super::key_to_look_with(new).0, super::key_to_look_with(&old).0);
-    let told = difference(Side { model: &old, key: old_key }, Side { model: new, key });
+    let (mut old, mut new) = (old, new.clone());
+    old.keep_nat_ports(&stored_nat_ports(&old.control.state_directory));
+    new.keep_nat_ports(&old.nat_ports());
+    let (old, new) = (&old, &new);
+    let (key, old_key) = (super::key_to_look_with(new).0, super::key_to_look_with(old).0);
+    let told = difference(Side { model: old, key: old_key }, Side { model: new, key });
     let key_line = "~ the hash key is another: nearly all new flows move\n";
     let text = if key == old_key { String::new() } else { key_line.to_owned() };
     Ok(Told { text: text + &rules(&told.rules), refused: None })

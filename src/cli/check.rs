@@ -25,11 +25,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (model, difference) = match (running, &args.against) {
         (Some(_), _) => against::running(&args.config)?,
         (None, Some(path)) => {
-            let model = super::load(&args.config)?;
+            let model = super::load_to_look(&args.config)?;
             let difference = against::file(&model, path)?;
             (model, difference)
         }
-        (None, None) => (super::load(&args.config)?, against::Told::default()),
+        (None, None) => (super::load_to_look(&args.config)?, against::Told::default()),
     };
     let (key, _) = super::key_to_look_with(&model);
     let mut text = describe(&model, &explain::snapshot(&model, key)?);
@@ -52,7 +52,7 @@ fn describe(model: &Model, world: &Snapshot) -> String {
         let gateway = port.gateway.map(|gateway| format!(", gateway {gateway}")).unwrap_or_default();
         text += &format!("port {}: {device}{addresses}{gateway}, mtu {}\n", port.name, port.mtu);
     }
-    for rule in &model.rules {
+    for rule in model.rules.iter().filter(|rule| !rule.is_nat_rule) {
         text += &format!(
             "rule {}: {} to pool {} {}, {}, idle timeout {}\n",
             rule.name,
@@ -71,6 +71,19 @@ fn describe(model: &Model, world: &Snapshot) -> String {
             let config::Backend { address, weight, state, .. } = backend;
             text += &format!("  {address:<15} weight {weight:>3}, {state:<5} {share:>7.3} % of new flows\n");
         }
+    }
+    model.nat_rules.iter().for_each(|rule| text += &nat_rule(rule));
+    text
+}
+
+/// Each port with the backend that it leads to.
+fn nat_rule(rule: &config::NatRule) -> String {
+    let to = rule.pool().map_or_else(String::new, |pool| format!(" to each backend of pool {}", pool.name));
+    let timeout = humantime::format_duration(rule.idle_timeout);
+    let mut text =
+        format!("NAT rule {}: {}{to}, {}, idle timeout {timeout}\n", rule.name, rule.frontend, rule.forward);
+    for (frontend, address) in rule.mapping() {
+        text += &format!("  {frontend} to {}\n", rule.backend_of(frontend, address));
     }
     text
 }

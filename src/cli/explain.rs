@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     {
         return Err(Failure::Usage(format!("{client}: packets from there are dropped. {}", flaw.meaning())));
     }
-    let model = super::load(&args.config)?;
+    let model = super::load_to_look(&args.config)?;
     let (rule, to) = find_rule(&model, &args.target)?;
     if client.is_ipv4() != to.address.is_ipv4() {
         let what =

@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigFlags, Finding, Findings, HashKey, Loaded, Model};
-use crate::control::{REPLAY_KEY, stored_hash_key};
+use crate::control::{REPLAY_KEY, stored_hash_key, stored_nat_ports};
 
 /// A layer-4 load balancer on DPDK.
 #[derive(Parser)]
@@ -148,6 +148,13 @@ fn print(text: &str) -> Result<(), Failure> {
 fn load(flags: &ConfigFlags) -> Result<Model, Failure> {
     let Loaded { model, warnings } = crate::config::load(flags)?;
     warnings.iter().for_each(|warning: &Finding| warn(&warning.to_string()));
+    Ok(model)
+}
+
+/// The same, with the ports of NAT rules as this machine keeps them: for commands that only look.
+fn load_to_look(flags: &ConfigFlags) -> Result<Model, Failure> {
+    let mut model = load(flags)?;
+    model.keep_nat_ports(&stored_nat_ports(&model.control.state_directory));
     Ok(model)
 }
 

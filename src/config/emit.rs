@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::model::{
     Backend, ControlSettings, DataplaneSettings, Encapsulation, Forward, FullNat, HashKey, Idle, Metrics,
-    Model, MssClamp, Pool, Port, Quic, QuicLb, Remote, Rule, StaticNeighbour, StaticRoute, Tunnel,
+    Model, MssClamp, NatRule, NatTarget, Pool, Port, Quic, QuicLb, Remote, Rule, Spread, StaticNeighbour,
+    StaticRoute, Tunnel,
 };
 use super::probe::{Probe, ProbeKind};
 
@@ -21,7 +23,7 @@ pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
 }
 
 fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
-    let Model { dataplane, control, ports, routes, neighbours, pools, rules } = model;
+    let Model { dataplane, control, ports, routes, neighbours, pools, nat_rules, rules } = model;
     let mut text = Text::default();
     text.dataplane(dataplane, key);
     text.control(control);
@@ -34,7 +36,7 @@ fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
     let mut free = (1..).map(|n: usize| format!("probe-{n}")).filter(|name| !given.contains(name.as_str()));
     let mut rules_of = Vec::with_capacity(rules.len());
     let mut named: BTreeMap<(Option<&str>, &Arc<Probe>), String> = BTreeMap::new();
-    for rule in rules {
+    for rule in rules.iter().filter(|rule| !rule.is_nat_rule) {
         let name = rule.probe.as_ref().map(|probe| {
             named.entry((rule.probe_name.as_deref(), probe)).or_insert_with_key(|(given, probe)| {
                 let name = given.map(str::to_owned).or_else(|| free.next()).unwrap_or_default();
@@ -47,6 +49,7 @@ fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
     for (rule, name) in &rules_of {
         text.rule(rule, name.as_deref(), with_secrets);
     }
+    nat_rules.iter().for_each(|rule| text.nat_rule(rule));
     text.0
 }
 
@@ -269,6 +272,7 @@ impl Text {
             probe: _,
             probe_name: _,
             no_healthy_backends,
+            is_nat_rule: _,
         } = rule;
         self.section("[[rule]]");
         self.quoted("name", name);
@@ -296,6 +300,35 @@ impl Text {
         self.duration("idle_timeout", *idle_timeout);
         probe_name.iter().for_each(|name| self.quoted("probe", name));
         self.quoted("no_healthy_backends", no_healthy_backends);
+    }
+
+    fn nat_rule(&mut self, rule: &NatRule) {
+        let NatRule { name, frontend, target, backend_port, forward, idle_timeout, tcp_reset, icmp_echo } =
+            rule;
+        self.section("[[nat_rule]]");
+        self.quoted("name", name);
+        self.quoted("frontend", frontend);
+        match target {
+            NatTarget::One(address) if *backend_port == 0 => self.quoted("backend", address),
+            NatTarget::One(address) => self.quoted("backend", SocketAddr::new(*address, *backend_port)),
+            // Ports that nobody said are no part of the configuration.
+            NatTarget::Each(Spread { pool, fixed, ports: _, former: _ }) => {
+                self.quoted("pool", &pool.name);
+                if *backend_port != 0 {
+                    self.plain("backend_port", backend_port);
+                }
+                if !fixed.is_empty() {
+                    let fixed = fixed.iter().map(|(address, port)| quoted(format!("{address}={port}")));
+                    self.plain("ports", format!("[{}]", list(fixed)));
+                }
+            }
+        }
+        self.quoted("forward", forward.mode());
+        self.duration("idle_timeout", *idle_timeout);
+        if forward.mode().translates() {
+            self.plain("tcp_reset", tcp_reset);
+        }
+        self.plain("icmp_echo", icmp_echo);
     }
 }
 

@@ -5,6 +5,7 @@ mod address;
 mod device;
 mod forward;
 mod frontend;
+mod nat_rule;
 mod quic;
 mod rule;
 
@@ -19,6 +20,8 @@ pub use address::{AddressRange, Cidr};
 pub use device::Device;
 pub use forward::{Encapsulation, Forward, ForwardMode, FullNat, GueVariant, Tunnel, TunnelSource};
 pub use frontend::{Endpoint, Frontend, ProtocolSelector};
+pub(crate) use nat_rule::only;
+pub use nat_rule::{NatPorts, NatRule, NatTarget, Spread};
 pub(crate) use quic::QUIC_SERVER_ID_LEN_MAX;
 pub use quic::{Quic, QuicLb, QuicServerId};
 pub use rule::{Distribution, MssClamp, NoHealthyBackends, Rule};
@@ -42,7 +45,9 @@ pub struct Model {
     pub neighbours: Vec<StaticNeighbour>,
     /// Every pool, used or not, in the order of the file.
     pub pools: Vec<Arc<Pool>>,
-    /// The load-balancing rules, in the order of the file.
+    /// The NAT rules, in the order of the file.
+    pub nat_rules: Vec<NatRule>,
+    /// The load-balancing rules, in the order of the file, and what NAT rules come to: one for each backend.
     pub rules: Vec<Rule>,
 }
 

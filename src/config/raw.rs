@@ -69,6 +69,7 @@ pub(crate) struct RawConfig {
     pub(crate) pools: Vec<RawPool>,
     pub(crate) probes: Vec<RawProbe>,
     pub(crate) rules: Vec<RawRule>,
+    pub(crate) nat_rules: Vec<RawNatRule>,
     /// Syntax errors may have swallowed sections: that something is not there proves nothing.
     pub(crate) is_partial: bool,
 }
@@ -288,4 +289,20 @@ impl RawRule {
             no_healthy_backends: Field::Absent,
         }
     }
+}
+
+#[derive(Debug)]
+pub(crate) struct RawNatRule {
+    pub(crate) place: Place,
+    pub(crate) name: Field<String>,
+    pub(crate) frontend: Field<Frontend>,
+    /// With its port, if that is said.
+    pub(crate) backend: Field<(IpAddr, Option<u16>)>,
+    pub(crate) pool: Field<String>,
+    pub(crate) backend_port: Field<i128>,
+    pub(crate) ports: Field<Vec<At<(IpAddr, u16)>>>,
+    pub(crate) forward: Field<ForwardMode>,
+    pub(crate) idle_timeout: Field<Duration>,
+    pub(crate) tcp_reset: Field<bool>,
+    pub(crate) icmp_echo: Field<bool>,
 }

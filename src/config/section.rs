@@ -356,6 +356,8 @@ pub(crate) fn example(key: &str) -> &'static str {
         "via" => "\"10.0.0.254\"",
         "ca_file" => "\"/etc/ssl/our-ca.pem\"",
         "frontend" => "\"203.0.113.10:443/tcp\"",
+        "backend" => "\"10.0.0.4:22\"",
+        "ports" => "[\"10.0.0.4=2201\"]",
         "forward" => "\"nat\"",
         "distribution" => "\"5-tuple\"",
         "idle_timeout" | "drain_timeout" => "\"4m\"",

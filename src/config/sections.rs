@@ -7,8 +7,8 @@ use super::error::Report;
 use super::file::Source;
 use super::problem::ValueProblem;
 use super::raw::{
-    At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNeighbour, RawPool, RawPort, RawProbe,
-    RawQuic, RawRoute, RawRule, RawWay, RuleProbe,
+    At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNatRule, RawNeighbour, RawPool, RawPort,
+    RawProbe, RawQuic, RawRoute, RawRule, RawWay, RuleProbe,
 };
 use super::section::{Keys, Naming, Section};
 use super::text;
@@ -67,6 +67,19 @@ pub(crate) const RULE_KEYS: Keys = &[
     "no_healthy_backends",
 ];
 
+pub(crate) const NAT_RULE_KEYS: Keys = &[
+    "name",
+    "frontend",
+    "backend",
+    "pool",
+    "backend_port",
+    "ports",
+    "forward",
+    "idle_timeout",
+    "tcp_reset",
+    "icmp_echo",
+];
+
 /// Reads a whole file. What is wrong is reported, and what is right is in the result.
 pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
     let (source, tree) = Source::parse(text, report);
@@ -81,10 +94,10 @@ pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
         pools: reader.each("pool", "[[pool]]", "name", POOL_KEYS, pool),
         probes: reader.each("probe", "[[probe]]", "name", PROBE_KEYS, probe),
         rules: reader.each("rule", "[[rule]]", "name", RULE_KEYS, rule),
+        nat_rules: reader.each("nat_rule", "[[nat_rule]]", "name", NAT_RULE_KEYS, nat_rule),
         // A misspelt section has lost its content as well.
         is_partial: source.is_partial || !root.misspelt.is_empty(),
     };
-    reader.refuse("nat_rule", "[[nat_rule]]", "make it a [[rule]] with a pool of one backend");
     reader.refuse("outbound_rule", "[[outbound_rule]]", "delete the section: backends need another way out");
     raw
 }
@@ -283,6 +296,22 @@ fn rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRu
     }
 }
 
+fn nat_rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawNatRule {
+    RawNatRule {
+        place: section.place,
+        name: section.parsed("name", text::any, report),
+        frontend: section.parsed("frontend", text::frontend, report),
+        backend: section.parsed("backend", text::backend, report),
+        pool: section.parsed("pool", text::any, report),
+        backend_port: section.integer("backend_port", report),
+        ports: section.parsed_items("ports", text::nat_port, report),
+        forward: section.parsed("forward", text::nat_forward, report),
+        idle_timeout: section.parsed("idle_timeout", text::duration, report),
+        tcp_reset: section.boolean("tcp_reset", report),
+        icmp_echo: section.boolean("icmp_echo", report),
+    }
+}
+
 fn quic(section: &Section<'_, '_>, report: &mut Report) -> RawQuic {
     RawQuic {
         kind: section.parsed("quic", text::quic, report),
@@ -307,7 +336,7 @@ fn way(section: &Section<'_, '_>, report: &mut Report) -> RawWay {
 
 /// Every section with its keys, for tests that must know them all.
 #[cfg(test)]
-pub(crate) const SECTIONS: [(&str, Keys); 9] = [
+pub(crate) const SECTIONS: [(&str, Keys); 10] = [
     ("dataplane", DATAPLANE_KEYS),
     ("control", CONTROL_KEYS),
     ("port", PORT_KEYS),
@@ -317,4 +346,5 @@ pub(crate) const SECTIONS: [(&str, Keys); 9] = [
     ("backends", BACKEND_KEYS),
     ("probe", PROBE_KEYS),
     ("rule", RULE_KEYS),
+    ("nat_rule", NAT_RULE_KEYS),
 ];

@@ -3,6 +3,7 @@
 mod control;
 mod forward;
 mod frontend;
+mod nat_rule;
 mod quic;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub(crate) use forward::{
     vlans,
 };
 pub(crate) use frontend::frontend;
+pub(crate) use nat_rule::{backend, nat_forward, nat_port};
 pub(crate) use quic::{QuicKind, quic, quic_key, quic_server_id};
 
 /// What is wrong with a text. Displays as the end of a sentence that quotes the text.
@@ -42,6 +44,10 @@ pub enum BadText {
     PrefixLen,
     /// No `ADDR:PORT/PROTO`.
     Frontend,
+    /// No address of a backend, with a port or without.
+    Backend,
+    /// No address of a backend with the port that it is to have.
+    NatPort,
     /// No protocol's name or number.
     Protocol,
     /// ICMP, which is answered or goes with the flows it is about.
@@ -124,6 +130,8 @@ impl fmt::Display for BadText {
             Self::Frontend => {
                 "which is not ADDR:PORT/PROTO; write it as 203.0.113.10:443/tcp or [2001:db8::10]:443/tcp"
             }
+            Self::Backend => "which is not a backend; write it as 10.0.0.4:22 or [2001:db8::4]:22, or without a port",
+            Self::NatPort => "which is not a backend with its port; write it as 10.0.0.4=2201",
             Self::Protocol => "whose protocol is unknown; use tcp, udp, any, sctp, gre, esp, ah or a number to 255",
             Self::ProtocolIcmp => "whose protocol is ICMP, which goes with the flows it is about; icmp_echo says whether pings are answered",
             Self::Port => "whose port is not a number from 1 to 65535",

@@ -303,8 +303,9 @@ pub fn reload(
         warnings.extend(
             later.iter().map(|what| format!("{what} has changed; that takes effect with the next start")),
         );
-        let changes = outline(manager.model(), &model);
+        let before = manager.model().clone();
         let generation = manager.change(model, now).map_err(|error| error.to_string())?;
+        let changes = outline(&before, manager.model());
         Ok((views::Reloaded { generation, warnings }, changes))
     });
     match changed {

@@ -91,7 +91,8 @@ pub(super) fn start(manager: &Manager, text: String, reply: Reply) {
             .map_err(|findings| {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, findings.to_string().trim_end().to_owned())
             })
-            .and_then(|new| {
+            .and_then(|mut new| {
+                new.model.keep_nat_ports(&model.nat_ports());
                 json(&difference_to_running(Side { model: &model, key }, &new.model, &runtime, &flows))
             });
         // Before the answer: whoever has it may ask again at once.

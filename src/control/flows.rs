@@ -1,5 +1,6 @@
 //! `GET /v1/flows`: the workers are asked for their flows, and the answer is given when all have said, or when it is time.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,13 +68,26 @@ impl FlowQuery {
             let (address, port) = address_and_port(client)?;
             filter = filter.client(address, port);
         }
+        let mut frontends = BTreeSet::new();
         if let Some(name) = &self.rule {
-            let rule = manager.model().rules.iter().find(|rule| rule.name == *name);
-            let frontend = rule.and_then(|rule| manager.snapshot().frontend_of_rule(rule.frontend));
-            filter = filter.frontend(frontend.ok_or_else(|| absent(format!("there is no rule {name}")))?);
+            let rules = manager.model().rules.iter().filter(|rule| rule.name == *name);
+            frontends.extend(rules.map(|rule| rule.frontend));
+            let mut ids = frontends.iter().filter_map(|at| manager.snapshot().frontend_of_rule(*at));
+            let first = ids.next().ok_or_else(|| absent(format!("there is no rule {name}")))?;
+            if ids.next().is_none() {
+                filter = filter.frontend(first);
+            }
         }
-        if let Some(backend) = &self.backend {
-            let is_wanted = backends_called(manager, backend)?;
+        let is_called = match &self.backend {
+            Some(backend) => Some(backends_called(manager, backend)?),
+            None => None,
+        };
+        // A NAT rule may have many frontends: its flows are those of its backends.
+        if is_called.is_some() || frontends.len() > 1 {
+            let is_wanted = |identity: &BackendIdentity| {
+                is_called.as_ref().is_none_or(|is_called| is_called(identity))
+                    && (frontends.is_empty() || frontends.contains(&identity.frontend))
+            };
             let ids = manager.backend_ids().filter(|(identity, _)| is_wanted(identity));
             filter = filter.backends(ids.map(|(_, id)| id));
         }

@@ -15,6 +15,7 @@ use super::devices::{self, Devices, keeps_flows};
 use super::doors::{Doors, DoorsError};
 use super::manager::Manager;
 use super::metrics;
+use super::nat_ports::{NatPortsFile, stored_nat_ports};
 use super::plan::{POOL_CACHE, Plan, mtu_max, plan, pool_frames};
 use super::probe::Probes;
 use super::report::{counters_text, rule_names};
@@ -74,7 +75,7 @@ struct Cpus {
 /// # Errors
 /// When something that is needed cannot be had; nothing runs then.
 pub fn run(
-    model: Model,
+    mut model: Model,
     load: Load<'_>,
     key: HashKey,
     stats: Option<Duration>,
@@ -94,12 +95,17 @@ pub fn run(
     let devices = Devices::open(&model, &eal, &pool, cpus.workers.len()).map_err(LaunchError::Dpdk)?;
     let mut probes = Probes::new().map_err(LaunchError::System)?;
     let stop = Arc::new(AtomicBool::new(false));
+    let directory = model.control.state_directory.clone();
+    let had = stored_nat_ports(&directory);
+    model.keep_nat_ports(&had);
+    let mut nat_ports = NatPortsFile::new(directory, had);
     let (mut manager, workers) = make_workers(model, key, &devices, &pool, cpus.workers.len())?;
     manager.tally_mut().started = started;
     let threads = start_workers(workers, &cpus, &eal, &stop);
     let served = threads.1.map(|()| {
         pin(cpus.management);
-        runtime.block_on(serve(&mut manager, &mut probes, &devices, &mut signals, &mut doors, load, stats));
+        let mut watched = Watched { signals: &mut signals, doors: &mut doors, nat_ports: &mut nat_ports };
+        runtime.block_on(serve(&mut manager, &mut probes, &devices, &mut watched, load, stats));
     });
     stop.store(true, Ordering::Relaxed);
     for thread in threads.0 {
@@ -243,8 +249,7 @@ async fn serve(
     manager: &mut Manager,
     probes: &mut Probes,
     devices: &Devices,
-    signals: &mut Signals,
-    doors: &mut Doors,
+    Watched { signals, doors, nat_ports }: &mut Watched<'_>,
     load: Load<'_>,
     stats: Option<Duration>,
 ) {
@@ -260,6 +265,7 @@ async fn serve(
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        nat_ports.follow(manager);
         tokio::select! {
             _ = tick.tick() => {
                 manager.advance(start.elapsed());
@@ -288,6 +294,13 @@ async fn serve(
         }
     }
     log::info!("stopping");
+}
+
+/// What the loop waits for, and what it leaves behind.
+struct Watched<'a> {
+    signals: &'a mut Signals,
+    doors: &'a mut Doors,
+    nat_ports: &'a mut NatPortsFile,
 }
 
 struct Signals {

@@ -309,6 +309,7 @@ impl Manager {
     /// When it asks for other ports, or for too much; nothing has changed then.
     pub fn change(&mut self, mut model: Model, now: Duration) -> Result<u64, ReloadError> {
         refusal_of_ports(&self.model.ports, &model.ports)?;
+        model.keep_nat_ports(&self.model.nat_ports());
         let (mut runtime, forgotten) = (self.runtime.clone(), self.forgotten(&model));
         runtime.overrides.retain(|key, _| !forgotten.contains(key));
         runtime.follow_file(&self.model, &model, now);

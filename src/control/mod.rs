@@ -20,6 +20,7 @@ mod launch;
 mod limited;
 mod manager;
 pub mod metrics;
+mod nat_ports;
 mod neighbours;
 mod plan;
 mod probe;
@@ -41,6 +42,7 @@ pub use hash_key::{KeyError, REPLAY_KEY, load_or_make as load_or_make_hash_key, 
 #[cfg(feature = "dpdk")]
 pub use launch::{LaunchError, run};
 pub use manager::{Manager, ReloadError};
+pub use nat_ports::stored_nat_ports;
 pub use plan::{NoSuchCpu, Plan, mtu_max, plan, pool_frames};
 pub use probe::{Failure, ProbeReport, Probes, Verdict};
 pub use report::{counters_text, rule_names};

@@ -3,16 +3,12 @@
 //! A `Model` has neither comments nor ranges nor places in other files, so that this writes sections itself. What is
 //! wrong with the text is said of the place in Azure's file that the section comes from.
 
-use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::plan::{Members, Names, NatRule, OutboundRule, Plan, Pool, Probe, Protocol, Rule, Target};
+use super::plan::{Members, NatRule, OutboundRule, Plan, Pool, Probe, Protocol, Rule, Target, Treatment};
 use super::report::{Findings, Place, one_line};
 use crate::config::{self, AdminState, ConfigFlags, Distribution, NoHealthyBackends};
-
-/// Whether guideway has `[[nat_rule]]`. Until then each port is a `[[rule]]` with a pool of one backend.
-const HAS_NAT_RULES: bool = false;
 
 /// Whether guideway has `[[outbound_rule]]`. Until then they are comments.
 pub(super) const HAS_OUTBOUND_RULES: bool = false;
@@ -54,10 +50,6 @@ struct Writer {
     line: u32,
     /// The first line of each section, and where it comes from.
     sections: Vec<(u32, Place)>,
-    pool_names: Names,
-    rule_names: Names,
-    /// Pools of one backend.
-    single: BTreeMap<IpAddr, String>,
 }
 
 impl Writer {
@@ -68,14 +60,8 @@ impl Writer {
             text.lines().for_each(|line| self.put(line));
         }
         plan.probes.iter().for_each(|probe| self.probe(probe));
-        for pool in &plan.pools {
-            self.pool_names.make(&[&pool.name]);
-            self.pool(pool);
-        }
-        for rule in &plan.rules {
-            self.rule_names.make(&[&rule.name]);
-            self.rule(rule);
-        }
+        plan.pools.iter().for_each(|pool| self.pool(pool));
+        plan.rules.iter().for_each(|rule| self.rule(rule));
         plan.nat_rules.iter().for_each(|rule| self.nat_rule(rule));
         plan.outbound.iter().for_each(|rule| self.outbound(rule, HAS_OUTBOUND_RULES));
     }
@@ -174,98 +160,53 @@ impl Writer {
         self.quoted("name", name);
         self.quoted("frontend", frontend.text());
         self.quoted("pool", pool);
-        if treatment.floating {
-            self.quoted("forward", "dsr");
-        } else if frontend.port != 0 && *backend_port != frontend.port {
+        if !treatment.floating && frontend.port != 0 && *backend_port != frontend.port {
             self.plain("backend_port", backend_port);
         }
         if *distribution != Distribution::FiveTuple {
             self.quoted("distribution", distribution);
         }
-        self.quoted("idle_timeout", format!("{}m", treatment.idle_minutes));
-        if treatment.tcp_reset && !treatment.floating && frontend.protocol != Protocol::Udp {
-            self.plain("tcp_reset", true);
-        }
+        self.treatment(treatment, frontend.protocol);
         probe.iter().for_each(|name| self.quoted("probe", name));
         if *no_healthy_backends != NoHealthyBackends::Drop {
             self.quoted("no_healthy_backends", no_healthy_backends);
         }
     }
 
-    fn nat_rule(&mut self, rule: &NatRule) {
-        if HAS_NAT_RULES {
-            self.one_nat_rule(rule);
-        } else {
-            self.nat_as_rules(rule);
+    fn treatment(&mut self, treatment: &Treatment, protocol: Protocol) {
+        if treatment.floating {
+            self.quoted("forward", "dsr");
+        }
+        self.quoted("idle_timeout", format!("{}m", treatment.idle_minutes));
+        if treatment.tcp_reset && !treatment.floating && protocol != Protocol::Udp {
+            self.plain("tcp_reset", true);
         }
     }
 
-    fn one_nat_rule(&mut self, rule: &NatRule) {
+    fn nat_rule(&mut self, rule: &NatRule) {
         let NatRule { name, place, comments, frontend, last_port, target, backend_port, treatment } = rule;
         self.section("[[nat_rule]]", place, comments);
         self.quoted("name", name);
         match target {
             Target::One(address) => {
                 self.quoted("frontend", frontend.text());
-                self.quoted("backend", std::net::SocketAddr::new(*address, *backend_port));
+                // Where packets keep their port, there is none to be said.
+                if treatment.floating {
+                    self.quoted("backend", address);
+                } else {
+                    self.quoted("backend", SocketAddr::new(*address, *backend_port));
+                }
             }
             Target::Pool(pool, _) => {
-                let ends =
-                    format!("{}-{last_port}", std::net::SocketAddr::new(frontend.address, frontend.port));
+                let ends = format!("{}-{last_port}", SocketAddr::new(frontend.address, frontend.port));
                 self.quoted("frontend", format!("{ends}/{}", frontend.protocol.word()));
                 self.quoted("pool", pool);
-                self.plain("backend_port", backend_port);
+                if !treatment.floating {
+                    self.plain("backend_port", backend_port);
+                }
             }
         }
-        self.quoted("idle_timeout", format!("{}m", treatment.idle_minutes));
-        self.plain("tcp_reset", treatment.tcp_reset);
-    }
-
-    /// The first backend has the first port, and so on.
-    fn nat_as_rules(&mut self, rule: &NatRule) {
-        let one = |address: &IpAddr| (rule.name.clone(), rule.frontend.port, *address);
-        let targets: Vec<(String, u16, IpAddr)> = match &rule.target {
-            Target::One(address) => vec![one(address)],
-            Target::Pool(_, addresses) => (rule.frontend.port..=rule.last_port)
-                .zip(addresses)
-                .map(|(port, address)| (numbered(&rule.name, port), port, *address))
-                .collect(),
-        };
-        for (name, port, address) in targets {
-            let name = self.rule_names.make(&[&name]);
-            let pool = self.single_pool(address, &rule.place);
-            let mut frontend = rule.frontend;
-            frontend.port = port;
-            self.rule(&Rule {
-                name,
-                place: rule.place.clone(),
-                comments: rule.comments.clone(),
-                frontend,
-                pool,
-                backend_port: rule.backend_port,
-                distribution: Distribution::FiveTuple,
-                treatment: rule.treatment.clone(),
-                probe: None,
-                no_healthy_backends: NoHealthyBackends::Drop,
-            });
-        }
-    }
-
-    fn single_pool(&mut self, address: IpAddr, place: &Place) -> String {
-        if let Some(name) = self.single.get(&address) {
-            return name.clone();
-        }
-        let name = self.pool_names.make(&["only", &address.to_string()]);
-        self.single.insert(address, name.clone());
-        let members = Members::List(vec![(address, AdminState::Auto)]);
-        self.pool(&Pool {
-            name: name.clone(),
-            place: place.clone(),
-            comments: Vec::new(),
-            members,
-            drain_timeout: None,
-        });
-        name
+        self.treatment(treatment, frontend.protocol);
     }
 
     fn outbound(&mut self, rule: &OutboundRule, is_there: bool) {
@@ -327,14 +268,6 @@ impl Writer {
 
 fn quoted(value: impl Display) -> String {
     toml::Value::String(value.to_string()).to_string()
-}
-
-/// A name with a port behind it, not too long.
-fn numbered(name: &str, port: u16) -> String {
-    let end = format!(".{port}");
-    let mut name: String = name.chars().take(config::NAME_LEN_MAX - end.len()).collect();
-    name.push_str(&end);
-    name
 }
 
 #[cfg(test)]

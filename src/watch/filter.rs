@@ -15,6 +15,8 @@ pub struct Filter {
     pub backends: Option<Vec<(IpAddr, Option<u16>)>>,
     /// Of the rule that has this frontend.
     pub frontend: Option<Frontend>,
+    /// Whether each port of that is a frontend by itself, as of a NAT rule with a pool.
+    pub is_spread: bool,
     /// Dropped for one of these reasons.
     pub drops: Option<DropSet>,
 }
@@ -158,7 +160,11 @@ impl Filter {
         self.may_take(ends)
             && self.backends.as_ref().is_none_or(|backends| backends.iter().any(is_for))
             && self.frontend.is_none_or(|wanted| match frontend {
-                Some(frontend) => frontend == wanted,
+                Some(frontend) => {
+                    frontend == wanted
+                        || self.is_spread
+                            && frontend.one_port().is_some_and(|port| is_at(port, frontend, wanted))
+                }
                 None => ends.is_some_and(|ends| ends.is_of(wanted)),
             })
     }
@@ -167,6 +173,12 @@ impl Filter {
     pub fn takes_end(&self, dropped: Option<DropReason>) -> bool {
         self.drops.is_none_or(|drops| dropped.is_some_and(|reason| drops.has(reason)))
     }
+}
+
+/// Whether the frontend at that port is one of a range.
+fn is_at(port: u16, frontend: Frontend, range: Frontend) -> bool {
+    let Frontend { first_port, last_port, .. } = range;
+    (first_port..=last_port).contains(&port) && Frontend { first_port, last_port, ..frontend } == range
 }
 
 /// The packet in a frame, behind two VLAN tags at most, and its EtherType.

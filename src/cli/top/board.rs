@@ -269,7 +269,8 @@ pub(super) mod tests {
             with(
                 traffic(packets),
                 json!({ "rule": name, "frontend": "203.0.113.1:80/tcp", "pool": "web",
-                "backend_port": 80, "forward": "nat", "distribution": "5-tuple", "idle_timeout_seconds": 240.0,
+                "is_nat_rule": false, "backend_port": 80, "forward": "nat", "distribution": "5-tuple",
+                "idle_timeout_seconds": 240.0,
                 "no_healthy_backends": "drop", "backends": 1, "backends_taking_flows": 1, "probe": null,
                 "backends_healthy": null }),
             )

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{Forward, Frontend, Pool, Quic};
 use crate::config::probe::Probe;
 
-/// `[[rule]]`: traffic to one frontend is spread over one pool.
+/// `[[rule]]`: traffic to one frontend is spread over one pool. Or a port of a `[[nat_rule]]`, whose pool is one backend.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
-    /// Unique.
+    /// Unique, but for those of one NAT rule, which all have its name.
     pub name: String,
     /// What clients use. No two rules share one; of two that take the same packet, the one whose frontend comes
     /// first by [`Frontend::precedence`] has it.
@@ -42,6 +42,8 @@ pub struct Rule {
     pub probe_name: Option<String>,
     /// What happens to new flows while no backend is available.
     pub no_healthy_backends: NoHealthyBackends,
+    /// Whether it is of a NAT rule.
+    pub is_nat_rule: bool,
 }
 
 impl Rule {

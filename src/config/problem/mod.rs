@@ -6,6 +6,7 @@ mod balancing;
 mod control;
 mod forward;
 mod name;
+mod nat_rule;
 mod network;
 mod quic;
 mod route;
@@ -17,6 +18,7 @@ pub use balancing::{NoEffect, PoolProblem, RuleProblem};
 pub use control::ControlProblem;
 pub use forward::ForwardProblem;
 pub use name::{FlagProblem, NameProblem};
+pub use nat_rule::NatProblem;
 pub use network::{AddressFlaw, NetworkProblem};
 pub use quic::QuicProblem;
 pub use route::RouteProblem;
@@ -39,6 +41,8 @@ pub enum Problem {
     Route(RouteProblem),
     /// How a rule's packets reach its backends.
     Forward(ForwardProblem),
+    /// A NAT rule.
+    Nat(NatProblem),
     /// Routing by QUIC connection ids.
     Quic(QuicProblem),
     /// A pool against the rest.
@@ -61,6 +65,7 @@ impl fmt::Display for Problem {
             Self::Network(problem) => problem.fmt(f),
             Self::Route(problem) => problem.fmt(f),
             Self::Forward(problem) => problem.fmt(f),
+            Self::Nat(problem) => problem.fmt(f),
             Self::Quic(problem) => problem.fmt(f),
             Self::Pool(problem) => problem.fmt(f),
             Self::Rule(problem) => problem.fmt(f),
@@ -103,6 +108,7 @@ problem_from!(
     Network(NetworkProblem),
     Route(RouteProblem),
     Forward(ForwardProblem),
+    Nat(NatProblem),
     Quic(QuicProblem),
     Pool(PoolProblem),
     Rule(RuleProblem),

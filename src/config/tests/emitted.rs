@@ -156,6 +156,28 @@ quic_config = 3
 quic_server_id_length = 4
 quic_nonce_length = 8
 quic_key = "ffeeddccbbaa99887766554433221100"
+[[nat_rule]]
+name = "m"
+frontend = "203.0.113.6:2201/tcp"
+backend = "10.0.0.4:22"
+idle_timeout = "9m"
+tcp_reset = true
+icmp_echo = false
+[[nat_rule]]
+name = "n"
+frontend = "203.0.113.6:2300-2349/tcp"
+pool = "web"
+backend_port = 23
+ports = ["10.0.0.5=2300", "10.0.0.9=2301"]
+[[nat_rule]]
+name = "o"
+frontend = "[2001:db8::54]:53/udp"
+backend = "2001:db8:1::4"
+forward = "dsr"
+[[nat_rule]]
+name = "p"
+frontend = "203.0.113.7:0/any"
+backend = "10.0.0.50"
 [[rule]]
 name = "l"
 frontend = "203.0.113.5:443/udp"
@@ -165,7 +187,7 @@ quic = "katran"
 "#;
 
 /// What another key says in the text, or nothing at all that a model holds.
-const LEFT_OUT: [&str; 5] = ["hash_key", "quic_key", "addresses", "instances", "nat_rule"];
+const LEFT_OUT: [&str; 4] = ["hash_key", "quic_key", "addresses", "instances"];
 
 #[test]
 fn the_text_of_a_model_gives_the_model_less_its_key() {

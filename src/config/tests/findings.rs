@@ -75,7 +75,9 @@ fn all_mistakes_of_a_file_are_reported_at_once_with_their_lines() {
         r#"g.toml:27: rule r1 has tcp_reset, which has no effect with forward = "dsr"; it is for nat and full-nat: delete it, or change forward"#,
         "g.toml:29: rule r1 has idle_timeout 500ms; allowed are 1s to 1day",
         r#"g.toml:30: rule r2 has no frontend; add frontend = "203.0.113.10:443/tcp""#,
-        "g.toml:33: the file has a [[nat_rule]], which this version does not support; make it a [[rule]] with a pool of one backend",
+        r#"g.toml:33: NAT rule x has no frontend; add frontend = "203.0.113.10:443/tcp""#,
+        "g.toml:33: NAT rule x has neither backend nor pool; add backend = \"10.0.0.4:22\", or pool = \"web\" for a port of \
+         each of its backends",
     ];
     assert_eq!(errors(MANY_MISTAKES, &[]), expected);
 }

@@ -6,6 +6,7 @@ mod findings;
 mod flags;
 mod hostile;
 mod links;
+mod nat_rules;
 mod quic;
 mod ways;
 

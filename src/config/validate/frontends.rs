@@ -5,29 +5,57 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::network::Network;
+use super::own_addresses::{compare_own_addresses, is_own_address};
 use super::rules::RULE_BACKENDS_MAX;
 use crate::config::error::{Place, Report};
 use crate::config::model::{Backend, ForwardMode, Frontend, ProtocolSelector, Rule};
 use crate::config::probe::{PROBE_PORT_FIRST, Via};
-use crate::config::problem::{RuleProblem, ValueProblem};
-use crate::config::raw::{At, RawRule};
+use crate::config::problem::{NatProblem, RuleProblem, ValueProblem};
+use crate::config::raw::{At, RawConfig};
+
+/// All frontends as they are said, those of NAT rules last.
+pub(super) fn said(raw: &RawConfig) -> impl Iterator<Item = &At<Frontend>> {
+    let of_nat_rules = raw.nat_rules.iter().filter_map(|rule| rule.frontend.given());
+    raw.rules.iter().filter_map(|rule| rule.frontend.given()).chain(of_nat_rules)
+}
+
+/// A frontend with whose it is.
+#[derive(Clone, Copy)]
+struct Owned<'a> {
+    frontend: At<Frontend>,
+    rule: &'a str,
+    /// Whether each of its ports is for a backend of its own.
+    is_spread: bool,
+}
+
+/// The same with whose they are.
+fn owned(raw: &RawConfig) -> Vec<Owned<'_>> {
+    let of_rules = raw.rules.iter().map(|rule| (rule.frontend.given(), &rule.name, false));
+    let of_nat_rules =
+        raw.nat_rules.iter().map(|rule| (rule.frontend.given(), &rule.name, !rule.pool.is_absent()));
+    let all = of_rules.chain(of_nat_rules);
+    all.filter_map(|(at, rule, is_spread)| {
+        // All ports are no range: that is found elsewhere.
+        let is_spread = is_spread && at?.value.first_port != 0;
+        let name = rule.value().filter(|name| crate::config::is_name(name));
+        Some(Owned { frontend: *at?, rule: name.map_or("?", String::as_str), is_spread })
+    })
+    .collect()
+}
 
 /// Which of two frontends takes a packet must be plain: they are two, or one has all of the other. Asked of the rules as
 /// said, for a rule that is broken elsewhere has a frontend too.
-pub(super) fn compare_frontends(rules: &[RawRule], report: &mut Report) {
+pub(super) fn compare_frontends(raw: &RawConfig, report: &mut Report) {
+    let all = owned(raw);
     // Of those with one network and protocol; the narrower network and the named protocol come first anyway.
     let mut groups: BTreeMap<(IpAddr, u8, ProtocolSelector), Vec<usize>> = BTreeMap::new();
-    let frontend = |index: usize| rules.get(index).and_then(|rule| rule.frontend.given()).copied();
-    for (index, frontend) in
-        rules.iter().enumerate().filter_map(|(i, rule)| Some((i, rule.frontend.value()?)))
-    {
+    let frontend = |index: usize| all.get(index).map(|one| one.frontend);
+    for (index, Owned { frontend: At { value: frontend, .. }, .. }) in all.iter().enumerate() {
         let key = (frontend.address, frontend.prefix_len, frontend.protocol);
         groups.entry(key).or_default().push(index);
     }
-    let name = |index: usize| {
-        let name = rules.get(index).and_then(|rule| rule.name.value());
-        name.filter(|name| crate::config::is_name(name)).map_or_else(|| "?".to_owned(), Clone::clone)
-    };
+    let name = |index: usize| all.get(index).map_or_else(String::new, |one| one.rule.to_owned());
+    let is_spread = |index: usize| all.get(index).is_some_and(|one| one.is_spread);
     for group in groups.values_mut().filter(|group| group.len() > 1) {
         group.sort_by_key(|index| {
             let ports = frontend(*index).map(|at| (at.value.first_port, Reverse(at.value.last_port)));
@@ -56,6 +84,11 @@ pub(super) fn compare_frontends(rules: &[RawRule], report: &mut Report) {
                 report.error(at.place, problem);
                 continue;
             }
+            if let Some((outer, range)) = open.iter().find(|(outer, _)| is_spread(*outer)) {
+                let (rule, nat_rule) = (name(index), name(*outer));
+                let (frontend, range, place) = (at.value, range.value, range.place);
+                report.error(at.place, NatProblem::InRange { rule, frontend, nat_rule, range, place });
+            }
             open.push((index, at));
         }
     }
@@ -63,14 +96,14 @@ pub(super) fn compare_frontends(rules: &[RawRule], report: &mut Report) {
 
 /// Answers to probes that go out of a port must not be taken for packets to a frontend. Asked of the rules as said.
 pub(super) fn compare_with_probes(
-    raw: &[RawRule],
+    raw: &RawConfig,
     rules: &[At<Rule>],
     network: &Network,
     report: &mut Report,
 ) {
     let probes_by_port = |rule: &&At<Rule>| rule.value.probe.as_ref().is_some_and(|p| p.via == Via::Port);
     let Some(prober) = rules.iter().find(probes_by_port) else { return };
-    for At { value: frontend, place } in raw.iter().filter_map(|rule| rule.frontend.given()) {
+    for At { value: frontend, place } in said(raw) {
         let takes_tcp = frontend.protocol.overlaps(ProtocolSelector::Tcp);
         let is_taken = takes_tcp && frontend.last_port >= PROBE_PORT_FIRST;
         if let Some(port) = network.owner_in(frontend.network()).filter(|_| is_taken) {
@@ -81,7 +114,7 @@ pub(super) fn compare_with_probes(
 }
 
 /// Where the responses of a backend come from: an address, ports and protocols.
-fn responses(rule: &Rule, backend: &Backend) -> Frontend {
+pub(super) fn responses(rule: &Rule, backend: &Backend) -> Frontend {
     let (first_port, last_port) = match rule.backend_port {
         0 => (rule.frontend.first_port, rule.frontend.last_port),
         port => (port, port),
@@ -105,7 +138,12 @@ pub(super) fn compare_backends(rules: &[At<Rule>], report: &mut Report) {
         report.error(Place::Whole, ValueProblem::TooMany { what, count: pairs, max: RULE_BACKENDS_MAX });
         return;
     }
-    let by_nat = || rules.iter().enumerate().filter(|(_, at)| at.value.forward.mode() == ForwardMode::Nat);
+    compare_own_addresses(rules, report);
+    let by_nat = || {
+        let by_nat =
+            |at: &At<Rule>| at.value.forward.mode() == ForwardMode::Nat && !is_own_address(&at.value);
+        rules.iter().enumerate().filter(move |(_, at)| by_nat(at))
+    };
     // Nearly always there is nothing to report, and to see that takes little.
     let all = by_nat()
         .flat_map(|(_, at)| at.value.pool.backends.iter().map(|backend| responses(&at.value, backend)));

@@ -5,7 +5,9 @@
 mod control;
 mod forward;
 mod frontends;
+mod nat_rules;
 mod network;
+mod own_addresses;
 mod pools;
 mod probes;
 mod quic;
@@ -27,6 +29,7 @@ use super::{is_name, subject_of};
 
 pub use control::{METRICS_DEFAULT, SOCKET_DEFAULT};
 pub use forward::SOURCE_ADDRESSES_MAX;
+pub use nat_rules::NAT_PORTS_MAX;
 pub use pools::BACKENDS_PER_POOL_MAX;
 pub use routes::ROUTES_MAX;
 pub use rules::{RULE_BACKENDS_MAX, RULES_MAX};
@@ -45,7 +48,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
     let network = network::check(raw, report);
     let pools = pools::check(raw, &network, report);
     let probes = probes::check(raw, report);
-    let rules = rules::check(raw, &network, &pools, &probes, report);
+    let (rules, nat_rules) = rules::check(raw, &network, &pools, &probes, report);
     Model {
         dataplane,
         control,
@@ -53,6 +56,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
         routes: network.routes,
         neighbours: network.neighbours,
         pools: pools.list.into_iter().map(|pool| pool.pool).collect(),
+        nat_rules,
         rules,
     }
 }

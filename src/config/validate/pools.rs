@@ -36,7 +36,7 @@ impl Pools {
 /// Checks all pools.
 pub(super) fn check(raw: &RawConfig, network: &Network, report: &mut Report) -> Pools {
     let mut frontends = Frontends::default();
-    for At { value: frontend, place } in raw.rules.iter().filter_map(|rule| rule.frontend.given()) {
+    for At { value: frontend, place } in super::frontends::said(raw) {
         if frontend.is_one_address() {
             frontends.addresses.entry(frontend.address).or_insert(*place);
         } else {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::forward::{self, Parts};
-use super::frontends::{compare_backends, compare_frontends, compare_with_probes};
+use super::frontends::{compare_backends, compare_frontends, compare_with_probes, said};
+use super::nat_rules;
 use super::network::{Network, flaw, is_link_local};
 use super::pools::Pools;
 use super::probes::{self, Probes};
 use super::{Names, duration_in_range, in_range, quic, required};
 use crate::config::error::{Place, Report};
 use crate::config::model::{
-    AdminState, Backend, Distribution, ForwardMode, Frontend, NoHealthyBackends, Rule,
+    AdminState, Backend, Distribution, ForwardMode, Frontend, NatRule, NoHealthyBackends, Rule,
 };
 use crate::config::probe::Probe;
 use crate::config::problem::{AddressFlaw, NameProblem, NetworkProblem, RuleProblem, ValueProblem};
@@ -25,9 +26,10 @@ pub const RULES_MAX: usize = 4096;
 /// The most pairs of rule and backend. Bounds the map that finds a response's frontend.
 pub const RULE_BACKENDS_MAX: usize = 65_536;
 
-const PORT: (i128, i128) = (1, u16::MAX as i128);
-const IDLE_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
-const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4 * 60);
+pub(super) const PORT: (i128, i128) = (1, u16::MAX as i128);
+pub(super) const IDLE_TIMEOUT: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+pub(super) const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4 * 60);
 
 /// Checks all rules, and finds what none of them uses.
 pub(super) fn check(
@@ -36,8 +38,8 @@ pub(super) fn check(
     pools: &Pools,
     probes: &Probes,
     report: &mut Report,
-) -> Vec<Rule> {
-    if raw.rules.is_empty() {
+) -> (Vec<Rule>, Vec<NatRule>) {
+    if raw.rules.is_empty() && raw.nat_rules.is_empty() {
         report.warn(Place::Whole, RuleProblem::NoRules);
     }
     if let Some(first_beyond) = raw.rules.get(RULES_MAX) {
@@ -45,26 +47,32 @@ pub(super) fn check(
         let problem = ValueProblem::TooMany { what, count: raw.rules.len(), max: RULES_MAX };
         report.error(first_beyond.place, problem);
     }
-    let frontends: Vec<At<Frontend>> =
-        raw.rules.iter().filter_map(|rule| rule.frontend.given().copied()).collect();
+    let frontends: Vec<At<Frontend>> = said(raw).copied().collect();
     let (names, used) = (Names::new("rule", raw), HashSet::new());
     let mut checker = Checker { network, pools, probes, frontends: &frontends, names, used };
-    let rules: Vec<_> = raw.rules.iter().filter_map(|rule| checker.rule(rule, report)).collect();
+    let mut rules: Vec<_> = raw.rules.iter().filter_map(|rule| checker.rule(rule, report)).collect();
+    let own = rules.len();
+    let (nat_rules, as_rules): (Vec<_>, Vec<_>) =
+        nat_rules::check(&raw.nat_rules, &mut checker, report).into_iter().unzip();
+    rules.extend(as_rules);
     warn_of_unused(&checker.used, pools, probes, report);
-    compare_frontends(&raw.rules, report);
+    compare_frontends(raw, report);
     compare_backends(&rules, report);
-    compare_with_probes(&raw.rules, &rules, network, report);
-    rules.into_iter().map(|rule| rule.value).collect()
+    compare_with_probes(raw, &rules, network, report);
+    let rules = rules.into_iter().take(own).map(|rule| rule.value);
+    let rules = rules.chain(nat_rules.iter().flat_map(NatRule::rules)).collect();
+    (rules, nat_rules)
 }
 
-struct Checker<'a> {
-    network: &'a Network,
-    pools: &'a Pools,
+pub(super) struct Checker<'a> {
+    pub(super) network: &'a Network,
+    pub(super) pools: &'a Pools,
     probes: &'a Probes,
-    frontends: &'a [At<Frontend>],
-    names: Names,
+    /// As they are said, of NAT rules too.
+    pub(super) frontends: &'a [At<Frontend>],
+    pub(super) names: Names,
     /// Pools and probes by kind and name.
-    used: HashSet<(&'static str, String)>,
+    pub(super) used: HashSet<(&'static str, String)>,
 }
 
 impl Checker<'_> {
@@ -126,11 +134,12 @@ impl Checker<'_> {
             probe_name: probe.as_ref().and_then(|_| probe_name(raw)),
             probe,
             no_healthy_backends: raw.no_healthy_backends.value().copied().unwrap_or(NoHealthyBackends::Drop),
+            is_nat_rule: false,
         };
         Some(At { value: rule, place: pool.place })
     }
 
-    fn check_frontend(&self, frontend: Option<&At<Frontend>>, subject: &str, report: &mut Report) {
+    pub(super) fn check_frontend(&self, frontend: Option<&At<Frontend>>, subject: &str, report: &mut Report) {
         let Some(At { value: frontend, place }) = frontend.copied() else { return };
         if let Some(flaw) = self.flaw(frontend) {
             let (subject, address) = (format!("frontend of {subject}"), frontend.address);

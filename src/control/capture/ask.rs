@@ -83,12 +83,18 @@ impl CaptureAsk {
 
     /// Names become addresses here; a reload in the meantime does not change them.
     pub(super) fn filter(&self, model: &Model) -> Result<Filter, Refusal> {
-        let rule = self.rule.as_ref().map(|name| find_rule(model, name)).transpose()?;
+        let of_nat_rule = |name: &String| model.nat_rules.iter().find(|rule| rule.name == *name);
+        let nat_rule = self.rule.as_ref().and_then(of_nat_rule);
+        let frontend = match (nat_rule, &self.rule) {
+            (None, Some(name)) => Some(find_rule(model, name)?.frontend),
+            (nat_rule, _) => nat_rule.map(|rule| rule.frontend),
+        };
         let drops = self.dropped.as_ref().map(|reasons| drop_set(reasons)).transpose()?;
         Ok(Filter {
             client: self.client.as_deref().map(end).transpose()?,
             backends: self.backend.as_deref().map(|text| backends(model, text)).transpose()?,
-            frontend: rule.map(|rule| rule.frontend),
+            frontend,
+            is_spread: nat_rule.is_some_and(|rule| rule.pool().is_some()),
             drops,
         })
     }

@@ -21,7 +21,7 @@ pub(super) struct Members {
     /// Inbound NAT rules, and the interface that each leads to.
     pub(super) of_nat_rule: BTreeMap<PartName, IpAddr>,
     /// Inbound NAT pools, and the pool that the scale set's instances are in.
-    pub(super) of_nat_pool: BTreeMap<PartName, (String, usize)>,
+    pub(super) of_nat_pool: BTreeMap<PartName, String>,
     /// Addresses of interfaces' configurations, by `nic/configuration`.
     pub(super) addresses: BTreeMap<String, IpAddr>,
 }
@@ -168,7 +168,7 @@ pub(super) fn scale_set(resource: &Resource, members: &mut Members, findings: &m
             for (id, place) in nat_pools {
                 match (part(&id, "inboundNatPools", &place, findings), &first) {
                     (Some(nat_pool), Some(pool)) => {
-                        members.of_nat_pool.insert(nat_pool, (pool.clone(), set.capacity));
+                        members.of_nat_pool.insert(nat_pool, pool.clone());
                     }
                     (Some(_), None) => {
                         findings.loss(&place, "the scale set is in no backendAddressPool, so that nothing says which addresses the NAT pool leads to");

@@ -222,13 +222,12 @@ impl Balancer<'_> {
         fields.finish(findings);
         let Some(ports) = first.zip(last) else { return };
         let key = (self.name.to_lowercase(), name.to_lowercase());
-        let Some((pool, count)) = self.world.members.of_nat_pool.get(&key) else {
+        let Some(pool) = self.world.members.of_nat_pool.get(&key) else {
             findings
                 .loss(&place, format!("{subject} leads to no scale set of the template, and is left out"));
             return;
         };
-        let Some((pool, mut members)) = self.pool_named(pool) else { return };
-        members.truncate(*count);
+        let Some((pool, members)) = self.pool_named(pool) else { return };
         self.push_nat(&name, common, ports, Target::Pool(pool, members), (&subject, &place), findings);
     }
 

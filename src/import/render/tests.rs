@@ -83,8 +83,8 @@ fn sections_that_wait_for_the_program_are_sound_toml() {
         tcp_reset: true,
     };
     let mut writer = Writer::default();
-    writer.one_nat_rule(&nat(Target::One("10.0.0.4".parse().unwrap())));
-    writer.one_nat_rule(&nat(Target::Pool("web".to_owned(), Vec::new())));
+    writer.nat_rule(&nat(Target::One("10.0.0.4".parse().unwrap())));
+    writer.nat_rule(&nat(Target::Pool("web".to_owned(), Vec::new())));
     writer.outbound(&outbound, true);
     let table: toml::Table = toml::from_str(&writer.text).unwrap();
     assert_eq!(table["nat_rule"][0]["frontend"].as_str(), Some("203.0.113.10:2200/tcp"));
