@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::model::{
     Backend, ControlSettings, DataplaneSettings, Encapsulation, Forward, FullNat, HashKey, Idle, Metrics,
-    Model, MssClamp, Pool, Port, Quic, QuicLb, Remote, Rule, StaticNeighbour, StaticRoute, Tunnel,
+    Model, MssClamp, OutboundRule, Pool, Port, Quic, QuicLb, Remote, Rule, StaticNeighbour, StaticRoute,
+    Tunnel,
 };
 use super::probe::{Probe, ProbeKind};
 
@@ -21,7 +22,7 @@ pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
 }
 
 fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
-    let Model { dataplane, control, ports, routes, neighbours, pools, rules } = model;
+    let Model { dataplane, control, ports, routes, neighbours, pools, rules, outbound } = model;
     let mut text = Text::default();
     text.dataplane(dataplane, key);
     text.control(control);
@@ -47,6 +48,7 @@ fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
     for (rule, name) in &rules_of {
         text.rule(rule, name.as_deref(), with_secrets);
     }
+    outbound.iter().for_each(|rule| text.outbound(rule));
     text.0
 }
 
@@ -295,6 +297,19 @@ impl Text {
         self.duration("idle_timeout", *idle_timeout);
         probe_name.iter().for_each(|name| self.quoted("probe", name));
         self.quoted("no_healthy_backends", no_healthy_backends);
+    }
+
+    fn outbound(&mut self, rule: &OutboundRule) {
+        let OutboundRule { name, pool, frontends, protocol, ports_per_backend, idle_timeout, tcp_reset } =
+            rule;
+        self.section("[[outbound_rule]]");
+        self.quoted("name", name);
+        self.quoted("pool", &pool.name);
+        self.plain("frontends", format!("[{}]", list(frontends.iter().map(quoted))));
+        self.quoted("protocol", protocol);
+        ports_per_backend.iter().for_each(|ports| self.plain("ports_per_backend", ports));
+        self.duration("idle_timeout", *idle_timeout);
+        self.plain("tcp_reset", tcp_reset);
     }
 }
 

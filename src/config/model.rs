@@ -5,6 +5,7 @@ mod address;
 mod device;
 mod forward;
 mod frontend;
+mod outbound;
 mod quic;
 mod rule;
 
@@ -18,6 +19,7 @@ pub use address::{AddressRange, Cidr};
 pub use device::Device;
 pub use forward::{Encapsulation, Forward, ForwardMode, FullNat, GueVariant, Tunnel, TunnelSource};
 pub use frontend::{Endpoint, Frontend, ProtocolSelector};
+pub use outbound::{OUTBOUND_BLOCK_LEN, OUTBOUND_PORTS_PER_FRONTEND, OutboundProtocol, OutboundRule};
 pub(crate) use quic::QUIC_SERVER_ID_LEN_MAX;
 pub use quic::{Quic, QuicLb, QuicServerId};
 pub use rule::{Distribution, MssClamp, NoHealthyBackends, Rule};
@@ -43,6 +45,8 @@ pub struct Model {
     pub pools: Vec<Arc<Pool>>,
     /// The load-balancing rules, in the order of the file.
     pub rules: Vec<Rule>,
+    /// The outbound rules, in the order of the file.
+    pub outbound: Vec<OutboundRule>,
 }
 
 impl Model {

@@ -7,8 +7,8 @@ use super::error::Report;
 use super::file::Source;
 use super::problem::ValueProblem;
 use super::raw::{
-    At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNeighbour, RawPool, RawPort, RawProbe,
-    RawQuic, RawRoute, RawRule, RawWay, RuleProbe,
+    At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNeighbour, RawOutbound, RawPool, RawPort,
+    RawProbe, RawQuic, RawRoute, RawRule, RawWay, RuleProbe,
 };
 use super::section::{Keys, Naming, Section};
 use super::text;
@@ -66,6 +66,8 @@ pub(crate) const RULE_KEYS: Keys = &[
     "probe",
     "no_healthy_backends",
 ];
+pub(crate) const OUTBOUND_KEYS: Keys =
+    &["name", "pool", "frontends", "protocol", "ports_per_backend", "idle_timeout", "tcp_reset"];
 
 /// Reads a whole file. What is wrong is reported, and what is right is in the result.
 pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
@@ -81,11 +83,11 @@ pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
         pools: reader.each("pool", "[[pool]]", "name", POOL_KEYS, pool),
         probes: reader.each("probe", "[[probe]]", "name", PROBE_KEYS, probe),
         rules: reader.each("rule", "[[rule]]", "name", RULE_KEYS, rule),
+        outbound: reader.each("outbound_rule", "[[outbound_rule]]", "name", OUTBOUND_KEYS, outbound),
         // A misspelt section has lost its content as well.
         is_partial: source.is_partial || !root.misspelt.is_empty(),
     };
     reader.refuse("nat_rule", "[[nat_rule]]", "make it a [[rule]] with a pool of one backend");
-    reader.refuse("outbound_rule", "[[outbound_rule]]", "delete the section: backends need another way out");
     raw
 }
 
@@ -282,6 +284,19 @@ fn rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRu
     }
 }
 
+fn outbound(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawOutbound {
+    RawOutbound {
+        place: section.place,
+        name: section.parsed("name", text::any, report),
+        pool: section.parsed("pool", text::any, report),
+        frontends: section.parsed_items("frontends", text::address, report),
+        protocol: section.parsed("protocol", text::outbound_protocol, report),
+        ports_per_backend: section.integer("ports_per_backend", report),
+        idle_timeout: section.parsed("idle_timeout", text::duration, report),
+        tcp_reset: section.boolean("tcp_reset", report),
+    }
+}
+
 fn quic(section: &Section<'_, '_>, report: &mut Report) -> RawQuic {
     RawQuic {
         kind: section.parsed("quic", text::quic, report),
@@ -306,7 +321,7 @@ fn way(section: &Section<'_, '_>, report: &mut Report) -> RawWay {
 
 /// Every section with its keys, for tests that must know them all.
 #[cfg(test)]
-pub(crate) const SECTIONS: [(&str, Keys); 9] = [
+pub(crate) const SECTIONS: [(&str, Keys); 10] = [
     ("dataplane", DATAPLANE_KEYS),
     ("control", CONTROL_KEYS),
     ("port", PORT_KEYS),
@@ -316,4 +331,5 @@ pub(crate) const SECTIONS: [(&str, Keys); 9] = [
     ("backends", BACKEND_KEYS),
     ("probe", PROBE_KEYS),
     ("rule", RULE_KEYS),
+    ("outbound_rule", OUTBOUND_KEYS),
 ];

@@ -17,8 +17,8 @@ use crate::wire::MacAddr;
 
 pub(crate) use control::{group, metrics, socket_address, socket_path};
 pub(crate) use forward::{
-    ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, tunnel_source,
-    vlans,
+    ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, outbound_protocol,
+    tunnel_source, vlans,
 };
 pub(crate) use frontend::frontend;
 pub(crate) use quic::{QuicKind, quic, quic_key, quic_server_id};

@@ -7,6 +7,7 @@ mod control;
 mod forward;
 mod name;
 mod network;
+mod outbound;
 mod quic;
 mod route;
 mod value;
@@ -18,6 +19,7 @@ pub use control::ControlProblem;
 pub use forward::ForwardProblem;
 pub use name::{FlagProblem, NameProblem};
 pub use network::{AddressFlaw, NetworkProblem};
+pub use outbound::OutboundProblem;
 pub use quic::QuicProblem;
 pub use route::RouteProblem;
 pub use value::{FileProblem, ValueProblem};
@@ -39,6 +41,8 @@ pub enum Problem {
     Route(RouteProblem),
     /// How a rule's packets reach its backends.
     Forward(ForwardProblem),
+    /// An outbound rule.
+    Outbound(OutboundProblem),
     /// Routing by QUIC connection ids.
     Quic(QuicProblem),
     /// A pool against the rest.
@@ -61,6 +65,7 @@ impl fmt::Display for Problem {
             Self::Network(problem) => problem.fmt(f),
             Self::Route(problem) => problem.fmt(f),
             Self::Forward(problem) => problem.fmt(f),
+            Self::Outbound(problem) => problem.fmt(f),
             Self::Quic(problem) => problem.fmt(f),
             Self::Pool(problem) => problem.fmt(f),
             Self::Rule(problem) => problem.fmt(f),
@@ -103,6 +108,7 @@ problem_from!(
     Network(NetworkProblem),
     Route(RouteProblem),
     Forward(ForwardProblem),
+    Outbound(OutboundProblem),
     Quic(QuicProblem),
     Pool(PoolProblem),
     Rule(RuleProblem),

@@ -6,6 +6,7 @@ mod control;
 mod forward;
 mod frontends;
 mod network;
+mod outbound;
 mod pools;
 mod probes;
 mod quic;
@@ -27,6 +28,7 @@ use super::{is_name, subject_of};
 
 pub use control::{METRICS_DEFAULT, SOCKET_DEFAULT};
 pub use forward::SOURCE_ADDRESSES_MAX;
+pub use outbound::{OUTBOUND_BACKENDS_MAX, OUTBOUND_FRONTENDS_MAX};
 pub use pools::BACKENDS_PER_POOL_MAX;
 pub use routes::ROUTES_MAX;
 pub use rules::{RULE_BACKENDS_MAX, RULES_MAX};
@@ -46,6 +48,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
     let pools = pools::check(raw, &network, report);
     let probes = probes::check(raw, report);
     let rules = rules::check(raw, &network, &pools, &probes, report);
+    let outbound = outbound::check(raw, &network, &pools, &rules, report);
     Model {
         dataplane,
         control,
@@ -54,6 +57,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
         neighbours: network.neighbours,
         pools: pools.list.into_iter().map(|pool| pool.pool).collect(),
         rules,
+        outbound,
     }
 }
 

@@ -26,8 +26,9 @@ pub const RULES_MAX: usize = 4096;
 pub const RULE_BACKENDS_MAX: usize = 65_536;
 
 const PORT: (i128, i128) = (1, u16::MAX as i128);
-const IDLE_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
-const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4 * 60);
+pub(super) const IDLE_TIMEOUT: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+pub(super) const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4 * 60);
 
 /// Checks all rules, and finds what none of them uses.
 pub(super) fn check(
@@ -37,7 +38,7 @@ pub(super) fn check(
     probes: &Probes,
     report: &mut Report,
 ) -> Vec<Rule> {
-    if raw.rules.is_empty() {
+    if raw.rules.is_empty() && raw.outbound.is_empty() {
         report.warn(Place::Whole, RuleProblem::NoRules);
     }
     if let Some(first_beyond) = raw.rules.get(RULES_MAX) {
@@ -50,6 +51,8 @@ pub(super) fn check(
     let (names, used) = (Names::new("rule", raw), HashSet::new());
     let mut checker = Checker { network, pools, probes, frontends: &frontends, names, used };
     let rules: Vec<_> = raw.rules.iter().filter_map(|rule| checker.rule(rule, report)).collect();
+    let outbound = raw.outbound.iter().filter_map(|rule| rule.pool.value());
+    checker.used.extend(outbound.map(|pool| ("pool", pool.clone())));
     warn_of_unused(&checker.used, pools, probes, report);
     compare_frontends(&raw.rules, report);
     compare_backends(&rules, report);
