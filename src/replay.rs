@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::config::{HashKey, Model};
 use crate::dataplane::{
-    BackendTotals, FlowTable, Mesh, Totals, Worker, WorkerCounters, WorkerId, WorkerPort, WorkerTotals,
+    BackendTotals, FlowTable, Mesh, OutboundBackend, Totals, Worker, WorkerCounters, WorkerId, WorkerPort,
+    WorkerTotals, outbound_backends,
 };
 use crate::io::PortId;
 use crate::io::memory::{HeapFrame, MemoryQueues};
@@ -161,6 +162,11 @@ impl Replay {
         let mut sum = WorkerTotals::default();
         self.counters.iter().for_each(|worker| sum.add(&worker.totals()));
         sum
+    }
+
+    /// What backends have opened themselves, by outbound rules.
+    pub fn outbound(&self) -> Vec<OutboundBackend> {
+        outbound_backends(&self.publisher.latest(), &self.counters)
     }
 
     /// What every backend of every rule got and gave.

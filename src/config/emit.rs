@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::model::{
     Backend, ControlSettings, DataplaneSettings, Encapsulation, Forward, FullNat, HashKey, Idle, Metrics,
-    Model, MssClamp, NatRule, NatTarget, Pool, Port, Quic, QuicLb, Remote, Rule, Spread, StaticNeighbour,
-    StaticRoute, Tunnel,
+    Model, MssClamp, NatRule, NatTarget, OutboundRule, Pool, Port, Quic, QuicLb, Remote, Rule, Spread,
+    StaticNeighbour, StaticRoute, Tunnel,
 };
 use super::probe::{Probe, ProbeKind};
 
@@ -23,7 +23,7 @@ pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
 }
 
 fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
-    let Model { dataplane, control, ports, routes, neighbours, pools, nat_rules, rules } = model;
+    let Model { dataplane, control, ports, routes, neighbours, pools, nat_rules, rules, outbound } = model;
     let mut text = Text::default();
     text.dataplane(dataplane, key);
     text.control(control);
@@ -50,6 +50,7 @@ fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
         text.rule(rule, name.as_deref(), with_secrets);
     }
     nat_rules.iter().for_each(|rule| text.nat_rule(rule));
+    outbound.iter().for_each(|rule| text.outbound(rule));
     text.0
 }
 
@@ -329,6 +330,19 @@ impl Text {
             self.plain("tcp_reset", tcp_reset);
         }
         self.plain("icmp_echo", icmp_echo);
+    }
+
+    fn outbound(&mut self, rule: &OutboundRule) {
+        let OutboundRule { name, pool, frontends, protocol, ports_per_backend, idle_timeout, tcp_reset } =
+            rule;
+        self.section("[[outbound_rule]]");
+        self.quoted("name", name);
+        self.quoted("pool", &pool.name);
+        self.plain("frontends", format!("[{}]", list(frontends.iter().map(quoted))));
+        self.quoted("protocol", protocol);
+        ports_per_backend.iter().for_each(|ports| self.plain("ports_per_backend", ports));
+        self.duration("idle_timeout", *idle_timeout);
+        self.plain("tcp_reset", tcp_reset);
     }
 }
 

@@ -36,12 +36,13 @@ pub use model::*;
 pub use probe::*;
 pub use problem::{
     AddressFlaw, ControlProblem, FileProblem, FlagProblem, ForwardProblem, NameProblem, NatProblem,
-    NetworkProblem, NoEffect, PoolProblem, Problem, QuicProblem, RouteProblem, RuleProblem, ValueProblem,
+    NetworkProblem, NoEffect, OutboundProblem, PoolProblem, Problem, QuicProblem, RouteProblem, RuleProblem,
+    ValueProblem,
 };
 pub use text::{BadText, CPU_MAX, RANGE_LEN_MAX, SOCKET_PATH_BYTES_MAX};
 pub use validate::{
-    BACKENDS_PER_POOL_MAX, METRICS_DEFAULT, NAT_PORTS_MAX, ROUTES_MAX, RULE_BACKENDS_MAX, RULES_MAX,
-    SOCKET_DEFAULT, SOURCE_ADDRESSES_MAX, require_devices,
+    BACKENDS_PER_POOL_MAX, METRICS_DEFAULT, NAT_PORTS_MAX, OUTBOUND_BACKENDS_MAX, OUTBOUND_FRONTENDS_MAX,
+    ROUTES_MAX, RULE_BACKENDS_MAX, RULES_MAX, SOCKET_DEFAULT, SOURCE_ADDRESSES_MAX, require_devices,
 };
 
 use error::Report;

@@ -6,6 +6,7 @@ mod device;
 mod forward;
 mod frontend;
 mod nat_rule;
+mod outbound;
 mod quic;
 mod rule;
 
@@ -22,6 +23,7 @@ pub use forward::{Encapsulation, Forward, ForwardMode, FullNat, GueVariant, Tunn
 pub use frontend::{Endpoint, Frontend, ProtocolSelector};
 pub(crate) use nat_rule::only;
 pub use nat_rule::{NatPorts, NatRule, NatTarget, Spread};
+pub use outbound::{OUTBOUND_BLOCK_LEN, OUTBOUND_PORTS_PER_FRONTEND, OutboundProtocol, OutboundRule};
 pub(crate) use quic::QUIC_SERVER_ID_LEN_MAX;
 pub use quic::{Quic, QuicLb, QuicServerId};
 pub use rule::{Distribution, MssClamp, NoHealthyBackends, Rule};
@@ -49,6 +51,8 @@ pub struct Model {
     pub nat_rules: Vec<NatRule>,
     /// The load-balancing rules, in the order of the file, and what NAT rules come to: one for each backend.
     pub rules: Vec<Rule>,
+    /// The outbound rules, in the order of the file.
+    pub outbound: Vec<OutboundRule>,
 }
 
 impl Model {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::Place;
 use super::model::{
     AddressRange, AdminState, Cidr, Distribution, ForwardMode, Frontend, HashKey, Idle, NoHealthyBackends,
-    QuicServerId, TunnelSource,
+    OutboundProtocol, QuicServerId, TunnelSource,
 };
 use super::probe::{ProbeKind, Statuses, Via};
 use super::text::{ClientAddress, QuicKind, RawClamp};
@@ -70,6 +70,7 @@ pub(crate) struct RawConfig {
     pub(crate) probes: Vec<RawProbe>,
     pub(crate) rules: Vec<RawRule>,
     pub(crate) nat_rules: Vec<RawNatRule>,
+    pub(crate) outbound: Vec<RawOutbound>,
     /// Syntax errors may have swallowed sections: that something is not there proves nothing.
     pub(crate) is_partial: bool,
 }
@@ -246,6 +247,18 @@ pub(crate) struct RawQuic {
     pub(crate) server_id_length: Field<i128>,
     pub(crate) nonce_length: Field<i128>,
     pub(crate) key: Field<HashKey>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RawOutbound {
+    pub(crate) place: Place,
+    pub(crate) name: Field<String>,
+    pub(crate) pool: Field<String>,
+    pub(crate) frontends: Field<Vec<At<IpAddr>>>,
+    pub(crate) protocol: Field<OutboundProtocol>,
+    pub(crate) ports_per_backend: Field<i128>,
+    pub(crate) idle_timeout: Field<Duration>,
+    pub(crate) tcp_reset: Field<bool>,
 }
 
 #[derive(Debug)]

@@ -5,10 +5,9 @@ use toml::de::{DeArray, DeValue};
 
 use super::error::Report;
 use super::file::Source;
-use super::problem::ValueProblem;
 use super::raw::{
-    At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNatRule, RawNeighbour, RawPool, RawPort,
-    RawProbe, RawQuic, RawRoute, RawRule, RawWay, RuleProbe,
+    At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNatRule, RawNeighbour, RawOutbound,
+    RawPool, RawPort, RawProbe, RawQuic, RawRoute, RawRule, RawWay, RuleProbe,
 };
 use super::section::{Keys, Naming, Section};
 use super::text;
@@ -66,6 +65,8 @@ pub(crate) const RULE_KEYS: Keys = &[
     "probe",
     "no_healthy_backends",
 ];
+pub(crate) const OUTBOUND_KEYS: Keys =
+    &["name", "pool", "frontends", "protocol", "ports_per_backend", "idle_timeout", "tcp_reset"];
 
 pub(crate) const NAT_RULE_KEYS: Keys = &[
     "name",
@@ -95,10 +96,10 @@ pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
         probes: reader.each("probe", "[[probe]]", "name", PROBE_KEYS, probe),
         rules: reader.each("rule", "[[rule]]", "name", RULE_KEYS, rule),
         nat_rules: reader.each("nat_rule", "[[nat_rule]]", "name", NAT_RULE_KEYS, nat_rule),
+        outbound: reader.each("outbound_rule", "[[outbound_rule]]", "name", OUTBOUND_KEYS, outbound),
         // A misspelt section has lost its content as well.
         is_partial: source.is_partial || !root.misspelt.is_empty(),
     };
-    reader.refuse("outbound_rule", "[[outbound_rule]]", "delete the section: backends need another way out");
     raw
 }
 
@@ -154,15 +155,6 @@ impl<'s, 't> Reader<'_, 's, 't> {
                     Vec::new()
                 }
             },
-        }
-    }
-
-    fn refuse(&mut self, key: &'static str, form: &'static str, instead: &'static str) {
-        let naming = Naming { kind: key, by: "", key, form };
-        for value in self.items(naming) {
-            let (subject, what) = ("the file".to_owned(), format!("a {form}"));
-            let place = self.source.place(&value.span());
-            self.report.error(place, ValueProblem::Unsupported { subject, what, instead });
         }
     }
 }
@@ -312,6 +304,19 @@ fn nat_rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> R
     }
 }
 
+fn outbound(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawOutbound {
+    RawOutbound {
+        place: section.place,
+        name: section.parsed("name", text::any, report),
+        pool: section.parsed("pool", text::any, report),
+        frontends: section.parsed_items("frontends", text::address, report),
+        protocol: section.parsed("protocol", text::outbound_protocol, report),
+        ports_per_backend: section.integer("ports_per_backend", report),
+        idle_timeout: section.parsed("idle_timeout", text::duration, report),
+        tcp_reset: section.boolean("tcp_reset", report),
+    }
+}
+
 fn quic(section: &Section<'_, '_>, report: &mut Report) -> RawQuic {
     RawQuic {
         kind: section.parsed("quic", text::quic, report),
@@ -336,7 +341,7 @@ fn way(section: &Section<'_, '_>, report: &mut Report) -> RawWay {
 
 /// Every section with its keys, for tests that must know them all.
 #[cfg(test)]
-pub(crate) const SECTIONS: [(&str, Keys); 10] = [
+pub(crate) const SECTIONS: [(&str, Keys); 11] = [
     ("dataplane", DATAPLANE_KEYS),
     ("control", CONTROL_KEYS),
     ("port", PORT_KEYS),
@@ -347,4 +352,5 @@ pub(crate) const SECTIONS: [(&str, Keys); 10] = [
     ("probe", PROBE_KEYS),
     ("rule", RULE_KEYS),
     ("nat_rule", NAT_RULE_KEYS),
+    ("outbound_rule", OUTBOUND_KEYS),
 ];

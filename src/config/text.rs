@@ -18,8 +18,8 @@ use crate::wire::MacAddr;
 
 pub(crate) use control::{group, metrics, socket_address, socket_path};
 pub(crate) use forward::{
-    ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, tunnel_source,
-    vlans,
+    ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, outbound_protocol,
+    tunnel_source, vlans,
 };
 pub(crate) use frontend::frontend;
 pub(crate) use nat_rule::{backend, nat_forward, nat_port};

@@ -9,6 +9,7 @@ use super::fragments::Part;
 use super::full_nat::{SOURCE_PORTS, ToSource};
 use super::icmp::{self, Notice};
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
+use super::outbound::{Passing, from_inside};
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
@@ -37,6 +38,8 @@ pub(super) enum Class {
     CutOff(BackendId),
     /// For us to answer.
     Ours(Ours),
+    /// A packet of a flow that a backend has opened.
+    Passing(Passing),
     /// An ICMP error about a flow of ours.
     Notice(Notice),
     /// A part of a datagram.
@@ -233,6 +236,7 @@ impl Lanes {
                 self.resets.insert(lane);
             }
             Class::Ours(what) => self.ours.push((lane, what)),
+            Class::Passing(passing) => self.passing.push((lane, passing)),
             Class::Notice(notice) => self.notices.push((lane, notice)),
             Class::Fragment(ip) => self.fragments.push(Part::new(lane, ip)),
             Class::Drop(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
@@ -314,7 +318,7 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
             Some(client) => client,
             None if let Some(to) = to_source(&packet, world) => Class::ToSource(to),
             None if answers_probe(&packet, source, world) => Class::Ours(Ours::ProbeAnswer),
-            None => from_backend(&packet, source, world).unwrap_or_else(Class::Drop),
+            None => from_inside(&packet, source, world),
         },
         Ok(Parsed::Icmp(ip)) => icmp::classify(bytes, &ip, source, world).unwrap_or_else(Class::Drop),
         Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world),

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
+use super::outbound::OutboundCounters;
 use crate::drop_reason::DropReason;
 use crate::io::PORTS_MAX;
 use crate::snapshot::{BACKENDS_MAX, BackendId};
@@ -53,6 +54,7 @@ pub struct WorkerCounters {
     to_client: Box<[Traffic]>,
     /// By `BackendId`.
     flows: Box<[BackendFlows]>,
+    pub(super) outbound: OutboundCounters,
 }
 
 /// Frames with another end than forwarding or a drop.
@@ -166,6 +168,11 @@ impl Traffic {
         self.packets.add(1);
         self.bytes.add(bytes.into());
     }
+
+    /// Packets and bytes.
+    pub(super) fn get(&self) -> (u64, u64) {
+        (self.packets.get(), self.bytes.get())
+    }
 }
 
 /// Flows of one backend.
@@ -192,6 +199,7 @@ impl Default for WorkerCounters {
             to_backend: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
             to_client: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
             flows: (0..BACKENDS_MAX).map(|_| BackendFlows::default()).collect(),
+            outbound: OutboundCounters::default(),
         }
     }
 }

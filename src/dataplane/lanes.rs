@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use super::fragments::Part;
 use super::full_nat::{Aside, ToSource};
 use super::icmp::Notice;
+use super::outbound::Passing;
 pub use super::outcomes::{Event, Outcome, Outcomes};
 use crate::io::{BURST_MAX, PortId};
 use crate::packet::{FlowKey, IpPacket, WideKey};
@@ -140,7 +141,9 @@ pub(super) struct Lanes {
     pub(super) by_server_id: LaneSet,
     /// Packets to such ports.
     pub(super) to_sources: Vec<(Lane, ToSource)>,
-    /// The ways of those of both that were refused, or are in parts. Means nothing of other lanes.
+    /// Packets of flows that backends have opened.
+    pub(super) passing: Vec<(Lane, Passing)>,
+    /// The ways of those of these that were refused, or are in parts. Means nothing of other lanes.
     pub(super) asides: Vec<(Lane, Aside)>,
     /// Of the packets at hand, those that the first line of the flow table did not settle.
     pub(super) misses: LaneSet,
@@ -185,6 +188,7 @@ impl Default for Lanes {
             bound: LaneSet::default(),
             by_server_id: LaneSet::default(),
             to_sources: Vec::with_capacity(BURST_MAX),
+            passing: Vec::with_capacity(BURST_MAX),
             // A first fragment that is refused has two.
             asides: Vec::with_capacity(2 * BURST_MAX),
             misses: LaneSet::default(),
@@ -233,6 +237,8 @@ impl Lanes {
         self.bound = LaneSet::default();
         self.by_server_id = LaneSet::default();
         self.to_sources.clear();
+        self.passing.clear();
+        self.asides.clear();
         self.wide_responses = LaneSet::default();
         self.others = LaneSet::default();
         self.outcomes.begin(len);

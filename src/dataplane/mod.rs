@@ -26,6 +26,7 @@ mod mss;
 mod nat;
 mod nat6;
 mod others;
+mod outbound;
 mod outbox;
 mod outcomes;
 mod quic;
@@ -40,6 +41,7 @@ pub use flow_table::FlowTable;
 pub use fragments::HELD_MAX;
 pub use lanes::{Event, Outcome, Outcomes, Source, WorkerId};
 pub use mesh::{ControlFrame, Events, Mesh, Seat};
+pub use outbound::{OUTBOUND_KINDS, OutboundBackend, OutboundPorts, OutboundTotals, outbound_backends};
 pub use survey::{FlowFilter, FlowState, FoundFlow, SURVEYS_MAX, Survey, Surveys};
 pub use worker::{IdlePolicy, Worker, WorkerPort};
 
@@ -59,13 +61,14 @@ pub struct Path {
     steering: steer::Steering,
     limits: icmp::Limits,
     bindings: full_nat::Bindings,
+    outbound: Box<outbound::Flows>,
     fragments: Box<fragments::Fragments>,
 }
 
 impl Path {
     /// For the worker `id` of `workers`, with its flow table.
     pub fn new(id: WorkerId, workers: usize, flows: FlowTable, counters: Arc<WorkerCounters>) -> Self {
-        let (flows, ports) = flows.into_parts();
+        let (flows, ports, outbound) = flows.into_parts();
         Self {
             flows,
             counters,
@@ -73,6 +76,7 @@ impl Path {
             steering: steer::Steering::new(id, workers),
             limits: icmp::Limits::default(),
             bindings: full_nat::Bindings::new(id, workers, ports),
+            outbound,
             fragments: Box::new(fragments::Fragments::new()),
         }
     }
@@ -85,7 +89,7 @@ impl Path {
         world: &Snapshot,
         now: Tick,
     ) -> &Outcomes {
-        let Self { flows, counters, lanes, steering, limits, bindings, fragments } = self;
+        let Self { flows, counters, lanes, steering, limits, bindings, outbound, fragments } = self;
         let around = icmp::Around { source, world, now, counters };
         lanes.begin(burst.len());
         lanes.find_clients(burst, source, world, flows);
@@ -99,7 +103,7 @@ impl Path {
         lanes.look_up(lanes.clients.without(lanes.by_server_id), flows.narrow.open(), world, now, counters);
         lanes.select(flows.narrow.open(), world, now, counters);
         lanes.find_wide(flows, world, now, counters);
-        lanes.relay(burst, flows, bindings, steering, around, limits);
+        lanes.relay(burst, flows, (bindings, outbound), steering, around, limits);
         lanes.track(burst, flows, world);
         lanes.reset(burst, flows, world, now, counters);
         lanes.clamp_mss(burst, source, world);
@@ -110,6 +114,7 @@ impl Path {
         lanes.rewrite_responses(burst, world, counters);
         lanes.rewrite_responses6(burst, world, counters);
         lanes.full_nat(burst, bindings, around);
+        lanes.pass_outbound(burst, outbound, steering, around);
         lanes.complain(burst, around, limits);
         lanes.follow_first_fragments(burst, fragments, around);
         &lanes.outcomes
@@ -118,7 +123,7 @@ impl Path {
     /// Forgets flows that have ended, some lines of the table at a time. Returns what is to be sent on account of it:
     /// questions to the ends of flows that are to be reset.
     pub fn sweep(&mut self, lines: usize, world: &Snapshot, now: Tick) -> &[ControlFrame] {
-        let Self { flows, counters, lanes, bindings, fragments, .. } = self;
+        let Self { flows, counters, lanes, steering, bindings, outbound, fragments, .. } = self;
         fragments.sweep(BURST_MAX, now);
         let outcomes = &mut lanes.outcomes;
         outcomes.forget_originated();
@@ -127,7 +132,9 @@ impl Path {
             .sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         flows.wide.sweep(lines, world, now, counters, |silent| reset::ask(silent, outcomes, world, counters));
         let share = (lines, flows.narrow.lines());
-        full_nat::sweep(bindings, share, outcomes, full_nat::Swept { world, now, counters });
+        let swept = full_nat::Swept { world, now, counters };
+        full_nat::sweep(bindings, share, outcomes, swept);
+        outbound.sweep(share, steering, outcomes, swept);
         outcomes.originated()
     }
 
@@ -139,7 +146,8 @@ impl Path {
         outcomes.forget_originated();
         let swept = full_nat::Swept { world, now, counters: &self.counters };
         let is_all = full_nat::sweep_all(&mut self.bindings, outcomes, swept);
-        (outcomes.originated(), is_all)
+        let are_all = is_all && self.outbound.sweep_all(&self.steering, outcomes, swept);
+        (outcomes.originated(), are_all)
     }
 
     /// Whether fragments that were held are held no longer.

@@ -9,7 +9,8 @@ use super::backend::{Forwarding, Records};
 use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
-use super::kinds::{Kind, any_key, endpoint_key, is_full_nat, narrow_map, wide_map};
+use super::kinds::{Kind, any_key, ascending, endpoint_key, is_full_nat, narrow_map, wide_map};
+use super::outbound::Allotter;
 use super::quic;
 use super::sources::{ClientAddress, Numbers};
 use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
@@ -74,6 +75,7 @@ pub struct Compiler {
     hairpins: BTreeSet<config::Frontend>,
     /// What sources are translated to.
     sources: Numbers,
+    outbound: Allotter,
     generation: u64,
 }
 
@@ -89,6 +91,7 @@ impl Compiler {
             forwards: BTreeMap::new(),
             hairpins: BTreeSet::new(),
             sources: Numbers::default(),
+            outbound: Allotter::default(),
             generation: 0,
         }
     }
@@ -106,6 +109,7 @@ impl Compiler {
     pub fn compile(&mut self, model: &Model, conditions: &Conditions) -> Result<Snapshot, TooMany> {
         let endpoints = ascending(model.rules.iter().map(|rule| rule.frontend));
         let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
+        self.outbound.check(model)?;
         self.ids.assign(&endpoints, &ascending(backends))?;
         self.generation += 1;
         self.note_ways(model);
@@ -119,7 +123,8 @@ impl Compiler {
         sources.begin();
         let Records { backends, to_backend, to_client } = self.backend_records(model, &routes, &mut sources);
         self.sources = sources;
-        let locals = local::with_sources(selected, self.sources.addresses());
+        let outbound = self.outbound.compile(model, &routes, &self.hash);
+        let locals = local::with_sources(selected, self.sources.addresses().chain(outbound.addresses()));
         let words = |kind: Kind| {
             model.rules.iter().filter(move |rule| Kind::of_rule(rule) == kind).filter_map(|rule| {
                 let id = self.ids.frontend(rule.frontend)?;
@@ -139,6 +144,7 @@ impl Compiler {
             by_frontend_bound: wide_words(Kind::Bound),
             broad: BroadFrontends::new(words(Kind::Broad).map(|(frontend, word)| Broad { frontend, word })),
             sources: self.sources.compiled(model),
+            outbound,
             hairpins: self.hairpin_clients(),
             by_response: narrow_map(&responses),
             by_response_wide: wide_map(&responses),
@@ -428,14 +434,6 @@ impl Compiler {
         let all = first.chain(then).filter(|(identity, _)| wanted(identity));
         all.filter_map(|(identity, id)| Some((response_endpoint(&identity)?, id.0.into()))).collect()
     }
-}
-
-/// Each once, in order.
-fn ascending<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
-    let mut all: Vec<T> = all.collect();
-    all.sort_unstable();
-    all.dedup();
-    all
 }
 
 /// Where a backend's responses come from.

@@ -66,3 +66,11 @@ pub(super) fn narrow_map(all: &[(Endpoint, u64)]) -> WordMap {
 pub(super) fn wide_map(all: &[(Endpoint, u64)]) -> WideMap {
     WideMap::of(all.iter().filter_map(|(at, id)| Some((wide_key(*at)?, *id))))
 }
+
+/// Each once, in order.
+pub(super) fn ascending<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}

@@ -11,6 +11,7 @@ mod forwarding;
 mod ids;
 mod kinds;
 mod local;
+mod outbound;
 mod publish;
 mod quic;
 mod routes;
@@ -27,6 +28,10 @@ pub(crate) use broad::BroadFrontends;
 pub use compile::{Compiler, Conditions, PortLink, TooMany};
 pub use ids::BackendIdentity;
 pub(crate) use local::{Echo, OwnAddresses};
+pub(crate) use outbound::{
+    BLOCK_LEN, BLOCKS, Claims, FIRST_PORT, MEMBERS_MAX, Member, MemberWay, OUTBOUND_ADDRESSES_MAX, Outbound,
+    PortKind,
+};
 pub use publish::{Publisher, Reader};
 pub(crate) use quic::QuicServers;
 pub(crate) use routes::Hop;
@@ -93,6 +98,8 @@ pub struct Snapshot {
     pub(crate) by_frontend_bound: WideMap,
     /// What sources are translated to.
     pub(crate) sources: Sources,
+    /// Whose own connections are translated.
+    pub(crate) outbound: Outbound,
     /// Address of a backend and frontend that it may be a client of.
     pub(crate) hairpins: WideMap,
     /// Backend's endpoint → backend, for responses.

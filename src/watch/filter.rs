@@ -23,13 +23,13 @@ pub struct Filter {
 
 /// Some of the reasons for drops.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct DropSet(u64);
+pub struct DropSet(u128);
 
-const _: () = assert!(DropReason::COUNT <= u64::BITS as usize, "a bit for each reason");
+const _: () = assert!(DropReason::COUNT <= u128::BITS as usize, "a bit for each reason");
 
 impl DropSet {
     /// All reasons.
-    pub const ALL: Self = Self(u64::MAX);
+    pub const ALL: Self = Self(u128::MAX);
 
     /// These as well.
     #[must_use]

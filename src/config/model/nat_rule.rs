@@ -160,7 +160,10 @@ impl NatRule {
         };
         let vacant = former.into_iter().flatten().map(|port| {
             let frontend = Frontend { first_port: *port, last_port: *port, ..self.frontend };
-            self.as_rule(frontend, Arc::new(Pool { name: "no backend".to_owned(), backends: Vec::new() }))
+            self.as_rule(
+                frontend,
+                Arc::new(Pool { name: "no backend".to_owned(), backends: Vec::new(), drain_timeout: None }),
+            )
         });
         let mapped = self.mapping().into_iter();
         mapped.map(|(frontend, address)| self.as_rule(frontend, only(address))).chain(vacant)
@@ -170,7 +173,7 @@ impl NatRule {
 /// A pool of one backend, by a name that no other can have: what operators and probes say of pools is not for it.
 pub(crate) fn only(address: IpAddr) -> Arc<Pool> {
     let backend = Backend { address, weight: 1, state: AdminState::Auto, quic_server_id: None };
-    Arc::new(Pool { name: format!("backend {address}"), backends: vec![backend] })
+    Arc::new(Pool { name: format!("backend {address}"), backends: vec![backend], drain_timeout: None })
 }
 
 impl Model {

@@ -8,6 +8,7 @@ mod forward;
 mod name;
 mod nat_rule;
 mod network;
+mod outbound;
 mod quic;
 mod route;
 mod value;
@@ -20,6 +21,7 @@ pub use forward::ForwardProblem;
 pub use name::{FlagProblem, NameProblem};
 pub use nat_rule::NatProblem;
 pub use network::{AddressFlaw, NetworkProblem};
+pub use outbound::OutboundProblem;
 pub use quic::QuicProblem;
 pub use route::RouteProblem;
 pub use value::{FileProblem, ValueProblem};
@@ -43,6 +45,8 @@ pub enum Problem {
     Forward(ForwardProblem),
     /// A NAT rule.
     Nat(NatProblem),
+    /// An outbound rule.
+    Outbound(OutboundProblem),
     /// Routing by QUIC connection ids.
     Quic(QuicProblem),
     /// A pool against the rest.
@@ -66,6 +70,7 @@ impl fmt::Display for Problem {
             Self::Route(problem) => problem.fmt(f),
             Self::Forward(problem) => problem.fmt(f),
             Self::Nat(problem) => problem.fmt(f),
+            Self::Outbound(problem) => problem.fmt(f),
             Self::Quic(problem) => problem.fmt(f),
             Self::Pool(problem) => problem.fmt(f),
             Self::Rule(problem) => problem.fmt(f),
@@ -109,6 +114,7 @@ problem_from!(
     Route(RouteProblem),
     Forward(ForwardProblem),
     Nat(NatProblem),
+    Outbound(OutboundProblem),
     Quic(QuicProblem),
     Pool(PoolProblem),
     Rule(RuleProblem),

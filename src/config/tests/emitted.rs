@@ -184,6 +184,18 @@ frontend = "203.0.113.5:443/udp"
 pool = "h3"
 forward = "gre"
 quic = "katran"
+[[outbound_rule]]
+name = "egress"
+pool = "web"
+frontends = ["203.0.113.11", "203.0.113.12"]
+protocol = "tcp"
+ports_per_backend = 1024
+idle_timeout = "10m"
+tcp_reset = true
+[[outbound_rule]]
+name = "egress6"
+pool = "six"
+frontends = ["2001:db8:9::1"]
 "#;
 
 /// What another key says in the text, or nothing at all that a model holds.

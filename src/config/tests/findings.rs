@@ -251,7 +251,9 @@ const ADDED: &[(&str, &[&str])] = &[
     (
         "[[outbound_rule]]",
         &[
-            "g.toml:9: the file has a [[outbound_rule]], which this version does not support; delete the section: backends need another way out",
+            r#"g.toml:9: an outbound rule has no name; add name = "web""#,
+            r#"g.toml:9: an outbound rule has no pool; add pool = "web""#,
+            r#"g.toml:9: an outbound rule has no frontends; add frontends = ["203.0.113.11"]"#,
         ],
     ),
     ("name = \"twice\"", &["g.toml:9: \"name\" is given twice; delete one"]),

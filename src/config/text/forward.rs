@@ -3,12 +3,22 @@
 use std::net::IpAddr;
 
 use super::{BadText, RANGE_LEN_MAX, address, cidr, digits};
-use crate::config::model::{AddressRange, Cidr, ForwardMode, TunnelSource, number};
+use crate::config::model::{AddressRange, Cidr, ForwardMode, OutboundProtocol, TunnelSource, number};
 
 /// `nat`, `full-nat` and so on.
 pub(crate) fn forward(text: &str) -> Result<ForwardMode, BadText> {
     let known = ForwardMode::ALL.iter().find(|(word, _)| *word == text).map(|(_, mode)| *mode);
     known.ok_or(BadText::Choice("nat, full-nat, dsr, ipip, gre, gue or vxlan"))
+}
+
+/// `tcp`, `udp`, `any`.
+pub(crate) fn outbound_protocol(text: &str) -> Result<OutboundProtocol, BadText> {
+    match text {
+        "tcp" => Ok(OutboundProtocol::Tcp),
+        "udp" => Ok(OutboundProtocol::Udp),
+        "any" => Ok(OutboundProtocol::Any),
+        _ => Err(BadText::Choice("tcp, udp or any")),
+    }
 }
 
 /// What of the client full NAT passes on.

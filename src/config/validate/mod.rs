@@ -7,6 +7,7 @@ mod forward;
 mod frontends;
 mod nat_rules;
 mod network;
+mod outbound;
 mod own_addresses;
 mod pools;
 mod probes;
@@ -30,6 +31,7 @@ use super::{is_name, subject_of};
 pub use control::{METRICS_DEFAULT, SOCKET_DEFAULT};
 pub use forward::SOURCE_ADDRESSES_MAX;
 pub use nat_rules::NAT_PORTS_MAX;
+pub use outbound::{OUTBOUND_BACKENDS_MAX, OUTBOUND_FRONTENDS_MAX};
 pub use pools::BACKENDS_PER_POOL_MAX;
 pub use routes::ROUTES_MAX;
 pub use rules::{RULE_BACKENDS_MAX, RULES_MAX};
@@ -49,6 +51,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
     let pools = pools::check(raw, &network, report);
     let probes = probes::check(raw, report);
     let (rules, nat_rules) = rules::check(raw, &network, &pools, &probes, report);
+    let outbound = outbound::check(raw, &network, &pools, &rules, report);
     Model {
         dataplane,
         control,
@@ -58,6 +61,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
         pools: pools.list.into_iter().map(|pool| pool.pool).collect(),
         nat_rules,
         rules,
+        outbound,
     }
 }
 

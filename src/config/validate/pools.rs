@@ -43,6 +43,11 @@ pub(super) fn check(raw: &RawConfig, network: &Network, report: &mut Report) -> 
             frontends.networks.push((frontend.network(), *place));
         }
     }
+    for At { value: frontend, place } in
+        raw.outbound.iter().filter_map(|rule| rule.frontends.value()).flatten()
+    {
+        frontends.addresses.entry(*frontend).or_insert(*place);
+    }
     let mut pools = Pools { list: Vec::new(), names: Names::new("pool", raw), by_name: HashMap::new() };
     for pool in &raw.pools {
         let name = pools.names.add(&pool.name, pool.place, report);

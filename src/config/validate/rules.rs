@@ -39,7 +39,7 @@ pub(super) fn check(
     probes: &Probes,
     report: &mut Report,
 ) -> (Vec<Rule>, Vec<NatRule>) {
-    if raw.rules.is_empty() && raw.nat_rules.is_empty() {
+    if raw.rules.is_empty() && raw.nat_rules.is_empty() && raw.outbound.is_empty() {
         report.warn(Place::Whole, RuleProblem::NoRules);
     }
     if let Some(first_beyond) = raw.rules.get(RULES_MAX) {
@@ -55,6 +55,8 @@ pub(super) fn check(
     let (nat_rules, as_rules): (Vec<_>, Vec<_>) =
         nat_rules::check(&raw.nat_rules, &mut checker, report).into_iter().unzip();
     rules.extend(as_rules);
+    let outbound = raw.outbound.iter().filter_map(|rule| rule.pool.value());
+    checker.used.extend(outbound.map(|pool| ("pool", pool.clone())));
     warn_of_unused(&checker.used, pools, probes, report);
     compare_frontends(raw, report);
     compare_backends(&rules, report);

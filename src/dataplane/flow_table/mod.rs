@@ -15,6 +15,7 @@ mod table;
 mod walk;
 
 use super::full_nat::PortMemory;
+use super::outbound;
 use crate::packet::{FlowKey, WideKey};
 use crate::snapshot::{BackendId, Frontend, Snapshot};
 use crate::tick::Tick;
@@ -58,6 +59,7 @@ pub(super) enum Found {
 pub struct FlowTable {
     tables: Tables,
     ports: PortMemory,
+    outbound: Box<outbound::Flows>,
     /// Whether the wide table has its memory from the start.
     with_wide: bool,
 }
@@ -77,7 +79,7 @@ impl FlowTable {
     /// When there is not enough memory.
     pub fn new(flows: usize) -> std::io::Result<Self> {
         let tables = Tables { narrow: Table::new(flows)?, wide: Table::untouched(flows)? };
-        Ok(Self { tables, ports: PortMemory::new()?, with_wide: false })
+        Self::of(tables, false)
     }
 
     /// The same, with all memory of the wide table from the start: where the configuration has use for it.
@@ -86,7 +88,12 @@ impl FlowTable {
     /// When there is not enough memory.
     pub fn with_wide(flows: usize) -> std::io::Result<Self> {
         let tables = Tables { narrow: Table::new(flows)?, wide: Table::new(flows)? };
-        Ok(Self { tables, ports: PortMemory::new()?, with_wide: true })
+        Self::of(tables, true)
+    }
+
+    fn of(tables: Tables, with_wide: bool) -> std::io::Result<Self> {
+        let (ports, outbound) = (PortMemory::new()?, Box::new(outbound::Flows::new()?));
+        Ok(Self { tables, ports, outbound, with_wide })
     }
 
     /// The bytes in hugepages that a table for `flows` flows takes, with the wide one or without.
@@ -112,7 +119,7 @@ impl FlowTable {
     }
 
     /// What the path takes apart.
-    pub(super) fn into_parts(self) -> (Tables, PortMemory) {
-        (self.tables, self.ports)
+    pub(super) fn into_parts(self) -> (Tables, PortMemory, Box<outbound::Flows>) {
+        (self.tables, self.ports, self.outbound)
     }
 }

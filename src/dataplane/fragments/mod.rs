@@ -14,9 +14,10 @@ pub use held::HELD_MAX;
 pub(super) use held::PLACES;
 pub(super) use table::Fragments;
 
-use super::classify::{Class, from_backend, of_other_protocol, stranger, to_frontend, to_source};
+use super::classify::{Class, of_other_protocol, stranger, to_frontend, to_source};
 use super::icmp::{self, Around};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome, Source};
+use super::outbound::from_inside;
 use super::steer::Steering;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
@@ -130,6 +131,7 @@ impl Lanes {
             Clue::Ports => {}
             // An echo request perhaps.
             Clue::Icmp if world.echo_at(ip.destination).is_some() => {}
+            Clue::Icmp if world.outbound.member_at(ip.source).is_some() => {}
             Clue::Protocol => {
                 self.place(lane, of_other_protocol(&ip, world), world);
                 return Ok(Standing::Alone);
@@ -165,7 +167,7 @@ impl Lanes {
         // What becomes of it if no other stage sees to it: a segment of a flow that is reset.
         self.outcomes.decide(lane, Outcome::Drop(DropReason::Fragment));
         let class = match clue {
-            Clue::Icmp => icmp::classify_first(frame, &ip),
+            Clue::Icmp => icmp::classify_first(frame, &ip, world),
             _ => self.class_of_first(frame, &ip, around),
         };
         self.place(lane, class, world);
@@ -180,7 +182,7 @@ impl Lanes {
         let Some(packet) = first_fragment(frame, ip) else { return of_other_protocol(ip, world) };
         to_frontend(&packet, world)
             .or_else(|| to_source(&packet, world).map(Class::ToSource))
-            .unwrap_or_else(|| from_backend(&packet, source, world).unwrap_or_else(Class::Drop))
+            .unwrap_or_else(|| from_inside(&packet, source, world))
     }
 
     /// Sends the others after the first ones, or has them wait.
@@ -227,7 +229,7 @@ impl Lanes {
                     let answer = icmp::answer_later_part(frame.bytes_mut(), ip, around);
                     self.outcomes.decide(*lane, answer.unwrap_or_else(Outcome::Drop));
                 }
-                Fate::ToBackend(..) | Fate::ToClient(_) | Fate::FullNat(..) => {
+                Fate::ToBackend(..) | Fate::ToClient(_) | Fate::FullNat(..) | Fate::Outbound(..) => {
                     match send::send(frame, ip, fate, around) {
                         Ok(Way::Whole(port)) => {
                             self.outcomes.set_port(*lane, port);
@@ -254,6 +256,9 @@ impl Lanes {
         let backend = self.backends[lane.index()];
         let is_forwarded = self.outcomes.is_forwarded(lane);
         match self.outcomes.decided(lane) {
+            _ if is_forwarded && let Some(member) = self.outbound_member(lane, world) => {
+                self.aside(lane).map_or(Fate::Drop(DropReason::Fragment), |way| Fate::Outbound(member, way))
+            }
             _ if is_forwarded && self.is_full_nat(lane) => {
                 self.aside(lane).map_or(Fate::Drop(DropReason::Fragment), |way| Fate::FullNat(backend, way))
             }

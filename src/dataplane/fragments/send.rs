@@ -58,6 +58,7 @@ pub(super) fn send<F: Frame>(
             Ok(Way::InParts(Cut { port: hop.hop.port, mtu: hop.hop.mtu, tunnel: None }))
         }
         Fate::FullNat(id, way) => by_full_nat(frame, ip, id, &way, around).map(Way::Whole),
+        Fate::Outbound(member, way) => by_outbound(frame, ip, member, &way, around).map(Way::Whole),
         // Those are not sent.
         _ => Err(DropReason::FragmentTimedOut),
     }
@@ -135,6 +136,26 @@ fn by_full_nat<F: Frame>(
     if let Some(counters) = counters.get(id.index()) {
         counters.count(total_len);
     }
+    Ok(next_hop.hop.port)
+}
+
+/// The same of a flow that a backend has opened.
+fn by_outbound<F: Frame>(
+    frame: &mut F,
+    ip: &IpPacket,
+    number: u32,
+    way: &Aside,
+    around: Around<'_>,
+) -> Result<PortId, DropReason> {
+    let Around { world, counters, source, .. } = around;
+    let member = world.outbound.member(number).ok_or(DropReason::NotOurs)?;
+    if way.to_client && member.from.is_some_and(|port| port != source.port()) {
+        return Err(DropReason::WrongPort);
+    }
+    let next_hop = if way.to_client { world.routes.next_hop_to(way.destination) } else { member.next_hop };
+    let total_len = ends::readdress(frame, ip, &next_hop.hop, way.source, way.destination)
+        .map_err(|refusal| reason(refusal, &next_hop))?;
+    counters.outbound.count(number, way.to_client, total_len);
     Ok(next_hop.hop.port)
 }
 

@@ -37,6 +37,8 @@ pub(super) enum Fate {
     Answered,
     /// They go either way, by full NAT.
     FullNat(BackendId, Aside),
+    /// They are of a flow that this backend has opened.
+    Outbound(u32, Aside),
     /// Another worker has their flow, and has got the first.
     Elsewhere(WorkerId),
     /// The first was dropped.

@@ -20,7 +20,7 @@ pub(in crate::dataplane) struct Aside {
 }
 
 impl Aside {
-    pub(super) fn of_way(ends: &NewEnds, hop: &Hop, to_client: bool) -> Self {
+    pub(in crate::dataplane) fn of_way(ends: &NewEnds, hop: &Hop, to_client: bool) -> Self {
         Self { source: ends.source.ip(), destination: ends.destination.ip(), to_client, mtu: hop.mtu }
     }
 }
@@ -40,8 +40,8 @@ impl Lanes {
         self.asides.iter().rev().find(|(of, _)| *of == lane).map(|(_, aside)| *aside)
     }
 
-    /// Whether the packet in `lane` is one of full NAT.
+    /// Whether the packet in `lane` is one of full NAT, or of a flow that a backend has opened.
     pub(in crate::dataplane) fn is_full_nat(&self, lane: Lane) -> bool {
-        self.bound.has(lane) || self.to_sources.iter().any(|(of, _)| *of == lane)
+        self.bound.has(lane) || self.to_sources.iter().any(|(of, _)| *of == lane) || self.is_outbound(lane)
     }
 }

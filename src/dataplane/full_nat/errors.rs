@@ -96,7 +96,7 @@ impl Lanes {
         Ok(())
     }
 
-    fn tell_bound<F: Frame>(
+    pub(in crate::dataplane) fn tell_bound<F: Frame>(
         &mut self,
         lane: Lane,
         frame: &mut F,

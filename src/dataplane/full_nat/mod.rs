@@ -26,7 +26,7 @@ use super::nat::{Refusal, refuse};
 use super::others::transport;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::packet::{Flow, Packet};
+use crate::packet::{Flow, IpPacket, Packet};
 use crate::snapshot::{Backend, BackendId, Frontend, Hop, NextHop};
 use crate::wire::Protocol;
 use crate::wire::bare::Numbers;
@@ -73,7 +73,6 @@ impl Lanes {
     fn full_nat_all<F: Frame>(&mut self, burst: &mut [F], bindings: &mut Bindings, around: Around<'_>) {
         let (to_backend, to_client) = (around.counters.to_backend(), around.counters.to_client());
         let mut forwarded = LaneSet::default();
-        self.asides.clear();
         for lane in self.bound {
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
             let sent = self.bind(lane, frame, bindings, around).map(|bound| {
@@ -223,7 +222,7 @@ impl Lanes {
             }
             sent
         });
-        self.sent(lane, sent, &ends, &packet, backend.next_hop, false)
+        self.sent(lane, sent, &ends, &packet.ip, backend.next_hop, false)
     }
 
     /// Tells the backend who its client is, and has the segment count as it does. A header that is to be sent by itself, for it
@@ -348,22 +347,22 @@ impl Lanes {
             }
             ends::translate(frame, &to.packet, hop, &ends)
         });
-        Ok(self.sent(lane, sent, &ends, &to.packet, next_hop, true).map(|total_len| (id, total_len)))
+        Ok(self.sent(lane, sent, &ends, &ip, next_hop, true).map(|total_len| (id, total_len)))
     }
 
     /// Notes why a packet was not sent, if it was not.
-    fn sent(
+    pub(super) fn sent(
         &mut self,
         lane: Lane,
         sent: Result<u16, Refusal>,
         ends: &NewEnds,
-        packet: &Packet,
+        ip: &IpPacket,
         next_hop: NextHop,
         to_client: bool,
     ) -> Option<u16> {
         if let Err(refusal) = sent {
             let mut aside = Aside::of_way(ends, &next_hop.hop, to_client);
-            aside.mtu = aside::mtu_of_sender(&packet.ip, ends, &next_hop.hop);
+            aside.mtu = aside::mtu_of_sender(ip, ends, &next_hop.hop);
             self.asides.push((lane, aside));
             refuse(&mut self.outcomes, lane, refusal, &next_hop);
         }

@@ -17,6 +17,7 @@ use limit::Bucket;
 use super::classify::{Class, classify_other};
 use super::counters::WorkerCounters;
 use super::lanes::{Ours, Source};
+use super::outbound;
 use crate::drop_reason::DropReason;
 use crate::packet::{IpPacket, icmp_message, neighbour_message};
 use crate::snapshot::Snapshot;
@@ -60,6 +61,9 @@ pub(super) fn classify(
     if let Some(notice) = Notice::of(frame, ip, message, source, world)? {
         return Ok(Class::Notice(notice));
     }
+    if let Some(passing) = outbound::of_echo(message, ip, world) {
+        return passing.map(Class::Passing);
+    }
     classify_other(ip, world)?;
     if echo::is_request(message, ip) {
         Ok(Class::Ours(Ours::Echo(*ip)))
@@ -69,9 +73,11 @@ pub(super) fn classify(
 }
 
 /// What the first part of a message is to us. Its checksum is over all parts, and left to the receiver.
-pub(super) fn classify_first(frame: &[u8], ip: &IpPacket) -> Class {
+pub(super) fn classify_first(frame: &[u8], ip: &IpPacket, world: &Snapshot) -> Class {
     let message = frame.get(usize::from(ip.payload_offset)..ip.end()).unwrap_or_default();
-    if echo::is_request(message, ip) {
+    if let Some(passing) = outbound::of_echo(message, ip, world) {
+        passing.map_or_else(Class::Drop, Class::Passing)
+    } else if echo::is_request(message, ip) && world.local_at(ip.destination).is_some() {
         Class::Ours(Ours::Echo(*ip))
     } else {
         Class::Drop(DropReason::Fragment)

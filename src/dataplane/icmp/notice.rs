@@ -6,6 +6,7 @@ use crate::dataplane::flow_table::Key;
 use crate::dataplane::full_nat::{Name, ToSource};
 use crate::dataplane::lanes::Source;
 use crate::dataplane::look_up::is_of_pool;
+use crate::dataplane::outbound::AboutOutbound;
 use crate::drop_reason::DropReason;
 use crate::packet::{
     FlowKey, IpPacket, Packet, Quote, WideKey, flaw_of_source, is_martian, parse_quote, quote_offset,
@@ -32,6 +33,8 @@ pub(super) enum About {
     Translated(BackendId),
     /// A packet of ours to a backend, that would be answered so: full NAT.
     Bound(ToSource),
+    /// One of a flow that a backend has opened.
+    Outbound(AboutOutbound),
     /// Our own that had a client's in it.
     InTunnel(Conversation, IpPacket),
 }
@@ -105,6 +108,8 @@ impl Notice {
             } else if let Some(id) = quoted(&quote).and_then(|sent| backend_of(&sent, world)) {
                 check_way(id, ip, source, world)?;
                 About::Translated(id)
+            } else if let Some(about) = AboutOutbound::of(whole, &quote, world) {
+                About::Outbound(about)
             } else if let Some(inner) = tunnel::inner(whole, &quote, world)? {
                 let flow = quoted(&inner).and_then(|sent| Conversation::of(&sent.0, world));
                 let Some(flow) = flow else { return Ok(None) };
@@ -119,6 +124,16 @@ impl Notice {
             return Err(DropReason::MartianSource);
         }
         Ok(Some(Self { ip: *ip, quote, about }))
+    }
+
+    /// Who sent it.
+    pub(in crate::dataplane) fn source(&self) -> std::net::IpAddr {
+        self.ip.source
+    }
+
+    /// What is quoted.
+    pub(in crate::dataplane) fn quoted(&self) -> IpPacket {
+        self.quote.ip
     }
 
     /// Where the quoted packet's ports stand in the frame.

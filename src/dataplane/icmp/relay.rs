@@ -10,6 +10,7 @@ use crate::dataplane::full_nat::Bindings;
 use crate::dataplane::lanes::{Lane, Lanes, Outcome};
 use crate::dataplane::nat::{Refusal, refuse};
 use crate::dataplane::nat6::Side;
+use crate::dataplane::outbound;
 use crate::dataplane::steer::Steering;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
@@ -23,13 +24,13 @@ impl Lanes {
         &mut self,
         burst: &mut [F],
         flows: &mut Tables,
-        bindings: &mut Bindings,
+        flows_with_ports: (&mut Bindings, &mut outbound::Flows),
         steering: &Steering,
         around: Around<'_>,
         limits: &mut Limits,
     ) {
         if !self.notices.is_empty() {
-            self.relay_all(burst, flows, bindings, steering, around, limits);
+            self.relay_all(burst, flows, flows_with_ports, steering, around, limits);
         }
     }
 
@@ -38,11 +39,12 @@ impl Lanes {
         &mut self,
         burst: &mut [F],
         flows: &mut Tables,
-        bindings: &mut Bindings,
+        flows_with_ports: (&mut Bindings, &mut outbound::Flows),
         steering: &Steering,
         around: Around<'_>,
         limits: &mut Limits,
     ) {
+        let (bindings, outbound) = flows_with_ports;
         for i in 0..self.notices.len() {
             let (lane, notice) = self.notices[i];
             let Some(frame) = burst.get_mut(lane.index()) else { continue };
@@ -51,6 +53,9 @@ impl Lanes {
                 About::Bound(to) => self.tell_bound_client(lane, frame, &notice, &to, bindings, around).err(),
                 About::Response(Conversation::Bound(name)) => {
                     self.tell_bound_backend(lane, frame, &notice, name, bindings, steering, around).err()
+                }
+                About::Outbound(about) => {
+                    self.tell_outbound(lane, frame, &notice, about, outbound, steering, around).err()
                 }
                 About::Response(flow) => match backend_of(flow, flows, steering, around) {
                     Ok(id) => self.tell_backend(lane, frame, &notice, (id, flow.hash()), around),
