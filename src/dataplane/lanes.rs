@@ -148,6 +148,8 @@ pub(super) struct Lanes {
     pub(super) others: LaneSet,
     /// Plain packets that are for no frontend.
     pub(super) strangers: LaneSet,
+    /// The same in IPv6.
+    pub(super) wide_strangers: LaneSet,
     /// Backends' packets to clients.
     pub(super) responses: LaneSet,
     /// The same, in IPv6.
@@ -190,6 +192,7 @@ impl Default for Lanes {
             misses: LaneSet::default(),
             others: LaneSet::default(),
             strangers: LaneSet::default(),
+            wide_strangers: LaneSet::default(),
             responses: LaneSet::default(),
             wide_responses: LaneSet::default(),
             rest: LaneSet::default(),
@@ -233,6 +236,7 @@ impl Lanes {
         self.bound = LaneSet::default();
         self.by_server_id = LaneSet::default();
         self.to_sources.clear();
+        self.wide_strangers = LaneSet::default();
         self.wide_responses = LaneSet::default();
         self.others = LaneSet::default();
         self.outcomes.begin(len);
