@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::ControlFrame;
-use super::flow_table::{Lines, Tables};
+use super::flow_table::Tables;
 use super::fragments::Part;
 use super::full_nat::{SOURCE_PORTS, ToSource};
 use super::icmp::{self, Notice};
@@ -64,7 +64,7 @@ pub(super) struct WideClient {
 
 /// Frames looked at before their flows are hashed and asked for: enough for the vector lanes, and few enough
 /// for the memory to be at work while the next frames are looked at.
-const CHUNK: usize = 32;
+pub(super) const CHUNK: usize = 32;
 
 /// How many frames ahead the memory is asked for a frame.
 pub(super) const FRAMES_AHEAD: usize = 8;
@@ -86,12 +86,12 @@ impl Lanes {
         // There is one for each port. Of a port that nobody knows, nothing would be decided on.
         let Some(pattern) = world.patterns.get(source.port().index()) else { return };
         burst.iter().take(FRAMES_AHEAD).for_each(Frame::prefetch);
-        let lines = flows.narrow.open();
         let is_wide = |frame: Option<&F>| frame.is_some_and(|frame| is_of_ipv6(frame.bytes()));
         // One stray does not take the others off their way.
         if is_wide(burst.first()) && is_wide(burst.get(burst.len() / 2)) {
-            return self.find_wide_first(burst, source, world, lines);
+            return self.find_wide_first(burst, source, world, flows);
         }
+        let lines = flows.narrow.open();
         for start in (0..burst.len().min(BURST_MAX)).step_by(CHUNK) {
             let end = (start + CHUNK).min(burst.len()).min(BURST_MAX);
             self.find_some(start..end, burst, pattern, &world.by_frontend);
@@ -107,33 +107,9 @@ impl Lanes {
         self.clients = LaneSet::first(burst.len()).without(self.strangers).without(self.rest);
     }
 
-    /// The same with IPv6 looked for first, as all else in a burst is likely to be what its first frame and the one in the middle are.
-    #[inline(never)]
-    fn find_wide_first<F: Frame>(
-        &mut self,
-        burst: &[F],
-        source: Source,
-        world: &Snapshot,
-        lines: Lines<'_, FlowKey>,
-    ) {
-        let Some(pattern) = world.patterns.get(source.port().index()) else { return };
-        self.rest = LaneSet::first(burst.len());
-        self.find_plain6::<F, true>(burst, source, world);
-        let wide = self.wide.with(self.wide_responses);
-        let narrow = std::mem::take(&mut self.rest);
-        for lane in narrow {
-            self.find_some(lane.index()..lane.index() + 1, burst, pattern, &world.by_frontend);
-        }
-        self.clients = LaneSet::first(burst.len()).without(wide).without(self.strangers).without(self.rest);
-        for lane in self.clients {
-            self.hashes[lane.index()] = world.hash.word(self.hashes[lane.index()]);
-            lines.prefetch_first(self.hashes[lane.index()]);
-        }
-    }
-
     /// Not inlined, as the other large stages: a loop by itself has more registers.
     #[inline(never)]
-    fn find_some<F: Frame>(
+    pub(super) fn find_some<F: Frame>(
         &mut self,
         lanes: Range<usize>,
         burst: &[F],

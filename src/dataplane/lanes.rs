@@ -151,6 +151,8 @@ pub(super) struct Lanes {
     pub(super) others: LaneSet,
     /// Plain packets that are for no frontend.
     pub(super) strangers: LaneSet,
+    /// The same in IPv6.
+    pub(super) wide_strangers: LaneSet,
     /// Backends' packets to clients.
     pub(super) responses: LaneSet,
     /// The same, in IPv6.
@@ -194,6 +196,7 @@ impl Default for Lanes {
             misses: LaneSet::default(),
             others: LaneSet::default(),
             strangers: LaneSet::default(),
+            wide_strangers: LaneSet::default(),
             responses: LaneSet::default(),
             wide_responses: LaneSet::default(),
             rest: LaneSet::default(),
@@ -239,6 +242,7 @@ impl Lanes {
         self.to_sources.clear();
         self.passing.clear();
         self.asides.clear();
+        self.wide_strangers = LaneSet::default();
         self.wide_responses = LaneSet::default();
         self.others = LaneSet::default();
         self.outcomes.begin(len);

@@ -200,12 +200,17 @@ pub(super) fn is_of_pool<K: Key>(key: K, world: &Snapshot) -> bool {
     world.hairpins.get(wide_endpoint(key.client().ip(), key.frontend(), 0)).is_some()
 }
 
+#[cold]
+fn flaw_of<K: Key>(key: K) -> DropReason {
+    key.flaw().unwrap_or(DropReason::MartianSource)
+}
+
 /// A backend for a new flow.
 #[inline(always)]
 fn choose<K: Key>(key: K, hash: u64, frontend: &Frontend, world: &Snapshot) -> Result<BackendId, DropReason> {
     // Looked at for new flows only, which suffices: no such flow ever becomes an old one.
-    if let Some(flaw) = key.flaw() {
-        return Err(flaw);
+    if key.is_flawed() {
+        return Err(flaw_of(key));
     }
     // Nobody but us sends from our addresses: such a packet was made up, or loops.
     if key.is_ours(world) {

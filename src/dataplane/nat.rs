@@ -110,7 +110,7 @@ impl Lanes {
 
 /// The two up to the length of the shorter: an index of one is an index of the other then.
 #[inline(always)]
-fn equally_long<'a, T, U>(a: &'a [T], b: &'a [U]) -> (&'a [T], &'a [U]) {
+pub(super) fn equally_long<'a, T, U>(a: &'a [T], b: &'a [U]) -> (&'a [T], &'a [U]) {
     let len = a.len().min(b.len());
     (a.get(..len).unwrap_or_default(), b.get(..len).unwrap_or_default())
 }

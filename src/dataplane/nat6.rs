@@ -2,13 +2,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::counters::WorkerCounters;
-use super::lanes::Lanes;
-use super::nat::{Refusal, refuse};
+use super::counters::{Traffic, WorkerCounters};
+use super::lanes::{Lane, Lanes};
+use super::nat::{Refusal, equally_long, refuse};
 use super::others::{destination, readdress_response};
 use crate::io::Frame;
 use crate::packet::{IpPacket, Parsed, parse};
-use crate::snapshot::{Forwarding, Hop, NextHop, Rewrite6, Snapshot};
+use crate::snapshot::{Backend, Forwarding, Hop, NextHop, Rewrite6, Snapshot, ToBackend6};
 use crate::wire::{ethernet, ipv4, ipv6, l4};
 
 /// The headers of nearly all packets: no extension headers, and as much behind them as a TCP header takes.
@@ -51,25 +51,20 @@ impl Lanes {
         world: &Snapshot,
         counters: &WorkerCounters,
     ) {
+        let (backends, counters) = equally_long(&world.to_backend6, counters.to_backend());
         let mut forwarded = self.wide;
         for lane in self.wide {
             let id = self.backends[lane.index()];
-            if let Some(backend) = world.backends.get(id.index())
-                && let Some(counters) = counters.to_backend().get(id.index())
+            if let Some(backend) = backends.get(id.index())
+                && let Some(counters) = counters.get(id.index())
                 && let Some(frame) = burst.get_mut(lane.index())
             {
-                let Forwarding::Translate6 { there, .. } = &backend.forwarding else {
+                self.outcomes.set_port(lane, backend.hop.port);
+                let ToBackend6 { hop, rewrite, protocol } = backend;
+                let way = Way6 { hop, rewrite, protocol: *protocol, counters };
+                if let Err(refusal) = way.take::<TO_BACKEND>(frame.bytes_mut()) {
                     forwarded.remove(lane);
-                    self.others.insert(lane);
-                    continue;
-                };
-                self.outcomes.set_port(lane, backend.next_hop.hop.port);
-                match take::<TO_BACKEND>(frame.bytes_mut(), &backend.next_hop.hop, there) {
-                    Ok(total_len) => counters.count(total_len),
-                    Err(refusal) => {
-                        forwarded.remove(lane);
-                        refuse(&mut self.outcomes, lane, refusal, &backend.next_hop);
-                    }
+                    self.refuse_or_leave(lane, refusal, world);
                 }
             } else {
                 // None was chosen, and the outcome stands.
@@ -115,24 +110,34 @@ impl Lanes {
                     }
                 };
                 self.outcomes.set_port(lane, next_hop.hop.port);
+                let hop = &next_hop.hop;
                 let sent = match &backend.forwarding {
                     Forwarding::Translate6 { back, .. } => {
-                        take::<TO_CLIENT>(frame.bytes_mut(), &next_hop.hop, back)
+                        let way = Way6 { hop, rewrite: back, protocol: back.protocol(), counters };
+                        way.take::<TO_CLIENT>(frame.bytes_mut())
                     }
-                    _ => readdress_response(frame, backend, &next_hop.hop, world),
+                    _ => readdress_response(frame, backend, hop, world).map(|len| counters.count(len)),
                 };
-                match sent {
-                    Ok(total_len) => counters.count(total_len),
-                    Err(refusal) => {
-                        forwarded.remove(lane);
-                        refuse(&mut self.outcomes, lane, refusal, next_hop);
-                    }
+                if let Err(refusal) = sent {
+                    forwarded.remove(lane);
+                    refuse(&mut self.outcomes, lane, refusal, next_hop);
                 }
             } else {
                 forwarded.remove(lane);
             }
         }
         self.outcomes.forward_all(forwarded);
+    }
+
+    /// A packet that plain translation could not take: it is sent otherwise, or not at all.
+    #[cold]
+    fn refuse_or_leave(&mut self, lane: Lane, refusal: Refusal, world: &Snapshot) {
+        match world.backend(self.backends[lane.index()]) {
+            Some(Backend { forwarding: Forwarding::Translate6 { .. }, next_hop, .. }) => {
+                refuse(&mut self.outcomes, lane, refusal, next_hop);
+            }
+            _ => self.others.insert(lane),
+        }
     }
 }
 
@@ -156,66 +161,80 @@ const TO_BACKEND: bool = true;
 /// The way back.
 const TO_CLIENT: bool = false;
 
-/// Rewrites the packet for its next hop, and returns its length.
-#[inline(always)]
-fn take<const WAY: bool>(frame: &mut [u8], hop: &Hop, rewrite: &Rewrite6) -> Result<u16, Refusal> {
-    if let Ok((headers, _)) = Plain::mut_from_prefix(frame)
-        && matches!(headers.next_header, ipv4::PROTOCOL_TCP | ipv4::PROTOCOL_UDP)
-    {
-        translate_plain::<WAY>(headers, hop, rewrite)
-    } else {
-        take_any::<WAY>(frame, hop, rewrite)
-    }
+/// What a packet needs on its way.
+#[derive(Clone, Copy)]
+struct Way6<'a> {
+    hop: &'a Hop,
+    rewrite: &'a Rewrite6,
+    /// The rule's, as far as packets are plain.
+    protocol: u8,
+    counters: &'a Traffic,
 }
 
-/// The same as for others, where the compiler knows all offsets but that of the checksum.
-#[inline(always)]
-fn translate_plain<const WAY: bool>(
-    headers: &mut Plain,
-    hop: &Hop,
-    rewrite: &Rewrite6,
-) -> Result<u16, Refusal> {
-    let total_len = u16::from_be_bytes(headers.payload_len).saturating_add(ipv6::HEADER_LEN as u16);
-    if headers.hop_limit <= 1 {
-        return Err(Refusal::Ttl);
+impl Way6<'_> {
+    /// Rewrites the packet and counts it, if it can go this way.
+    #[inline(always)]
+    fn take<const WAY: bool>(self, frame: &mut [u8]) -> Result<(), Refusal> {
+        match Plain::mut_from_prefix(frame) {
+            Ok((headers, _)) if headers.next_header == self.protocol => self.translate::<WAY>(headers),
+            _ => take_any::<WAY>(self.hop, self.rewrite, self.counters, frame),
+        }
     }
-    if total_len > hop.mtu {
-        return Err(Refusal::Mtu);
+
+    /// The same as for others, where the compiler knows all offsets but that of the checksum.
+    #[inline(always)]
+    fn translate<const WAY: bool>(self, headers: &mut Plain) -> Result<(), Refusal> {
+        let Self { hop, rewrite, counters, .. } = self;
+        let total_len = u32::from(u16::from_be_bytes(headers.payload_len)) + ipv6::HEADER_LEN as u32;
+        if headers.hop_limit <= 1 {
+            return Err(Refusal::Ttl);
+        }
+        if total_len > hop.mtu.into() {
+            return Err(Refusal::Mtu);
+        }
+        // No more than the MTU.
+        counters.count(total_len as u16);
+        headers.hop_limit -= 1;
+        headers.ethernet = hop.addresses.0;
+        if WAY == TO_BACKEND {
+            headers.destination = rewrite.address;
+            write(&mut headers.segment, l4::DESTINATION_PORT_OFFSET, &rewrite.port);
+        } else {
+            headers.source = rewrite.address;
+            write(&mut headers.segment, l4::SOURCE_PORT_OFFSET, &rewrite.port);
+        }
+        update(&mut headers.segment, rewrite);
+        Ok(())
     }
-    headers.hop_limit -= 1;
-    headers.ethernet = hop.addresses.0;
-    if WAY == TO_BACKEND {
-        headers.destination = rewrite.address;
-        headers.segment[l4::DESTINATION_PORT_OFFSET..l4::DESTINATION_PORT_OFFSET + 2]
-            .copy_from_slice(&rewrite.port);
-    } else {
-        headers.source = rewrite.address;
-        headers.segment[l4::SOURCE_PORT_OFFSET..l4::SOURCE_PORT_OFFSET + 2].copy_from_slice(&rewrite.port);
-    }
-    update(&mut headers.segment, rewrite);
-    Ok(total_len)
 }
 
 /// Packets with extension headers, and very short ones.
 #[cold]
-fn take_any<const WAY: bool>(frame: &mut [u8], hop: &Hop, rewrite: &Rewrite6) -> Result<u16, Refusal> {
+fn take_any<const WAY: bool>(
+    hop: &Hop,
+    rewrite: &Rewrite6,
+    counters: &Traffic,
+    frame: &mut [u8],
+) -> Result<(), Refusal> {
     let layout = Layout::of(frame).ok_or(Refusal::Mtu)?;
     let side = if WAY == TO_BACKEND { Side::Destination } else { Side::Source };
     translate(frame, layout, hop, rewrite, side)?;
-    Ok(layout.total_len)
+    counters.count(layout.total_len);
+    Ok(())
 }
 
 /// The checksum of the segment, after the rewrite.
 #[inline(always)]
 fn update(segment: &mut [u8], rewrite: &Rewrite6) {
+    let at = usize::from(rewrite.checksum_at);
+    let Some(Ok(field)) = segment.get_mut(at..at + 2).map(<&mut [u8; 2]>::try_from) else { return };
     // UDP without a checksum is not IPv6 (RFC 8200 section 8.1), but who lets it be has his reasons (RFC 6936).
-    if let Some(field) = segment.get_mut(rewrite.checksum_at.into()..).and_then(|rest| rest.first_chunk_mut())
-        && !(rewrite.is_udp && *field == [0, 0])
-    {
-        *field = rewrite.l4.apply(*field);
-        if *field == [0, 0] {
-            *field = rewrite.zero_checksum;
-        }
+    if *field == [0, 0] && rewrite.is_udp {
+        return;
+    }
+    *field = rewrite.l4.apply(*field);
+    if *field == [0, 0] {
+        *field = rewrite.zero_checksum;
     }
 }
 

@@ -121,7 +121,7 @@ impl WideKey {
     #[inline(always)]
     pub fn to_hash(self, seed: u64) -> [u64; 3] {
         let [low, high, rest] = self.0;
-        [low, high, (rest ^ seed) & !0xffff]
+        [low, high, (rest ^ seed) >> 16]
     }
 }
 
@@ -148,7 +148,7 @@ impl Flow for WideKey {
 
     #[inline(always)]
     fn hash(self, hasher: &SipHash, seed: u64) -> u64 {
-        hasher.three(self.to_hash(seed))
+        hasher.wide(self.to_hash(seed))
     }
 
     fn source_hash(self, hasher: &SipHash, seed: u64) -> u64 {
@@ -165,7 +165,7 @@ impl Flow for WideKey {
 /// zero.
 pub fn wide_endpoint(address: IpAddr, port: u16, protocol: u8) -> [u64; 3] {
     let [low, high] = address_words(address);
-    [low, high, 1 << 32 | port_word(port) << 16 | u64::from(protocol)]
+    [low, high, 1 << 8 | port_word(port) << 16 | u64::from(protocol)]
 }
 
 /// An address as two words, the first byte of each lowest; IPv4 addresses mapped.

@@ -36,9 +36,19 @@ pub fn is_martian_v4(address: Ipv4Addr) -> bool {
 /// The same by the first byte of the address, for who has no more of it at hand.
 #[inline(always)]
 pub fn is_martian_byte(first: u8) -> bool {
-    // 1 to 223, in one comparison.
-    first.wrapping_sub(1) >= 223 || first == 127
+    MARTIAN_BYTES[usize::from(first)]
 }
+
+/// All but 1 to 126 and 128 to 223.
+static MARTIAN_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut first = 0;
+    while first < 256 {
+        bytes[first] = matches!(first, 0 | 127 | 224..);
+        first += 1;
+    }
+    bytes
+};
 
 /// Unspecified, loopback, IPv4 written as IPv6 (RFC 4291 sections 2.5.2, 2.5.3 and 2.5.5: all in ::/64), link-local,
 /// which routers do not forward (section 2.5.6), and multicast (section 2.7). 64:ff9b::/96 stands for hosts (RFC 6052).

@@ -21,7 +21,7 @@ pub use ip::{FragmentPart, IpPacket};
 pub use martian::{flaw_of_source, is_martian, is_martian_byte, is_martian_v4, is_martian_v6};
 pub use parse::{Packet, Parsed, first_fragment, parse};
 pub use plain::{PlainEnds, PlainPacket};
-pub use plain6::{Pattern6, PlainPacket6};
+pub use plain6::{Pattern6, PlainEnds6, PlainPacket6};
 pub use quote::{Quote, QuotedEnds, parse_quote};
 pub use siphash::SipHash;
 pub use words::{position, position_of};

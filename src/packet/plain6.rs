@@ -73,10 +73,15 @@ impl Pattern6 {
 /// A plain packet's ends, and what its flow needs.
 #[derive(Clone, Copy)]
 pub struct PlainPacket6<'f> {
-    headers: &'f Headers,
+    /// From where to where.
+    pub ends: PlainEnds6<'f>,
     /// All clear for UDP.
     pub tcp_flags: TcpFlags,
 }
+
+/// From where to where a plain packet goes.
+#[derive(Clone, Copy)]
+pub struct PlainEnds6<'f>(&'f Headers);
 
 impl<'f> PlainPacket6<'f> {
     /// The packet in `frame`, if it is plain and of `pattern`. Of `sound` only what it says of protocols is asked.
@@ -98,43 +103,51 @@ impl<'f> PlainPacket6<'f> {
             claimed >= sound.claimed_min && slack <= sound.slack_max && !tcp_flags.are_in(sound.nonsense);
         // What comes from port 0 is looked at closely: a flow of other protocols has none, and there the key says nothing.
         let is_sound = is_sound && headers.ports.get() & 0xffff != 0;
-        is_sound.then_some(Self { headers, tcp_flags })
+        is_sound.then_some(Self { ends: PlainEnds6(headers), tcp_flags })
+    }
+}
+
+impl<'f> PlainEnds6<'f> {
+    /// Those of the packet in a frame that has been parsed.
+    #[inline(always)]
+    pub fn of_parsed(frame: &'f [u8]) -> Option<Self> {
+        Headers::ref_from_prefix(frame).ok().map(|(headers, _)| Self(headers))
     }
 
     /// Where it goes, as [`wide_endpoint`](super::wide_endpoint) has it.
     #[inline(always)]
     pub fn destination(&self) -> [u64; 3] {
-        let [low, high] = self.headers.destination.map(U64::get);
-        let port = u64::from(self.headers.ports.get() & 0xffff_0000);
-        [low, high, 1 << 32 | port | u64::from(self.headers.next_header)]
+        let [low, high] = self.0.destination.map(U64::get);
+        let port = u64::from(self.0.ports.get() & 0xffff_0000);
+        [low, high, 1 << 8 | port | u64::from(self.0.next_header)]
     }
 
     /// Whom it is for.
     #[inline(always)]
     pub fn destination_address(&self) -> Ipv6Addr {
-        let [low, high] = self.headers.destination.map(U64::get);
+        let [low, high] = self.0.destination.map(U64::get);
         (u128::from(high) << 64 | u128::from(low)).to_le_bytes().into()
     }
 
     /// Whether it goes to port 0, which nobody has.
     #[inline(always)]
     pub fn is_to_port_zero(&self) -> bool {
-        self.headers.ports.get() >> 16 == 0
+        self.0.ports.get() >> 16 == 0
     }
 
     /// Where it comes from, likewise.
     #[inline(always)]
     pub fn source(&self) -> [u64; 3] {
-        let [low, high] = self.headers.source.map(U64::get);
-        let port = u64::from(self.headers.ports.get() << 16);
-        [low, high, 1 << 32 | port | u64::from(self.headers.next_header)]
+        let [low, high] = self.0.source.map(U64::get);
+        let port = u64::from(self.0.ports.get() << 16);
+        [low, high, 1 << 8 | port | u64::from(self.0.next_header)]
     }
 
     /// The key of its flow to a frontend of one address and port.
     #[inline(always)]
     pub fn key(&self, frontend: FrontendWord) -> WideKey {
-        let [low, high] = self.headers.source.map(U64::get);
-        WideKey([low, high, u64::from(self.headers.ports.get() << 16) | frontend.0 & 0xffff])
+        let [low, high] = self.0.source.map(U64::get);
+        WideKey([low, high, u64::from(self.0.ports.get() << 16) | frontend.0 & 0xffff])
     }
 }
 
@@ -183,10 +196,10 @@ mod tests {
                     prop_assert_eq!(plain.is_some(), is_plain);
                     let Some(plain) = plain else { return Ok(()) };
                     let protocol = long.protocol.number();
-                    prop_assert_eq!(plain.destination(), wide_endpoint(long.ip.destination, long.destination_port, protocol));
-                    prop_assert_eq!(plain.source(), wide_endpoint(long.ip.source, long.source_port, protocol));
+                    prop_assert_eq!(plain.ends.destination(), wide_endpoint(long.ip.destination, long.destination_port, protocol));
+                    prop_assert_eq!(plain.ends.source(), wide_endpoint(long.ip.source, long.source_port, protocol));
                     let key = WideKey::new(long.ip.source, long.source_port, 77);
-                    prop_assert_eq!(plain.key(FrontendWord::new(77, u64::MAX)), key);
+                    prop_assert_eq!(plain.ends.key(FrontendWord::new(77, u64::MAX)), key);
                     prop_assert_eq!(plain.tcp_flags, long.tcp_flags);
                 }
                 _ => prop_assert!(plain.is_none()),

@@ -162,6 +162,7 @@ impl Compiler {
             own: model.ports.iter().map(OwnAddresses::of).collect(),
             idle_ticks_min: self.idle_ticks_min(&frontends),
             frontends,
+            to_backend6: backends.iter().map(super::ToBackend6::of).collect(),
             backends: backends.into(),
             to_backend: to_backend.into(),
             to_client: to_client.into(),

@@ -5,6 +5,7 @@
 //! as bytes to be written, checksum differences worked out beforehand, the next hop resolved.
 
 mod backend;
+mod backend6;
 mod broad;
 mod compile;
 mod forwarding;
@@ -24,6 +25,7 @@ mod word_map;
 pub(crate) use crate::config::MssClamp;
 pub use backend::Backend;
 pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
+pub(crate) use backend6::ToBackend6;
 pub(crate) use broad::BroadFrontends;
 pub use compile::{Compiler, Conditions, PortLink, TooMany};
 pub use ids::BackendIdentity;
@@ -137,6 +139,8 @@ pub struct Snapshot {
     pub(crate) backends: Box<[Backend]>,
     /// By `BackendId`.
     pub(crate) to_backend: Box<[ToBackend]>,
+    /// By `BackendId`.
+    pub(crate) to_backend6: Box<[ToBackend6]>,
     /// By `BackendId`.
     pub(crate) to_client: Box<[ToClient]>,
     /// Where packets for other than backends leave.

@@ -61,7 +61,12 @@ impl WordMap {
     /// The value of `key`, which must not be zero. One cache line, rarely two.
     #[inline(always)]
     pub fn get(&self, key: u64) -> Option<u64> {
-        self.find([key])
+        let line = self.lines.get(self.line_of([key]))?;
+        match line.position([key]) {
+            Some(place) => Some(line.values[place]),
+            None if !line.is_full() => None,
+            None => self.find_beyond([key]),
+        }
     }
 }
 
@@ -69,7 +74,19 @@ impl WideMap {
     /// The value of `key`, whose last word must not be zero. Two cache lines, rarely four.
     #[inline(always)]
     pub fn get(&self, key: [u64; 3]) -> Option<u64> {
-        self.find(key)
+        let line = self.lines.get(self.line_of(key))?;
+        let [a, b, c] = key;
+        match line.position(key) {
+            Some(place) => Some(line.values[place]),
+            None if !line.is_full() => None,
+            None => self.find_wide_beyond(a, b, c),
+        }
+    }
+
+    /// The words by themselves stay in registers until then.
+    #[cold]
+    fn find_wide_beyond(&self, a: u64, b: u64, c: u64) -> Option<u64> {
+        self.find_beyond([a, b, c])
     }
 }
 
@@ -107,18 +124,8 @@ impl<const N: usize> KeyMap<N> {
     fn line_of(&self, key: [u64; N]) -> usize {
         // The multiplier moves differences upwards only, so the high half, an address, is brought down
         // first. The multiplier is the golden ratio's fraction (Knuth, volume 3, section 6.4).
-        let mixed = key.into_iter().fold(0, |mixed: u64, word| mixed.rotate_left(23) ^ word ^ word >> 32);
-        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
-    }
-
-    #[inline(always)]
-    fn find(&self, key: [u64; N]) -> Option<u64> {
-        let line = self.lines.get(self.line_of(key))?;
-        match line.position(key) {
-            Some(place) => Some(line.values[place]),
-            None if !line.is_full() => None,
-            None => self.find_beyond(key),
-        }
+        let mixed = key.into_iter().fold(0, |mixed: u64, word| mixed.rotate_left(23) ^ word);
+        ((mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
     #[cold]

@@ -8,7 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::line::WAYS;
 use crate::dataplane::lanes::{Lane, Lanes};
 use crate::drop_reason::DropReason;
-use crate::packet::{Flow, FlowKey, WideKey, is_martian, is_martian_byte, position, position_of};
+use crate::packet::{
+    Flow, FlowKey, WideKey, flaw_of_source, is_martian, is_martian_byte, position, position_of,
+};
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 
 /// A row of a line: a word of each of its flows.
@@ -22,7 +24,10 @@ pub(in crate::dataplane) trait Key: Flow {
     /// The key of the flow that the packet in `lane` belongs to.
     fn in_lane(lanes: &Lanes, lane: Lane) -> Self;
 
-    /// Why no packet can come from the client, if that is so.
+    /// Whether no packet can come from the client.
+    fn is_flawed(self) -> bool;
+
+    /// Why that is so.
     fn flaw(self) -> Option<DropReason>;
 
     /// The same flow's wide key.
@@ -115,15 +120,13 @@ impl Key for FlowKey {
     }
 
     #[inline(always)]
-    fn flaw(self) -> Option<DropReason> {
+    fn is_flawed(self) -> bool {
         // In a key as on the wire: the address's first byte is the lowest of its word.
-        if is_martian_byte((self.0 >> 32) as u8) {
-            Some(DropReason::MartianSource)
-        } else if self.0 & 0xffff_0000 == 0 {
-            Some(DropReason::PortZero)
-        } else {
-            None
-        }
+        self.0 & 0xffff_0000 == 0 || is_martian_byte((self.0 >> 32) as u8)
+    }
+
+    fn flaw(self) -> Option<DropReason> {
+        flaw_of_source(self.client_address(), self.client_port())
     }
 
     fn widened(self) -> WideKey {
@@ -190,6 +193,10 @@ impl Key for WideKey {
     #[inline(always)]
     fn in_lane(lanes: &Lanes, lane: Lane) -> Self {
         lanes.wide_key(lane)
+    }
+
+    fn is_flawed(self) -> bool {
+        is_martian(self.client().ip())
     }
 
     fn flaw(self) -> Option<DropReason> {
