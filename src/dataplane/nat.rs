@@ -18,25 +18,6 @@ const TO_BACKEND: bool = true;
 const TO_CLIENT: bool = false;
 
 impl Lanes {
-    /// Finds those of clients' packets that are sent to their backends in other ways.
-    #[inline(always)]
-    pub(super) fn find_others(&mut self, world: &Snapshot) {
-        if world.has_others {
-            self.clients.for_each(|lane| self.find_other(lane, world));
-        }
-    }
-
-    #[inline(always)]
-    fn find_other(&mut self, lane: Lane, world: &Snapshot) {
-        let id = self.backends[lane.index()];
-        // The path leaves nothing to plain translation there; see `Records::set`.
-        let is_other = world.to_backend(id).is_some_and(|backend| backend.hop.mtu == 0)
-            && world.backend(id).is_some_and(|backend| backend.forwarding.is_other());
-        if is_other {
-            self.others.insert(lane);
-        }
-    }
-
     /// Rewrites clients' packets, decides where they leave, and counts them for the backend.
     // Not inlined: a loop by itself has more registers.
     #[inline(never)]
@@ -110,7 +91,7 @@ impl Lanes {
 
 /// The two up to the length of the shorter: an index of one is an index of the other then.
 #[inline(always)]
-fn equally_long<'a, T, U>(a: &'a [T], b: &'a [U]) -> (&'a [T], &'a [U]) {
+pub(super) fn equally_long<'a, T, U>(a: &'a [T], b: &'a [U]) -> (&'a [T], &'a [U]) {
     let len = a.len().min(b.len());
     (a.get(..len).unwrap_or_default(), b.get(..len).unwrap_or_default())
 }
