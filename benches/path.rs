@@ -14,6 +14,7 @@ use core_affinity::CoreId;
 use guideway::dataplane::Worker;
 use harness::arena::ArenaQueues;
 use harness::figure::calibrate;
+use harness::flood::{Between, FloodBench};
 use harness::pair::Pair;
 use harness::rounds::{Case, Plan, measure};
 use harness::traffic::Packet;
@@ -108,6 +109,13 @@ fn responses(name: &str, way: Way, flows: u32) -> Case {
     case(name, flows, RUNS, lazily(move || Bench::new(way, RING, 1024, INSIDE), run))
 }
 
+/// Hits right after bursts of something else.
+fn flooded(name: &str, between: Between, flows: u32) -> Case {
+    let mut bench = None;
+    let run = move || bench.get_or_insert_with(|| FloodBench::new(flows)).run(PACKETS, between);
+    case(name, flows, RUNS, run)
+}
+
 /// What two workers move together against one of them alone.
 fn two_workers(flows: u32, cpus: [CoreId; 2]) -> Case {
     let mut pair = None;
@@ -134,6 +142,12 @@ fn cases(cpus: &[CoreId]) -> Vec<Case> {
         let way = Way { is_ipv6: false, forward };
         cases.extend([1_000, 1_000_000].map(|flows| hits(&format!("hit, {forward}"), way, flows, RING)));
     }
+    let floods = [
+        ("hit between hits", Between::Hits),
+        ("hit between fragments", Between::Fragments),
+        ("hit between later fragments", Between::LaterFragments),
+    ];
+    cases.extend(floods.map(|(name, between)| flooded(name, between, 100_000)));
     match cpus {
         [.., other, own] => {
             cases.extend([1_000, 100_000, 1_000_000].map(|flows| two_workers(flows, [*own, *other])));

@@ -1,7 +1,7 @@
 //! Frames in one large block of memory, spaced and shaped as DPDK's default pool does it: a header of two
 //! cache lines that says where the data is, headroom, data; 2368 bytes from one frame to the next.
 
-use std::ops::Range;
+use std::ops::{DerefMut, Range};
 
 use guideway::io::{BURST_MAX, Frame, PortId, Queues};
 use memmap2::{Advice, MmapMut, MmapOptions};
@@ -16,9 +16,14 @@ const DATA_LEN_AT: usize = 64 + 40;
 const DATA_START: u16 = 64 + 128 + 128;
 
 /// A slot of the arena.
-pub struct ArenaFrame(&'static mut [u8; STRIDE]);
+pub struct ArenaFrame<S = &'static mut [u8; STRIDE]>(S);
 
-impl ArenaFrame {
+impl<S: DerefMut<Target = [u8; STRIDE]> + Send> ArenaFrame<S> {
+    /// An empty frame in `slot`.
+    pub fn new(slot: S) -> Self {
+        Self(slot)
+    }
+
     #[inline(always)]
     fn field(&self, at: usize) -> usize {
         usize::from(u16::from_ne_bytes([self.0[at], self.0[at + 1]]))
@@ -45,7 +50,7 @@ impl ArenaFrame {
     }
 }
 
-impl Frame for ArenaFrame {
+impl<S: DerefMut<Target = [u8; STRIDE]> + Send> Frame for ArenaFrame<S> {
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
         &self.0[self.place()]
@@ -77,6 +82,14 @@ impl Frame for ArenaFrame {
     fn truncate(&mut self, len: usize) {
         let place = self.place();
         self.set_place(place.start..place.end.min(place.start + len));
+    }
+
+    #[inline]
+    fn put_in_front(&mut self, added: usize, kept: usize) -> Option<&mut [u8]> {
+        let place = self.place();
+        let start = place.start.checked_sub(added).filter(|start| *start >= 192 && kept <= place.len())?;
+        self.set_place(start..place.start + kept);
+        Some(self.bytes_mut())
     }
 
     fn shrink(&mut self, len: usize) -> bool {

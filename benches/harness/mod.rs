@@ -4,6 +4,7 @@
 
 pub mod arena;
 pub mod figure;
+pub mod flood;
 pub mod pair;
 pub mod report;
 pub mod rounds;

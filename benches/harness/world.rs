@@ -5,7 +5,7 @@ use std::sync::Arc;
 use guideway::config::{ConfigFlags, Model, load_text};
 use guideway::control::REPLAY_KEY;
 use guideway::dataplane::{FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
-use guideway::io::PortId;
+use guideway::io::{PortId, Queues};
 use guideway::snapshot::{Compiler, Conditions, Neighbours, PortLink, Publisher};
 use guideway::wire::MacAddr;
 use rand::rngs::SmallRng;
@@ -71,20 +71,29 @@ pub fn workers(
     flows: usize,
     port: PortId,
 ) -> Vec<Worker<ArenaQueues>> {
+    workers_on(way, flows, (0..count).map(|_| ArenaQueues::new(frames, port)).collect())
+}
+
+/// One worker on `queues`.
+pub fn worker_on<Q: Queues>(way: Way, flows: usize, queues: Q) -> Worker<Q> {
+    workers_on(way, flows, vec![queues]).remove(0)
+}
+
+fn workers_on<Q: Queues>(way: Way, flows: usize, queues: Vec<Q>) -> Vec<Worker<Q>> {
     let link = |index| PortLink { mac: MacAddr([2, 0xff, 0, 0, 0, index]), filters: true, mtu: 1500 };
     let neighbours = Neighbours { synthetic: true, ..Neighbours::default() };
     let conditions = Conditions { links: vec![link(0), link(1)], neighbours };
     let world = Compiler::new(REPLAY_KEY).compile(&model(way), &conditions).unwrap();
+    let count = queues.len();
     let (_, readers) = Publisher::new(world, count);
     let mesh = Mesh::new(count);
-    let make = |(reader, me)| {
+    let make = |((reader, me), queues)| {
         let own = |port| WorkerPort { port, keeps_flows: true, transmitter: me };
-        let queues = ArenaQueues::new(frames, port);
         let table = if way.is_ipv6 { FlowTable::with_wide(flows) } else { FlowTable::new(flows) }.unwrap();
         let counters = Arc::<WorkerCounters>::default();
         Worker::new(mesh.seat(me), count, vec![own(OUTSIDE), own(INSIDE)], queues, reader, table, counters)
     };
-    readers.into_iter().zip((0u8..).map(WorkerId)).map(make).collect()
+    readers.into_iter().zip((0u8..).map(WorkerId)).zip(queues).map(make).collect()
 }
 
 /// Random numbers that are the same in every run.

@@ -1,9 +1,12 @@
 //! Packets that go to their backends as they are: by the backend's Ethernet address alone, or in a tunnel.
 
+use zerocopy::FromBytes;
+
 use super::nat::Refusal;
 use crate::io::Frame;
 use crate::snapshot::{Forwarding, Hop};
-use crate::wire::encap::{Inner, Template, complete_udp6};
+use crate::wire::encap::{Front, Inner, InnerFront, Template, complete_udp6};
+use crate::wire::plain::EthernetIpv4;
 use crate::wire::{ethernet, ipv4};
 
 /// Bytes that go in front of packets that are sent so.
@@ -27,6 +30,32 @@ pub(super) fn direct(frame: &mut [u8], hop: &Hop) -> Result<u16, Refusal> {
     }
     frame.get_mut(..12).ok_or(Refusal::Mtu)?.copy_from_slice(&hop.addresses.0);
     Ok(inner.len)
+}
+
+/// The same for packets of IPv4 that fit; `None` for others, which are left as they are.
+#[inline(always)]
+pub(super) fn direct_plain(frame: &mut [u8], hop: &Hop) -> Option<u16> {
+    let (network, _) = EthernetIpv4::mut_from_prefix(frame).ok()?;
+    let total_len = u16::from_be_bytes(network.total_len);
+    if network.version_and_len >> 4 != 4 || total_len > hop.mtu {
+        return None;
+    }
+    network.ethernet = hop.addresses.0;
+    Some(total_len)
+}
+
+/// Puts a tunnel's headers in front of a packet of IPv4, if they fit; else it is left as it is. Returns the packet's length
+/// without them.
+#[inline(always)]
+pub(super) fn push_plain<F: Frame>(frame: &mut F, front: &Front, hash: u64) -> Option<u16> {
+    let inner = InnerFront::of(frame.bytes())?;
+    if !front.takes(inner) {
+        return None;
+    }
+    // Padding of the client's frame is none of the outer one's.
+    let kept = ethernet::HEADER_LEN + usize::from(inner.total_len());
+    front.write(frame.put_in_front(front.added(), kept)?, inner, entropy(hash))?;
+    Some(inner.total_len())
 }
 
 /// Puts the tunnel's headers in front of the packet, which stays as it is. Returns the packet's length without them.

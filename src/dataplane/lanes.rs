@@ -85,6 +85,12 @@ impl LaneSet {
         self.0 |= 1 << lane.index();
     }
 
+    /// Without a branch.
+    #[inline(always)]
+    pub(super) fn insert_if(&mut self, lane: Lane, is_in: bool) {
+        self.0 |= u64::from(is_in) << lane.index();
+    }
+
     #[inline(always)]
     pub(super) fn remove(&mut self, lane: Lane) {
         self.0 &= !(1 << lane.index());
@@ -149,6 +155,10 @@ pub(super) struct Lanes {
     pub(super) misses: LaneSet,
     /// Clients' packets that have a backend and are sent to it otherwise than by plain translation.
     pub(super) others: LaneSet,
+    /// Of these, those that go behind the headers of a tunnel.
+    pub(super) behind: LaneSet,
+    /// Of these, those that go to the backend's station as they are.
+    pub(super) direct: LaneSet,
     /// Plain packets that are for no frontend.
     pub(super) strangers: LaneSet,
     /// The same in IPv6.
@@ -195,6 +205,8 @@ impl Default for Lanes {
             asides: Vec::with_capacity(2 * BURST_MAX),
             misses: LaneSet::default(),
             others: LaneSet::default(),
+            behind: LaneSet::default(),
+            direct: LaneSet::default(),
             strangers: LaneSet::default(),
             wide_strangers: LaneSet::default(),
             responses: LaneSet::default(),
@@ -245,6 +257,8 @@ impl Lanes {
         self.wide_strangers = LaneSet::default();
         self.wide_responses = LaneSet::default();
         self.others = LaneSet::default();
+        self.behind = LaneSet::default();
+        self.direct = LaneSet::default();
         self.outcomes.begin(len);
     }
 }

@@ -110,6 +110,7 @@ impl Path {
         lanes.find_others(world);
         lanes.rewrite_clients(burst, world, counters);
         lanes.rewrite_clients6(burst, world, counters);
+        lanes.send_plain(burst, world, counters);
         lanes.send_others(burst, world, counters);
         lanes.rewrite_responses(burst, world, counters);
         lanes.rewrite_responses6(burst, world, counters);

@@ -18,25 +18,6 @@ const TO_BACKEND: bool = true;
 const TO_CLIENT: bool = false;
 
 impl Lanes {
-    /// Finds those of clients' packets that are sent to their backends in other ways.
-    #[inline(always)]
-    pub(super) fn find_others(&mut self, world: &Snapshot) {
-        if world.has_others {
-            self.clients.for_each(|lane| self.find_other(lane, world));
-        }
-    }
-
-    #[inline(always)]
-    fn find_other(&mut self, lane: Lane, world: &Snapshot) {
-        let id = self.backends[lane.index()];
-        // The path leaves nothing to plain translation there; see `Records::set`.
-        let is_other = world.to_backend(id).is_some_and(|backend| backend.hop.mtu == 0)
-            && world.backend(id).is_some_and(|backend| backend.forwarding.is_other());
-        if is_other {
-            self.others.insert(lane);
-        }
-    }
-
     /// Rewrites clients' packets, decides where they leave, and counts them for the backend.
     // Not inlined: a loop by itself has more registers.
     #[inline(never)]

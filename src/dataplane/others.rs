@@ -5,14 +5,94 @@ use std::net::IpAddr;
 use super::counters::WorkerCounters;
 use super::encapsulate;
 use super::ends::{self, NewEnds};
-use super::lanes::Lanes;
-use super::nat::{Refusal, refuse};
+use super::lanes::{LaneSet, Lanes};
+use super::nat::{Refusal, equally_long, refuse};
 use crate::io::Frame;
 use crate::packet::{Packet, Parsed, first_fragment, parse};
 use crate::snapshot::{Backend, Forwarding, Hop, Snapshot};
 use crate::wire::{ethernet, ipv4, ipv6};
 
 impl Lanes {
+    /// Finds those of clients' packets that are sent to their backends in other ways.
+    #[inline(always)]
+    pub(super) fn find_others(&mut self, world: &Snapshot) {
+        if world.has_others {
+            self.find_all_others(world);
+        }
+    }
+
+    // Not inlined: a loop by itself has more registers.
+    #[inline(never)]
+    fn find_all_others(&mut self, world: &Snapshot) {
+        let (mut low, mut high) = (LaneSet::default(), LaneSet::default());
+        for lane in self.clients {
+            let Some(backend) = world.to_backend(self.backends[lane.index()]) else { continue };
+            // The ways may be mixed, and cannot be predicted then.
+            low.insert_if(lane, backend.sent as u8 & 1 == 1);
+            high.insert_if(lane, backend.sent as u8 & 2 == 2);
+            self.outcomes.set_port(lane, backend.hop.port);
+        }
+        (self.behind, self.direct, self.others) = (low.without(high), high.without(low), low.with(high));
+    }
+
+    /// Sends plain packets that go behind a tunnel's headers, or to the backend's station as they are. What cannot go so is
+    /// left for the next stage.
+    #[inline(always)]
+    pub(super) fn send_plain<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        world: &Snapshot,
+        counters: &WorkerCounters,
+    ) {
+        if !self.behind.is_empty() {
+            self.send_behind(burst, world, counters);
+        }
+        if !self.direct.is_empty() {
+            self.send_direct(burst, world, counters);
+        }
+    }
+
+    #[inline(never)]
+    fn send_behind<F: Frame>(&mut self, burst: &mut [F], world: &Snapshot, counters: &WorkerCounters) {
+        let (fronts, counters) = equally_long(&world.fronts, counters.to_backend());
+        let mut sent = self.behind;
+        for lane in self.behind {
+            let id = self.backends[lane.index()];
+            let hash = self.hashes[lane.index()];
+            if let Some(front) = fronts.get(id.index())
+                && let Some(counters) = counters.get(id.index())
+                && let Some(frame) = burst.get_mut(lane.index())
+                && let Some(total_len) = encapsulate::push_plain(frame, front, hash)
+            {
+                counters.count(total_len);
+            } else {
+                sent.remove(lane);
+            }
+        }
+        self.others = self.others.without(sent);
+        self.outcomes.forward_all(sent);
+    }
+
+    #[inline(never)]
+    fn send_direct<F: Frame>(&mut self, burst: &mut [F], world: &Snapshot, counters: &WorkerCounters) {
+        let (backends, counters) = equally_long(&world.to_backend, counters.to_backend());
+        let mut sent = self.direct;
+        for lane in self.direct {
+            let id = self.backends[lane.index()];
+            if let Some(backend) = backends.get(id.index())
+                && let Some(counters) = counters.get(id.index())
+                && let Some(frame) = burst.get_mut(lane.index())
+                && let Some(total_len) = encapsulate::direct_plain(frame.bytes_mut(), &backend.hop)
+            {
+                counters.count(total_len);
+            } else {
+                sent.remove(lane);
+            }
+        }
+        self.others = self.others.without(sent);
+        self.outcomes.forward_all(sent);
+    }
+
     /// Sends clients' packets on that plain translation is not for.
     #[inline(always)]
     pub(super) fn send_others<F: Frame>(

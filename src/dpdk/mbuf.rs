@@ -110,6 +110,16 @@ impl Frame for Mbuf {
     }
 
     #[inline]
+    fn put_in_front(&mut self, added: usize, kept: usize) -> Option<&mut [u8]> {
+        let header = self.header();
+        let (added, kept) = (u16::try_from(added).ok()?, u16::try_from(kept).ok()?);
+        let offset = header.data_off.checked_sub(added)?;
+        let len = added.checked_add(kept).filter(|_| kept <= header.data_len)?;
+        self.place(offset, len);
+        Some(self.bytes_mut())
+    }
+
+    #[inline]
     fn shrink(&mut self, len: usize) -> bool {
         let header = self.header();
         let (offset, old) = (header.data_off, header.data_len);

@@ -41,6 +41,16 @@ pub trait Frame: Send {
     fn shrink(&mut self, len: usize) -> bool;
     /// Leaves off what lies behind the first `len` bytes.
     fn truncate(&mut self, len: usize);
+    /// Adds `added` bytes in front, of no particular content, leaves off what lies behind the first `kept` of those that
+    /// were there, and returns them all. `None`, and the frame is unchanged, where there is no room, or are not so many.
+    #[inline]
+    fn put_in_front(&mut self, added: usize, kept: usize) -> Option<&mut [u8]> {
+        if kept > self.bytes().len() || !self.grow(added) {
+            return None;
+        }
+        self.truncate(added + kept);
+        Some(self.bytes_mut())
+    }
     /// Asks the memory for what will be looked at first. Looks at nothing itself.
     #[inline(always)]
     fn prefetch(&self) {}

@@ -9,7 +9,7 @@ use crate::config::Endpoint;
 use crate::config::ProtocolSelector;
 use crate::io::PortId;
 use crate::wire::checksum::Delta;
-use crate::wire::encap::Template;
+use crate::wire::encap::{Front, Template};
 use crate::wire::{Protocol, l4};
 
 /// A backend of one rule.
@@ -32,8 +32,8 @@ pub struct Backend {
 /// How clients' packets get to a backend, and its own to them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Forwarding {
-    /// Translated in IPv4, by [`ToBackend`] and [`ToClient`]. These are not for the other ways: nothing fits into the
-    /// MTU of their [`ToBackend::hop`].
+    /// Translated in IPv4, by [`ToBackend`] and [`ToClient`]. These are not for the other ways: but for [`Self::Direct`],
+    /// nothing fits into the MTU of their [`ToBackend::hop`].
     Translate,
     /// Translated in IPv6.
     Translate6 { there: Rewrite6, back: Rewrite6 },
@@ -47,7 +47,38 @@ pub(crate) enum Forwarding {
     Tunnel(Template),
 }
 
+/// How clients' packets get to a backend, as far as loops over many of them tell ways apart: two bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Sent {
+    /// By plain translation in IPv4; or they come to no such loop.
+    Translated = 0,
+    /// Behind the [`Front`] of the backend.
+    Behind = 1,
+    /// As they are, to the backend's station.
+    Direct = 2,
+    /// Otherwise, as [`Forwarding`] says.
+    Otherwise = 3,
+}
+
 impl Forwarding {
+    fn sent(&self, hop: &Hop) -> Sent {
+        match self {
+            _ if !self.is_other() => Sent::Translated,
+            Self::Direct => Sent::Direct,
+            _ if self.front(hop).is_some() => Sent::Behind,
+            _ => Sent::Otherwise,
+        }
+    }
+
+    /// What goes in front of plain packets, where it can be written at once.
+    fn front(&self, hop: &Hop) -> Option<Front> {
+        match self {
+            Self::Tunnel(template) => Front::new(template, hop.addresses, hop.mtu),
+            _ => None,
+        }
+    }
+
     /// Whether packets get there neither by plain translation nor by way of a port of ours.
     pub(crate) fn is_other(&self) -> bool {
         matches!(self, Self::TranslateAddress | Self::Direct | Self::Tunnel(_))
@@ -83,6 +114,7 @@ pub(crate) struct ToBackend {
     pub(crate) hop: Hop,
     pub(crate) rewrite: Rewrite,
     pub(crate) leaving: Leaving,
+    pub(crate) sent: Sent,
 }
 
 /// A backend's packet on its way to a client. A quarter of a cache line.
@@ -160,7 +192,15 @@ impl Records {
         };
         Self {
             backends: vec![nobody; ids],
-            to_backend: vec![ToBackend { hop: next_hop.hop, rewrite, leaving: Leaving::All }; ids],
+            to_backend: vec![
+                ToBackend {
+                    hop: next_hop.hop,
+                    rewrite,
+                    leaving: Leaving::All,
+                    sent: Sent::Translated
+                };
+                ids
+            ],
             to_client: vec![ToClient { rewrite, from: None }; ids],
         }
     }
@@ -180,13 +220,14 @@ impl Records {
         let is_udp = !matches!(front.protocol, ProtocolSelector::Tcp | ProtocolSelector::Any);
         // Nothing fits there: plain translation leaves all packets to the other ways.
         let hop = Hop { mtu: 0, ..next_hop.hop };
-        let mut to_backend = ToBackend { hop, rewrite: Rewrite { is_udp, ..Rewrite::default() }, leaving };
+        let rewrite = Rewrite { is_udp, ..Rewrite::default() };
+        let mut to_backend = ToBackend { hop, rewrite, leaving, sent: Sent::Translated };
         let mut to_client = ToClient { rewrite: Rewrite::default(), from };
         let forwarding = match (otherwise, front.exact(), front.address, address) {
             (Some(forwarding), ..) => forwarding,
             (None, Some(endpoint), IpAddr::V4(front), IpAddr::V4(address)) => {
                 let (there, back) = rewrites(endpoint, front, address, port);
-                to_backend = ToBackend { hop: next_hop.hop, rewrite: there, leaving };
+                to_backend = ToBackend { hop: next_hop.hop, rewrite: there, ..to_backend };
                 to_client = ToClient { rewrite: back, from };
                 Forwarding::Translate
             }
@@ -196,10 +237,23 @@ impl Records {
             }
             (None, ..) => Forwarding::TranslateAddress,
         };
+        to_backend.sent = forwarding.sent(&next_hop.hop);
+        if to_backend.sent == Sent::Direct {
+            to_backend.hop = next_hop.hop;
+        }
         self.to_backend[index] = to_backend;
         self.to_client[index] = to_client;
         self.backends[index] = Backend { address, port, frontend, next_hop, forwarding, sources };
     }
+}
+
+/// By id, what goes in front of plain packets to each of `backends`. None where no packet goes behind anything.
+pub(super) fn fronts(backends: &[Backend]) -> Box<[Front]> {
+    let front = |backend: &Backend| backend.forwarding.front(&backend.next_hop.hop);
+    if !backends.iter().any(|backend| front(backend).is_some()) {
+        return Box::default();
+    }
+    backends.iter().map(|backend| front(backend).unwrap_or(Front::CLOSED)).collect()
 }
 
 /// The way to the backend, and the way back.

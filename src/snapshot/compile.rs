@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::backend::{Forwarding, Records};
+use super::backend::{self, Forwarding, Records};
 use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
@@ -151,6 +151,7 @@ impl Compiler {
             by_response_broad: WideMap::of(self.broad_responses()),
             by_reset: narrow_map(&resets),
             by_reset_wide: wide_map(&resets),
+            fronts: backend::fronts(&backends),
             has_others: backends.iter().any(|backend| backend.forwarding.is_other()),
             quic_servers: quic::servers(&self.ids, model),
             clamps_mss: model.rules.iter().any(|rule| rule.mss_clamp.is_some()),

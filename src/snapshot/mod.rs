@@ -54,6 +54,7 @@ use crate::packet::quic::Coding;
 use crate::packet::{EndpointKey, Flow, FrontendWord, Pattern6, SipHash, WideKey, wide_endpoint};
 use crate::watch::Watch;
 use crate::wire::Protocol;
+use crate::wire::encap::Front;
 use crate::wire::plain::Pattern;
 
 /// The position of a frontend's record. Stable while any flow refers to it.
@@ -139,6 +140,8 @@ pub struct Snapshot {
     pub(crate) backends: Box<[Backend]>,
     /// By `BackendId`.
     pub(crate) to_backend: Box<[ToBackend]>,
+    /// By `BackendId`: what goes in front of plain packets that go into tunnels. Empty where none do.
+    pub(crate) fronts: Box<[Front]>,
     /// By `BackendId`.
     pub(crate) to_backend6: Box<[ToBackend6]>,
     /// By `BackendId`.

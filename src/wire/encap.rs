@@ -23,8 +23,11 @@
 //!   receivers must be told to take (Linux drops it unless `udp6zerocsumrx` is set); or [`complete_udp6`] over all of the
 //!   packet, which anybody takes. The second is the one to begin with: a drop in the backend's kernel has no name here.
 
+mod front;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use self::front::{Front, InnerFront};
 use super::ethernet::{self, Addresses};
 use super::l4::{UDP_CHECKSUM_OFFSET, UDP_HEADER_LEN};
 use super::{checksum, ipv4, ipv6};

@@ -137,6 +137,22 @@ fn a_checksum_of_zero_is_sent_as_ones() {
     assert_eq!(bytes[checksum_at], [0xff; 2]);
 }
 
+#[test]
+fn only_some_headers_are_written_at_once() {
+    let front = |outer: &Outer, family| {
+        Front::new(&Template::new(TUNNELS[0], outer, family).unwrap(), INNER_MACS, 1500)
+    };
+    assert_eq!(front(&outer(true), Family::V4), None);
+    assert_eq!(front(&Outer { dont_fragment: true, ..outer(false) }, Family::V4), None);
+    let front = front(&outer(false), Family::V4).unwrap();
+    let inner = |family| {
+        InnerFront::of(&[&[0; 14][..], &inner_packet(family, 0, b"x")].concat()).unwrap()
+    };
+    assert!(front.takes(inner(Family::V4)));
+    assert!(!front.takes(inner(Family::V6)));
+    assert!(!Front::CLOSED.takes(inner(Family::V4)));
+}
+
 proptest! {
     #[test]
     fn every_tunnel_is_read_by_etherparse_and_carries_the_packet_as_it_was(
@@ -204,6 +220,38 @@ proptest! {
             }
         }
         prop_assert_eq!(&bytes[template.len()..], &packet[..]);
+    }
+
+    #[test]
+    fn headers_written_at_once_are_the_same_bytes(
+        which in 0usize..5, traffic_class in any::<u8>(), hash in any::<u32>(), identification in any::<u16>(),
+        source_bits in 0u8..=16, fragment in any::<u16>(), mtu in 0u16..1700,
+        payload in proptest::collection::vec(any::<u8>(), 0..1500),
+    ) {
+        let mut packet = inner_packet(Family::V4, traffic_class, &payload);
+        packet[4..6].copy_from_slice(&identification.to_be_bytes());
+        packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+        let template = Template::new(TUNNELS[which], &Outer { source_bits, ..outer(false) }, Family::V4).unwrap();
+        let front = Front::new(&template, INNER_MACS, mtu).unwrap();
+        let inner = InnerFront::of(&[&[0; 14][..], &packet].concat()).unwrap();
+        prop_assert_eq!(front.added(), template.len());
+        prop_assert_eq!(usize::from(inner.total_len()), packet.len());
+        let fits = packet.len() + template.len() <= usize::from(mtu);
+        prop_assert_eq!(front.takes(inner), fits && fragment & ipv4::OFFSET_MASK == 0);
+        let mut frame = [&vec![0xee; 14 + template.len()][..], &packet].concat();
+        front.write(&mut frame, inner, hash).unwrap();
+        let slowly = push(&template, &packet, hash, identification);
+        prop_assert_eq!(frame, [&INNER_MACS.0[..], &[8, 0], &slowly].concat());
+    }
+
+    #[test]
+    fn no_frame_makes_writing_at_once_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100), which in 0usize..5) {
+        let template = Template::new(TUNNELS[which], &outer(false), Family::V4).unwrap();
+        let front = Front::new(&template, INNER_MACS, 1500).unwrap();
+        if let Some(inner) = InnerFront::of(&bytes) {
+            let _ = (front.takes(inner), front.write(&mut bytes.clone(), inner, 1));
+        }
+        let _ = Front::CLOSED.write(&mut bytes.clone(), InnerFront::of(&[0x45; 22]).unwrap(), 1);
     }
 
     #[test]
