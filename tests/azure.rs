@@ -5,11 +5,12 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use common::{INSIDE, OUTSIDE, Spec, assert_balanced, model, seconds};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use guideway::control::REPLAY_KEY;
-use guideway::import::{self, Source};
+use guideway::import::{self, ArmOptions, Source};
 use guideway::replay::Replay;
 
 const CLIENTS: u16 = 1000;
@@ -236,6 +237,90 @@ fn source(frame: &[u8]) -> ([u8; 4], u16) {
         panic!("not TCP")
     };
     (ip.header().source(), tcp.source_port())
+}
+
+// ---- the template ----------------------------------------------------------------------------------------
+
+/// Where the template's networks are.
+const TEMPLATE_PORTS: &str = r#"
+[[port]]
+name = "outside"
+addresses = ["198.51.100.2/24", "2001:db8:ffff::2/64"]
+gateway = "198.51.100.1"
+gateway6 = "2001:db8:ffff::1"
+
+[[port]]
+name = "inside"
+addresses = ["10.20.1.1/24", "10.20.3.1/24", "2001:db8:1::1/64"]
+"#;
+
+/// The template of `tests/import`, as it comes out of the import.
+fn template() -> Replay {
+    let read = |name: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import").join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let (template, addresses) = (read("tide.json"), read("arm.toml") + TEMPLATE_PORTS);
+    let addresses = Source::new("arm.toml", &addresses);
+    let imported =
+        import::arm(&Source::new("tide.json", &template), None, Some(&addresses), ArmOptions::default());
+    balancer(&imported.text.unwrap_or_else(|| panic!("{:?}", imported.findings)), 2)
+}
+
+/// Where a packet goes: its address and port, behind the load balancer.
+fn goes_to(replay: &mut Replay, at: f64, spec: &Spec) -> (Ipv4Addr, u16) {
+    let sent = replay.frame(seconds(at), OUTSIDE, spec.frame());
+    assert_eq!((sent.len(), sent[0].0), (1, INSIDE), "{spec:?}");
+    let packet = SlicedPacket::from_ethernet(&sent[0].1).unwrap();
+    let Some(NetSlice::Ipv4(ip)) = &packet.net else { panic!("not IPv4") };
+    let port = match &packet.transport {
+        Some(TransportSlice::Tcp(tcp)) => tcp.destination_port(),
+        Some(TransportSlice::Udp(udp)) => udp.destination_port(),
+        other => panic!("{other:?}"),
+    };
+    (ip.header().destination_addr(), port)
+}
+
+#[test]
+fn a_templates_rules_do_what_they_say() {
+    let mut replay = template();
+    // One is down; by source address, whatever the port.
+    let mut at: BTreeSet<_> = BTreeSet::new();
+    for client in 0..50 {
+        let to = [50_000, 50_001, 50_002]
+            .map(|from| goes_to(&mut replay, 0.0, &packet(client, from, 443, Some("S"))));
+        assert!(to.iter().all(|one| *one == to[0]));
+        at.insert(to[0]);
+    }
+    let expected = [4, 5].map(|last| (Ipv4Addr::new(10, 20, 1, last), 8443));
+    assert_eq!(at, BTreeSet::from(expected));
+    // Floating IP: the packet keeps its ends. HA ports: all of them.
+    let turn = packet(7, 50_000, 3478, None);
+    assert_eq!(goes_to(&mut replay, 0.0, &turn), (Ipv4Addr::from(common::FRONTEND), 3478));
+    let inner = Ipv4Addr::new(10, 20, 2, 10);
+    for (port, flags) in [(22, Some("S")), (9999, None), (65_535, Some("S"))] {
+        let spec = Spec { to: (inner.octets(), port), ..packet(7, 50_000, port, flags) };
+        assert_eq!(goes_to(&mut replay, 0.0, &spec), (inner, port));
+    }
+    // Inbound NAT: to an interface, and one port for each member of the pool, that is down too.
+    for (port, last) in [(2201, 20), (2300, 4), (2301, 5), (2302, 6)] {
+        let to = goes_to(&mut replay, 0.0, &packet(7, 50_000, port, Some("S")));
+        assert_eq!(to, (Ipv4Addr::new(10, 20, 1, last), 22), "{port}");
+    }
+    let beyond = packet(7, 50_000, 2303, Some("S"));
+    assert!(replay.frame(seconds(0.0), OUTSIDE, beyond.frame()).is_empty());
+    assert_balanced(&replay);
+}
+
+#[test]
+fn a_templates_idle_connections_are_reset_after_its_fifteen_minutes() {
+    let mut replay = template();
+    for flags in ["S", "A", "PA"] {
+        goes_to(&mut replay, 0.0, &packet(7, 50_000, 443, Some(flags)));
+    }
+    assert!(replay.frame(seconds(890.0), OUTSIDE, NOTHING.to_vec()).is_empty());
+    let sent = replay.frame(seconds(902.0), OUTSIDE, NOTHING.to_vec());
+    assert!(sent.len() == 2 && sent.iter().all(|(_, frame)| is_reset(frame)), "{sent:?}");
 }
 
 #[test]

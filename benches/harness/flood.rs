@@ -101,8 +101,7 @@ impl FloodBench {
     pub fn new(flows: u32) -> Self {
         let worker = worker_on(NAT, flows as usize, FloodQueues::default());
         let (traffic, random) = (Traffic::new(NAT), Random::default());
-        let mut bench =
-            Self { worker, traffic, random, flows, spare: Vec::new(), now: Duration::ZERO };
+        let mut bench = Self { worker, traffic, random, flows, spare: Vec::new(), now: Duration::ZERO };
         for packet in [Packet::Opening, Packet::Established] {
             for start in (0..flows).step_by(BURST_MAX) {
                 let burst = (start..(start + BURST_MAX as u32).min(flows))

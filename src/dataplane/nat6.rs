@@ -177,6 +177,8 @@ impl Way6<'_> {
     fn take<const WAY: bool>(self, frame: &mut [u8]) -> Result<(), Refusal> {
         match Plain::mut_from_prefix(frame) {
             Ok((headers, _)) if headers.next_header == self.protocol => self.translate::<WAY>(headers),
+            // Packets of another family look like anything.
+            _ if self.protocol == 0 => Err(Refusal::Mtu),
             _ => take_any::<WAY>(self.hop, self.rewrite, self.counters, frame),
         }
     }
@@ -293,7 +295,8 @@ pub(super) fn translate(
 ) -> Result<(), Refusal> {
     let Layout { total_len, segment_at } = layout;
     let (fixed, rest) = frame.split_at_mut_checked(AT + ipv6::HEADER_LEN).ok_or(Refusal::Mtu)?;
-    let segment = rest.get_mut(segment_at - AT - ipv6::HEADER_LEN..).ok_or(Refusal::Mtu)?;
+    let behind = segment_at.checked_sub(AT + ipv6::HEADER_LEN).ok_or(Refusal::Mtu)?;
+    let segment = rest.get_mut(behind..).ok_or(Refusal::Mtu)?;
     let hop_limit = fixed.get_mut(AT + ipv6::HOP_LIMIT_OFFSET).ok_or(Refusal::Mtu)?;
     if *hop_limit <= 1 {
         return Err(Refusal::Ttl);

@@ -145,9 +145,7 @@ fn only_some_headers_are_written_at_once() {
     assert_eq!(front(&outer(true), Family::V4), None);
     assert_eq!(front(&Outer { dont_fragment: true, ..outer(false) }, Family::V4), None);
     let front = front(&outer(false), Family::V4).unwrap();
-    let inner = |family| {
-        InnerFront::of(&[&[0; 14][..], &inner_packet(family, 0, b"x")].concat()).unwrap()
-    };
+    let inner = |family| InnerFront::of(&[&[0; 14][..], &inner_packet(family, 0, b"x")].concat()).unwrap();
     assert!(front.takes(inner(Family::V4)));
     assert!(!front.takes(inner(Family::V6)));
     assert!(!Front::CLOSED.takes(inner(Family::V4)));
