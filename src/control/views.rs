@@ -4,6 +4,7 @@
 mod counters;
 mod flows;
 mod network;
+mod outbound;
 mod probed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub(super) use flows::flows;
 pub use flows::{Flow, Flows};
 pub use network::{Link, Neighbour, Neighbours, Offload, Port, Ports};
 pub(super) use network::{neighbours, ports};
+pub(super) use outbound::outbound;
+pub use outbound::{Outbound, OutboundBackend, OutboundFlows, OutboundPorts};
 pub use probed::Probed;
 pub(super) use probed::Probings;
 

@@ -21,7 +21,7 @@ pub fn config(backends: u8, rule: &str) -> String {
     let v4 = (4..4 + backends).map(|n| format!("{{ address = \"10.0.0.{n}\" }}"));
     let v6 = (4..4 + backends).map(|n| format!("{{ address = \"2001:db8:10::{n:x}\" }}"));
     let all: Vec<String> = v4.chain(v6.filter(|_| rule.contains("2001:"))).collect();
-    let name = if rule.contains("name =") { "" } else { "name = \"egress\"" };
+    let name = if rule.starts_with("name =") { "" } else { "name = \"egress\"" };
     let pool = all.join(", ");
     format!(
         "{TWO_FAMILIES}

@@ -123,6 +123,17 @@ impl Outbound {
         self.numbers.get(first..first + way.len as usize).unwrap_or_default()
     }
 
+    /// Whether a way's new flows can leave from a port that the backend has.
+    pub(crate) fn lends(&self, way: &MemberWay, number: u8, kind: PortKind, port: u16) -> bool {
+        let is_free = |claims: &Claims| Some(!claims.at(kind, Claims::block_of(port)?).is_reserved());
+        self.numbers(way).contains(&number) && self.claims(number).and_then(is_free) == Some(true)
+    }
+
+    /// All numbers of frontends are below.
+    pub(crate) fn numbers_end(&self) -> usize {
+        self.frontends.len()
+    }
+
     /// The numbers of all frontends.
     pub(crate) fn all_numbers(&self) -> impl Iterator<Item = u8> {
         let is_there = |(number, frontend): (u8, &Option<_>)| frontend.is_some().then_some(number);
