@@ -29,9 +29,9 @@ pub(super) struct Plan {
 impl Plan {
     /// Notes that Azure lets the backends of `pool` out through a public frontend of theirs, for the protocols of its rule.
     pub(super) fn lets_out(&mut self, pool: &str, frontend: Frontend, place: &Place) {
-        let both = [Protocol::Tcp, Protocol::Udp];
-        let of =
-            both.into_iter().filter(|one| frontend.protocol == Protocol::Any || frontend.protocol == *one);
+        // A rule for all ports leaves none to go out by.
+        let both = [Protocol::Tcp, Protocol::Udp].into_iter().filter(|_| frontend.port != 0);
+        let of = both.filter(|one| [Protocol::Any, *one].contains(&frontend.protocol));
         for protocol in of {
             let key = (pool.to_owned(), protocol);
             let (_, frontends) = self.implicit.entry(key).or_insert_with(|| (place.clone(), Vec::new()));

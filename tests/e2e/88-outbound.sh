@@ -36,7 +36,11 @@ clients() {
         (exec nsenter --net="/run/netns/b$backend" -- "$python" "$here/outbound.py" connect 10.0.0.2 "$number" \
             <"$run/tell-$backend" >"$run/said-$backend") &
     done
-    for backend in "$@"; do exec {tells[backend]}>"$run/tell-$backend"; done
+    local tell
+    for backend in "$@"; do
+        exec {tell}>"$run/tell-$backend"
+        tells[backend]=$tell
+    done
     for backend in "$@"; do
         within 20 grep -q made "$run/said-$backend" || fail "b$backend connects" "nothing said"
     done

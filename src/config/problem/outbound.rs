@@ -121,7 +121,10 @@ impl fmt::Display for OutboundProblem {
                 if *reserved > 0 {
                     write!(f, " (rules have ports in blocks of {reserved} more)")?;
                 }
-                write!(f, "; add frontends, or set ports_per_backend to {each} or less")
+                match each {
+                    0 => write!(f, "; add frontends that rules leave more of"),
+                    each => write!(f, "; add frontends, or set ports_per_backend to {each} or less"),
+                }
             }
         }
     }

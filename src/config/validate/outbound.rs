@@ -142,9 +142,10 @@ impl Checker<'_> {
                 PORTS_OF_ADDRESS.saturating_sub(reserved).min(OUTBOUND_PORTS_PER_FRONTEND.into())
             };
             let (reserved, available) = reserved.fold((0, 0), |(all, sum), one| (all + one, sum + left(one)));
-            // What the size of the pool gives is as much as there is.
             let wanted = u64::from(ports) * backends as u64;
-            if wanted > available && rule.ports_per_backend.is_some() {
+            // What the size of the pool gives is as much as there is, but not nothing.
+            let least = if rule.ports_per_backend.is_some() { wanted } else { 8 * backends as u64 };
+            if least > available {
                 let (subject, frontends) = (subject(), frontends.len());
                 let problem =
                     OutboundProblem::TooFewPorts { subject, ports, backends, available, frontends, reserved };

@@ -8,6 +8,9 @@ use crate::control::views::{OutboundBackend, OutboundFlows, OutboundPorts};
 
 type Labels<'a> = [(&'static str, &'a str); 4];
 
+/// A metric's name, what it means, and where its value is.
+type Metric<T> = (&'static str, &'static str, fn(&T) -> u64);
+
 fn of<'a>(backend: &'a OutboundBackend, flows: &'a OutboundFlows) -> Labels<'a> {
     [
         ("rule", flows.rule.as_deref().unwrap_or_default()),
@@ -24,7 +27,7 @@ impl Sample {
                 .iter()
                 .flat_map(|backend| backend.protocols.iter().map(move |flows| (backend, flows)))
         };
-        let gauges: [(&str, &str, fn(&OutboundFlows) -> u64); 2] = [
+        let gauges: [Metric<OutboundFlows>; 2] = [
             ("guideway_outbound_active_flows", "Flows that the backend has opened, now.", |flows| {
                 flows.flows
             }),
@@ -33,7 +36,7 @@ impl Sample {
         for (name, help, value) in gauges {
             page.gauge(name, help, rows().map(|(backend, flows)| (of(backend, flows), value(flows))))?;
         }
-        let counters: [(&str, &str, fn(&OutboundFlows) -> u64); 3] = [
+        let counters: [Metric<OutboundFlows>; 3] = [
             ("guideway_outbound_opened_flows", "Flows that the backend has opened.", |f| f.opened_total),
             ("guideway_outbound_answered_flows", "Those of them that were answered.", |f| f.answered_total),
             ("guideway_outbound_failed_flows", "Flows for which there was no port.", |f| f.failed_total),
@@ -41,7 +44,7 @@ impl Sample {
         for (name, help, value) in counters {
             page.counter(name, help, rows().map(|(backend, flows)| (of(backend, flows), value(flows))))?;
         }
-        let ports: [(&str, &str, fn(&OutboundPorts) -> u64); 2] = [
+        let ports: [Metric<OutboundPorts>; 2] = [
             ("guideway_outbound_allocated_ports", "Ports of the frontend that the backend has.", |p| {
                 p.ports_allocated
             }),

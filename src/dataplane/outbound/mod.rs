@@ -281,7 +281,8 @@ impl Flows {
             };
             let Some(flow) = self.table.flow(found).filter(|flow| flow.mapping == index) else { continue };
             let is_over = flow.idle_ticks(now) > flow.state.timeout(kind, way);
-            if !is_over && !(flags.opens() && flow.state.gives_way_to_syn()) {
+            let is_new = is_over || flags.opens() && flow.state.gives_way_to_syn();
+            if !is_new {
                 return Ok(Found { flow: found, is_new: false });
             }
             // It keeps its port if another takes its place.
