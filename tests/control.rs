@@ -449,7 +449,10 @@ fn a_configuration_is_held_against_the_one_that_runs() {
     let told = running.good("GET", "/v1/configuration", "");
     let text = told["configuration"].as_str().unwrap();
     assert_eq!(load_text("", text, &ConfigFlags::default()).unwrap().model, model(&config()));
-    assert_eq!(check(text), json!({ "rules": [], "overrides": [], "next_start": [], "refused": null }));
+    assert_eq!(
+        check(text),
+        json!({ "rules": [], "outbound": [], "overrides": [], "next_start": [], "refused": null })
+    );
     let less = with_backends(&numbered(4..6, ""), "");
     let told = check(&less);
     let rule = &told["rules"][1];
@@ -672,6 +675,7 @@ fn the_command_line_shows_and_changes_and_its_json_is_the_apis() {
         ("show flows --client 192.0.2.8", vec!["0 of 1 flows"]),
         ("show backends --rule dns", vec!["10.0.0.4:5353"]),
         ("show ports", vec!["outside", "inside", "memory", "1500"]),
+        ("show outbound", vec!["backend", "protocol", "on demand"]),
     ] {
         let (code, out, err) = running.guideway(line);
         assert_eq!((code, err.as_str()), (Some(0), ""), "{line}");

@@ -193,3 +193,253 @@ fn a_pool_that_grows_breaks_nothing() {
         assert_balanced(&bed.replay);
     }
 }
+
+/// A TCP connection that both ends believe in.
+fn connect(bed: &mut Bed, backend: SocketAddr, server: SocketAddr) -> Packet {
+    let sent = bed.out(&Packet::new(Kind::Tcp("S"), backend, server));
+    bed.back(&sent.answer());
+    bed.out(&Packet { sequence: 1001, ..Packet::new(Kind::Tcp("A"), backend, server) });
+    sent
+}
+
+#[test]
+fn flows_end_when_they_should() {
+    let server = at("192.0.2.7", 80);
+    for workers in [1, 3] {
+        // What has been said, how long it lives, and what the backend and the other end get after that.
+        let cases: [(&[(&str, bool)], f64); 6] = [
+            (&[], 240.0),
+            (&[("FA", true)], 240.0),
+            (&[("FA", false)], 240.0),
+            (&[("FA", true), ("FA", false)], 240.0),
+            (&[("R", true)], 15.0),
+            (&[("R", false)], 15.0),
+        ];
+        for (said, lifetime) in cases {
+            for (after, is_there) in [(lifetime - 1.0, true), (lifetime + 1.0, false)] {
+                let mut bed = Bed::new(&config(1, "frontends = [\"203.0.113.11\"]"), workers);
+                let backend = bed.backend(0, 4);
+                let sent = connect(&mut bed, backend, server);
+                for (flags, is_out) in said {
+                    if *is_out {
+                        bed.out(&Packet::new(Kind::Tcp(flags), backend, server));
+                    } else {
+                        bed.back(&Packet { kind: Kind::Tcp(flags), ..sent.answer() });
+                    }
+                }
+                bed.now += after;
+                let answer = Packet { kind: Kind::Tcp("A"), ..sent.answer() };
+                if is_there {
+                    bed.back(&answer);
+                } else {
+                    assert_eq!(bed.refused(OUTSIDE, &answer), "outbound-filtered+1");
+                    let more = Packet::new(Kind::Tcp("A"), backend, server);
+                    assert_eq!(bed.refused(INSIDE, &more), "outbound-no-flow+1", "{said:?}");
+                    assert_eq!(bed.flows(0, 4, Kind::Tcp("")), (0, 0, 1, 1, 0));
+                }
+            }
+        }
+        for (kind, lifetime) in [(Kind::Tcp("S"), 30.0), (Kind::Udp, 240.0), (Kind::Echo, 60.0)] {
+            for (after, is_there) in [(lifetime - 1.0, true), (lifetime + 1.0, false)] {
+                let mut bed = Bed::new(&config(1, "frontends = [\"203.0.113.11\"]"), workers);
+                let sent = bed.out(&Packet::new(kind, bed.backend(0, 4), server));
+                if kind != Kind::Tcp("S") {
+                    // What comes from outside keeps nothing.
+                    bed.now += lifetime / 2.0;
+                    bed.back(&sent.answer());
+                    bed.now -= lifetime / 2.0;
+                }
+                bed.now += after;
+                if is_there {
+                    bed.back(&sent.answer());
+                } else {
+                    assert_eq!(bed.refused(OUTSIDE, &sent.answer()), "outbound-filtered+1", "{kind:?}");
+                }
+                assert_balanced(&bed.replay);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_end_that_goes_on_has_not_taken_a_reset() {
+    let mut bed = Bed::new(&config(1, EGRESS), 1);
+    let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
+    let sent = connect(&mut bed, backend, server);
+    bed.back(&Packet { kind: Kind::Tcp("R"), ..sent.answer() });
+    bed.out(&Packet::new(Kind::Tcp("A"), backend, server));
+    bed.now += 100.0;
+    bed.back(&Packet { kind: Kind::Tcp("A"), ..sent.answer() });
+    // A connection that is over gives its port to the next of the same ends.
+    bed.back(&Packet { kind: Kind::Tcp("R"), ..sent.answer() });
+    assert_eq!(bed.out(&Packet::new(Kind::Tcp("S"), backend, server)).from, sent.from);
+    assert_eq!(bed.flows(0, 4, Kind::Tcp("")), (1, 1, 2, 1, 0));
+}
+
+#[test]
+fn both_ends_of_an_idle_connection_are_reset() {
+    for family in [0, 1] {
+        for workers in [1, 3] {
+            let mut bed =
+                Bed::new(&config(1, &format!("{EGRESS}\ntcp_reset = true\nidle_timeout = \"10s\"")), workers);
+            let (backend, server) = (bed.backend(family, 4), at(SERVERS[family], 80));
+            let sent = connect(&mut bed, backend, server);
+            let data = Packet {
+                sequence: 1001,
+                acknowledgement: 2001,
+                ..Packet::new(Kind::Tcp("A"), backend, server)
+            };
+            bed.out(&data);
+            bed.now += 11.0;
+            // Any frame moves the clock.
+            let other = Packet::new(Kind::Udp, backend, server);
+            let frames = bed.frames(INSIDE, other.frame(bed.macs_in(backend)));
+            let resets: Vec<_> =
+                frames.iter().filter(|(_, frame)| frame[if family == 0 { 23 } else { 20 }] == 6).collect();
+            assert_eq!(resets.len(), 2);
+            for (port, frame) in resets {
+                let got = Packet::read(frame, &data);
+                let (ends, sequence) =
+                    if *port == OUTSIDE { ((sent.from, server), 1011) } else { ((server, backend), 2001) };
+                assert_eq!(((got.from, got.to), got.sequence, got.kind), (ends, sequence, Kind::Tcp("RA")));
+            }
+            // What was on its way is answered.
+            let (port, frame) = bed.frames(INSIDE, data.frame(bed.macs_in(backend))).remove(0);
+            let got = Packet::read(&frame, &data);
+            assert_eq!((port, got.from, got.to, got.sequence), (INSIDE, server, backend, 2001));
+            let late =
+                Packet { kind: Kind::Tcp("A"), sequence: 2001, acknowledgement: 1011, ..sent.answer() };
+            let (port, frame) =
+                bed.frames(OUTSIDE, late.frame((common::ROUTER_MAC, common::OUTSIDE_MAC))).remove(0);
+            let got = Packet::read(&frame, &late);
+            assert_eq!((port, got.from, got.to, got.sequence), (OUTSIDE, sent.from, server, 1011));
+            assert_balanced(&bed.replay);
+        }
+    }
+}
+
+#[test]
+fn a_backend_keeps_its_address() {
+    for family in [0, 1] {
+        let mut bed = Bed::new(&config(6, EGRESS), 3);
+        let mut addresses = BTreeSet::new();
+        for host in 4..10 {
+            let own: BTreeSet<_> = (0..900)
+                .map(|n| {
+                    let backend = SocketAddr::new(bed.backend(family, host).ip(), 2000 + n);
+                    let kind = [Kind::Tcp("S"), Kind::Udp][usize::from(n % 2)];
+                    bed.out(&Packet::new(kind, backend, at(SERVERS[family], 80))).from.ip()
+                })
+                .collect();
+            assert_eq!(own.len(), 1, "{own:?}");
+            addresses.extend(own);
+        }
+        assert_eq!(addresses.len(), 2, "all frontends are used");
+    }
+}
+
+#[test]
+fn both_ends_may_open_at_once() {
+    let mut bed = Bed::new(&config(1, EGRESS), 2);
+    let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
+    let sent = bed.out(&Packet::new(Kind::Tcp("S"), backend, server));
+    let theirs = Packet { kind: Kind::Tcp("S"), ..sent.answer() };
+    assert_eq!(bed.back(&theirs).to, backend);
+    assert_eq!(bed.out(&Packet::new(Kind::Tcp("SA"), backend, server)).from, sent.from);
+    bed.back(&sent.answer());
+}
+
+#[test]
+fn what_backends_send_to_each_others_outside_is_named() {
+    let mut bed = Bed::new(&config(2, EGRESS), 1);
+    let server = at("192.0.2.7", 80);
+    let sent = bed.out(&Packet::new(Kind::Udp, bed.backend(0, 4), server));
+    let across = Packet::new(Kind::Udp, bed.backend(0, 5), sent.from);
+    assert_eq!(bed.refused(INSIDE, &across), "outbound-hairpin+1");
+    // Nor does anybody else's packet come in by the wrong port, or from an address of ours.
+    let wrong = Packet::new(Kind::Udp, bed.backend(0, 5), server);
+    assert_eq!(bed.refused(OUTSIDE, &wrong), "wrong-port+1");
+    let ours = Packet::new(Kind::Udp, SocketAddr::new(bed.frontend(0, 1), 5), sent.from);
+    assert_eq!(bed.refused(OUTSIDE, &ours), "martian-source+1");
+    let martian = Packet::new(Kind::Udp, bed.backend(0, 5), at("127.0.0.1", 80));
+    assert_eq!(bed.refused(INSIDE, &martian), "martian-destination+1");
+    let zero = Packet::new(Kind::Tcp("S"), bed.backend(0, 5), at("192.0.2.7", 0));
+    assert_eq!(bed.refused(INSIDE, &zero), "port-zero+1");
+}
+
+#[test]
+fn responses_stay_responses_and_blocks_of_rules_are_kept() {
+    let rules = "protocol = \"tcp\"\nfrontends = [\"203.0.113.11\"]\nports_per_backend = 8
+[[rule]]\nname = \"r\"\nfrontend = \"203.0.113.11:1024/tcp\"\npool = \"web\"\nbackend_port = 8443
+[[rule]]\nname = \"s\"\nfrontend = \"203.0.113.11:1040-65535/tcp\"\npool = \"web\"\nforward = \"full-nat\"
+source_addresses = [\"10.0.0.200\"]";
+    let mut bed = Bed::new(&config(1, rules), 1);
+    let server = at("192.0.2.7", 80);
+    // The endpoint of a backend of NAT.
+    let response = Packet::new(Kind::Tcp("S"), SocketAddr::new(bed.backend(0, 4).ip(), 8443), server);
+    assert_eq!(bed.out(&response).from, at("203.0.113.11", 1024));
+    // One block is left.
+    let ports: BTreeSet<u16> = (2000..2008)
+        .map(|port| {
+            let backend = SocketAddr::new(bed.backend(0, 4).ip(), port);
+            bed.out(&Packet::new(Kind::Tcp("S"), backend, server)).from.port()
+        })
+        .collect();
+    assert_eq!(ports, (1032..1040).collect());
+    let one_more = Packet::new(Kind::Tcp("S"), bed.backend(0, 4), server);
+    assert_eq!(bed.refused(INSIDE, &one_more), "outbound-no-port+1");
+    // Neither UDP nor ping are the rule's.
+    assert_eq!(bed.refused(INSIDE, &Packet { kind: Kind::Udp, ..one_more.clone() }), "not-ours+1");
+    assert_eq!(bed.refused(INSIDE, &Packet { kind: Kind::Echo, ..one_more }), "not-ours+1");
+}
+
+#[test]
+fn flows_live_on_through_reloads() {
+    for workers in [1, 3] {
+        let mut bed = Bed::new(&config(2, EGRESS), workers);
+        let server = at("192.0.2.7", 80);
+        let backend = bed.backend(0, 4);
+        let tcp = connect(&mut bed, backend, server);
+        let udp = bed.out(&Packet::new(Kind::Udp, backend, server));
+        // Another frontend, another timeout, other rules.
+        for rule in [
+            "frontends = [\"203.0.113.20\"]",
+            "frontends = [\"203.0.113.20\", \"203.0.113.11\"]\nidle_timeout = \"20m\"",
+            "name = \"other\"\nprotocol = \"tcp\"\nfrontends = [\"203.0.113.20\"]\nidle_timeout = \"20m\"",
+        ] {
+            bed.replay.reload(&model(&config(2, rule))).unwrap();
+            bed.now += 2.0;
+            assert_eq!(bed.back(&tcp.answer()).to, backend);
+            assert_eq!(bed.back(&udp.answer()).to, backend);
+            assert_eq!(bed.out(&Packet::new(Kind::Tcp("A"), backend, server)).from, tcp.from);
+            assert_eq!(bed.out(&Packet::new(Kind::Udp, backend, server)).from, udp.from);
+        }
+        // What is new leaves from the new one; what the rule has no more opens nothing.
+        let other = SocketAddr::new(backend.ip(), 9000);
+        let new = bed.out(&Packet::new(Kind::Tcp("S"), other, server));
+        assert_eq!(new.from.ip(), at("203.0.113.20", 0).ip());
+        assert_eq!(bed.refused(INSIDE, &Packet::new(Kind::Udp, other, server)), "not-ours+1");
+        // With the old flows the old address goes.
+        bed.now += 1300.0;
+        bed.replay.reload(&model(&config(2, "frontends = [\"203.0.113.20\"]"))).unwrap();
+        bed.out(&Packet::new(Kind::Udp, other, server));
+        bed.replay.reload(&model(&config(2, "frontends = [\"203.0.113.20\"]"))).unwrap();
+        assert_eq!(bed.refused(OUTSIDE, &tcp.answer()), "not-ours+1");
+        assert_balanced(&bed.replay);
+    }
+}
+
+#[test]
+fn a_rules_blocks_come_back_when_their_flows_are_over() {
+    let mut bed = Bed::new(&config(2, "frontends = [\"203.0.113.11\"]\nports_per_backend = 8"), 3);
+    let server = at("192.0.2.7", 80);
+    for port in 2000..2100 {
+        bed.out(&Packet::new(Kind::Udp, SocketAddr::new(bed.backend(0, 4).ip(), port), server));
+    }
+    let ports = |bed: &Bed| bed.told(0, 4).ports.values().next().unwrap()[1];
+    assert_eq!((ports(&bed).allocated, ports(&bed).on_demand, ports(&bed).used), (104, 96, 100));
+    bed.now += 241.0;
+    bed.out(&Packet::new(Kind::Tcp("S"), bed.backend(0, 5), server));
+    assert_eq!((ports(&bed).allocated, ports(&bed).on_demand, ports(&bed).used), (8, 0, 0));
+    assert_eq!(bed.flows(0, 4, Kind::Udp), (0, 0, 100, 0, 0));
+}

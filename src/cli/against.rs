@@ -33,7 +33,7 @@ pub(super) fn file(new: &Model, path: &Path) -> Result<Told, Failure> {
     let told = difference(Side { model: old, key: old_key }, Side { model: new, key });
     let key_line = "~ the hash key is another: nearly all new flows move\n";
     let text = if key == old_key { String::new() } else { key_line.to_owned() };
-    Ok(Told { text: text + &rules(&told.rules), refused: None })
+    Ok(Told { text: text + &rules(&told.rules) + &outbound(&told), refused: None })
 }
 
 /// What `flags` say, and what that would change of what runs.
@@ -44,7 +44,7 @@ pub(super) fn running(flags: &ConfigFlags) -> Result<(Model, Told), Failure> {
     let text = to_text_with(&new, new.dataplane.hash_key);
     let body = json!({ "configuration": text }).to_string();
     let told: Difference = ask(&target, &Method::POST, "/v1/check", &body)?;
-    let mut text = rules(&told.rules);
+    let mut text = rules(&told.rules) + &outbound(&told);
     text.extend(told.next_start.iter().map(|what| {
         let moves = if what == "hash_key" { ", and moves nearly all new flows" } else { "" };
         format!("~ {what} differs: that takes effect with the next start{moves}\n")
@@ -81,6 +81,10 @@ fn as_reloaded(flags: &ConfigFlags, running: &Configuration) -> ConfigFlags {
         }
         _ => flags.clone(),
     }
+}
+
+fn outbound(told: &Difference) -> String {
+    told.outbound.iter().map(|line| format!("~ {line}\n")).collect()
 }
 
 fn rules(rules: &[RuleDifference]) -> String {

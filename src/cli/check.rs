@@ -73,6 +73,19 @@ fn describe(model: &Model, world: &Snapshot) -> String {
         }
     }
     model.nat_rules.iter().for_each(|rule| text += &nat_rule(rule));
+    for rule in &model.outbound {
+        let frontends: Vec<String> = rule.frontends.iter().map(ToString::to_string).collect();
+        text += &format!(
+            "outbound rule {}: pool {} by {}, {}, {} ports for each of {} backends, idle timeout {}\n",
+            rule.name,
+            rule.pool.name,
+            frontends.join(", "),
+            rule.protocol,
+            rule.ports(),
+            rule.pool.backends.len(),
+            humantime::format_duration(rule.idle_timeout)
+        );
+    }
     text
 }
 

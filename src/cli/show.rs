@@ -2,6 +2,7 @@
 
 mod counters;
 mod flows;
+mod outbound;
 
 use std::thread;
 use std::time::Duration;
@@ -47,6 +48,8 @@ enum What {
         #[arg(long)]
         all: bool,
     },
+    /// Connections that backends open themselves, and the ports that they have for these.
+    Outbound,
     /// Next hops: known, asked for, and fixed.
     Neighbours,
     /// Ports: device, driver, link, queues, offloads and errors.
@@ -77,6 +80,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         What::Backends(of) => with_query("/v1/backends", of)?,
         What::Flows(wanted) => with_query("/v1/flows", wanted)?,
         What::Counters { .. } => "/v1/counters".into(),
+        What::Outbound => "/v1/outbound".into(),
         What::Neighbours => "/v1/neighbours".into(),
         What::Ports => "/v1/ports".into(),
     };
@@ -94,6 +98,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         What::Backends(_) => backends(&read(answer)?),
         What::Flows(_) => flows::text(&read(answer)?),
         What::Counters { all } => counters::counters(&read(answer)?, *all),
+        What::Outbound => outbound::text(&read(answer)?),
         What::Neighbours => neighbours(&read(answer)?),
         What::Ports => ports(&read(answer)?),
     };

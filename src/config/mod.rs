@@ -121,5 +121,9 @@ fn is_name(text: &str) -> bool {
 
 /// How findings call the `kind` of this name: "port outside", or "a port" where the name is no name.
 fn subject_of(kind: &str, name: &str) -> String {
-    if is_name(name) { format!("{kind} {name}") } else { format!("a {kind}") }
+    if is_name(name) {
+        format!("{kind} {name}")
+    } else {
+        format!("{} {kind}", if kind.starts_with('o') { "an" } else { "a" })
+    }
 }

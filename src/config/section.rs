@@ -355,9 +355,6 @@ pub(crate) fn example(key: &str) -> &'static str {
         "interval" | "timeout" => "\"5s\"",
         "via" => "\"10.0.0.254\"",
         "ca_file" => "\"/etc/ssl/our-ca.pem\"",
-        "frontends" => "[\"203.0.113.11\"]",
-        "protocol" => "\"any\"",
-        "ports_per_backend" => "1024",
         "frontend" => "\"203.0.113.10:443/tcp\"",
         "backend" => "\"10.0.0.4:22\"",
         "ports" => "[\"10.0.0.4=2201\"]",
@@ -384,6 +381,15 @@ pub(crate) fn example(key: &str) -> &'static str {
         "body" => "\"ready\"",
         "probe" => "\"web-ready\"",
         "no_healthy_backends" => "\"drop\"",
+        _ => example_of_outbound(key),
+    }
+}
+
+fn example_of_outbound(key: &str) -> &'static str {
+    match key {
+        "frontends" => "[\"203.0.113.11\"]",
+        "protocol" => "\"any\"",
+        "ports_per_backend" => "1024",
         _ => "a value",
     }
 }

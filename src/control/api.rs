@@ -79,6 +79,7 @@ enum Ask {
     Backends(Of),
     Counters,
     Neighbours,
+    Outbound,
     Ports,
     Configuration,
     Check(String),
@@ -185,6 +186,7 @@ impl Request {
             }
             Ask::Counters => json(&views::counters(manager)),
             Ask::Neighbours => json(&views::neighbours(manager)),
+            Ask::Outbound => json(&views::outbound(manager)),
             Ask::Ports => json(&views::ports(manager, (context.ports)())),
             Ask::Configuration => json(&check::configuration(manager)),
             // It takes its time, and answers by itself.

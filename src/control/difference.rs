@@ -16,6 +16,7 @@ use crate::snapshot::Spread;
 #[allow(missing_docs, reason = "docs/openapi.json says it")]
 pub struct Difference {
     pub rules: Vec<RuleDifference>,
+    pub outbound: Vec<String>,
     pub overrides: Vec<Overridden>,
     pub next_start: Vec<String>,
     pub refused: Option<String>,
@@ -66,7 +67,12 @@ pub struct Side<'a> {
 
 /// The difference between two configurations of which neither runs.
 pub fn difference(old: Side<'_>, new: Side<'_>) -> Difference {
-    Difference { rules: rules(old, new, &Runtime::default(), &BTreeMap::new()), ..Difference::default() }
+    let outbound = outbound(old.model, new.model);
+    Difference {
+        rules: rules(old, new, &Runtime::default(), &BTreeMap::new()),
+        outbound,
+        ..Difference::default()
+    }
 }
 
 /// What a reload with `new` would do to what runs: under the same hash key, with what operators and probes have said
@@ -89,6 +95,7 @@ pub fn difference_to_running(
     });
     Difference {
         rules: rules(old, Side { model: new, key: old.key }, runtime, flows),
+        outbound: outbound(old.model, new),
         overrides: overridden.collect(),
         next_start: next_start(old, new),
         refused: refusal_of_ports(&old.model.ports, &new.ports).err().map(|error| error.to_string()),
@@ -131,7 +138,23 @@ pub(super) fn outline(old: &Model, new: &Model) -> Vec<String> {
             lines.push(format!("rule {}: {}", rule.name, shortened(changes).join(", ")));
         }
     }
+    lines.extend(outbound(old, new));
     shortened(lines)
+}
+
+/// What changes of outbound rules. Flows that there are go on.
+fn outbound(old: &Model, new: &Model) -> Vec<String> {
+    let find = |model: &'_ Model, name: &str| model.outbound.iter().find(|rule| rule.name == name).cloned();
+    let gone = old.outbound.iter().filter(|rule| find(new, &rule.name).is_none());
+    let mut lines: Vec<String> = gone.map(|rule| format!("outbound rule {} is removed", rule.name)).collect();
+    for rule in &new.outbound {
+        match find(old, &rule.name) {
+            None => lines.push(format!("outbound rule {} is new", rule.name)),
+            Some(before) if before != *rule => lines.push(format!("outbound rule {} is changed", rule.name)),
+            Some(_) => {}
+        }
+    }
+    lines
 }
 
 fn shortened(mut all: Vec<String>) -> Vec<String> {

@@ -5,6 +5,7 @@ mod azure;
 mod counters;
 mod flows;
 mod network;
+mod outbound;
 mod probed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ pub(super) use flows::flows;
 pub use flows::{Flow, Flows};
 pub use network::{Link, Neighbour, Neighbours, Offload, Port, Ports};
 pub(super) use network::{neighbours, ports};
+pub(super) use outbound::outbound;
+pub use outbound::{Outbound, OutboundBackend, OutboundFlows, OutboundPorts};
 pub use probed::Probed;
 pub(super) use probed::Probings;
 

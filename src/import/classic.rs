@@ -59,6 +59,7 @@ pub(super) fn plan(
     importer.compare_roles();
     importer.acls();
     importer.roles();
+    importer.plan.finish_implicit();
     importer.plan
 }
 
@@ -251,12 +252,16 @@ impl Importer<'_> {
         if input.is_https {
             comments.push("TLS ends at the instances.".to_owned());
         }
+        let frontend = Frontend { address, port: input.port, protocol: input.protocol };
+        if input.balancer.is_none() {
+            self.plan.lets_out(&pool, frontend, &input.place);
+        }
         let name = self.plan.rule_names.make(&[&role.name, &input.name]);
         self.plan.rules.push(Rule {
             name,
             place: input.place.clone(),
             comments,
-            frontend: Frontend { address, port: input.port, protocol: input.protocol },
+            frontend,
             pool,
             backend_port,
             distribution: input.distribution,

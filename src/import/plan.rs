@@ -19,9 +19,52 @@ pub(super) struct Plan {
     pub(super) rules: Vec<Rule>,
     pub(super) nat_rules: Vec<NatRule>,
     pub(super) outbound: Vec<OutboundRule>,
+    /// By pool and protocol: whom Azure lets out because of a rule, and by which addresses.
+    pub(super) implicit: BTreeMap<(String, Protocol), (Place, Vec<IpAddr>)>,
     pub(super) probe_names: Names,
     pub(super) pool_names: Names,
     pub(super) rule_names: Names,
+}
+
+impl Plan {
+    /// Notes that Azure lets the backends of `pool` out through a public frontend of theirs, for the protocols of its rule.
+    pub(super) fn lets_out(&mut self, pool: &str, frontend: Frontend, place: &Place) {
+        // A rule for all ports leaves none to go out by.
+        let both = [Protocol::Tcp, Protocol::Udp].into_iter().filter(|_| frontend.port != 0);
+        let of = both.filter(|one| [Protocol::Any, *one].contains(&frontend.protocol));
+        for protocol in of {
+            let key = (pool.to_owned(), protocol);
+            let (_, frontends) = self.implicit.entry(key).or_insert_with(|| (place.clone(), Vec::new()));
+            if !frontends.contains(&frontend.address) {
+                frontends.push(frontend.address);
+            }
+        }
+    }
+
+    /// Makes outbound rules of that, but for what an outbound rule of Azure's has.
+    pub(super) fn finish_implicit(&mut self) {
+        for ((pool, protocol), (place, frontends)) in std::mem::take(&mut self.implicit) {
+            let has = |rule: &&OutboundRule| {
+                rule.pool == pool && (rule.protocol == protocol || rule.protocol == Protocol::Any)
+            };
+            if self.outbound.iter().any(|rule| has(&rule)) {
+                continue;
+            }
+            let name = self.rule_names.make(&[&pool, "out", protocol.word()]);
+            let comment = "Azure lets these backends out by the frontends of their rules, for the protocols of these rules.";
+            self.outbound.push(OutboundRule {
+                name,
+                place,
+                comments: vec![comment.to_owned()],
+                pool,
+                frontends: frontends.iter().map(ToString::to_string).collect(),
+                protocol,
+                ports_per_backend: 0,
+                idle_minutes: 4,
+                tcp_reset: false,
+            });
+        }
+    }
 }
 
 pub(super) struct Pool {
@@ -70,7 +113,7 @@ pub(super) struct Probe {
     pub(super) threshold: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Protocol {
     Tcp,
     Udp,
@@ -142,9 +185,11 @@ pub(super) enum Target {
     Pool(String, Vec<IpAddr>),
 }
 
+#[derive(Clone)]
 pub(super) struct OutboundRule {
     pub(super) name: String,
     pub(super) place: Place,
+    pub(super) comments: Vec<String>,
     pub(super) pool: String,
     pub(super) frontends: Vec<String>,
     pub(super) protocol: Protocol,

@@ -10,13 +10,6 @@ use super::plan::{Members, NatRule, OutboundRule, Plan, Pool, Probe, Protocol, R
 use super::report::{Findings, Place, one_line};
 use crate::config::{self, AdminState, ConfigFlags, Distribution, NoHealthyBackends};
 
-/// Whether guideway has `[[outbound_rule]]`. Until then they are comments.
-pub(super) const HAS_OUTBOUND_RULES: bool = false;
-
-/// Why outbound rules are comments.
-pub(super) const NO_OUTBOUND: &str =
-    "this version of guideway does not translate the source of what backends open themselves";
-
 /// The most characters of a comment.
 const COMMENT_MAX: usize = 200;
 
@@ -63,7 +56,7 @@ impl Writer {
         plan.pools.iter().for_each(|pool| self.pool(pool));
         plan.rules.iter().for_each(|rule| self.rule(rule));
         plan.nat_rules.iter().for_each(|rule| self.nat_rule(rule));
-        plan.outbound.iter().for_each(|rule| self.outbound(rule, HAS_OUTBOUND_RULES));
+        plan.outbound.iter().for_each(|rule| self.outbound(rule));
     }
 
     fn put(&mut self, line: &str) {
@@ -209,10 +202,11 @@ impl Writer {
         self.treatment(treatment, frontend.protocol);
     }
 
-    fn outbound(&mut self, rule: &OutboundRule, is_there: bool) {
+    fn outbound(&mut self, rule: &OutboundRule) {
         let OutboundRule {
             name,
             place,
+            comments,
             pool,
             frontends,
             protocol,
@@ -220,26 +214,16 @@ impl Writer {
             idle_minutes,
             tcp_reset,
         } = rule;
-        let mut inner = Self::default();
-        inner.put("[[outbound_rule]]");
-        inner.quoted("name", name);
-        inner.quoted("pool", pool);
-        inner
-            .plain("frontends", format!("[{}]", frontends.iter().map(quoted).collect::<Vec<_>>().join(", ")));
-        inner.quoted("protocol", protocol.word());
+        self.section("[[outbound_rule]]", place, comments);
+        self.quoted("name", name);
+        self.quoted("pool", pool);
+        self.plain("frontends", format!("[{}]", frontends.iter().map(quoted).collect::<Vec<_>>().join(", ")));
+        self.quoted("protocol", protocol.word());
         if *ports_per_backend > 0 {
-            inner.plain("ports_per_backend", ports_per_backend);
+            self.plain("ports_per_backend", ports_per_backend);
         }
-        inner.quoted("idle_timeout", format!("{idle_minutes}m"));
-        inner.plain("tcp_reset", tcp_reset);
-        let mut comments = vec![place.to_string()];
-        if !is_there {
-            comments.push(format!("Not in force: {NO_OUTBOUND}."));
-        }
-        self.begin(place, &comments);
-        for line in inner.text.lines() {
-            self.put(&if is_there { line.to_owned() } else { format!("#   {line}") });
-        }
+        self.quoted("idle_timeout", format!("{idle_minutes}m"));
+        self.plain("tcp_reset", tcp_reset);
     }
 
     /// Where the section that has `line` comes from.

@@ -9,7 +9,9 @@ use super::backend::{self, Forwarding, Records};
 use super::broad::{Broad, BroadFrontends};
 use super::forwarding;
 use super::ids::Ids;
-use super::kinds::{Kind, any_key, ascending, endpoint_key, is_full_nat, narrow_map, wide_map};
+use super::kinds::{
+    Kind, any_key, ascending, endpoint_key, is_full_nat, narrow_map, response_endpoint, wide_map,
+};
 use super::outbound::Allotter;
 use super::quic;
 use super::sources::{ClientAddress, Numbers};
@@ -119,10 +121,7 @@ impl Compiler {
         self.note_down(model, &selectors);
         let selected = local::all(model, &selectors);
         let frontends = self.frontend_records(model, selectors);
-        let mut sources = std::mem::take(&mut self.sources);
-        sources.begin();
-        let Records { backends, to_backend, to_client } = self.backend_records(model, &routes, &mut sources);
-        self.sources = sources;
+        let Records { backends, to_backend, to_client } = self.backends_with_sources(model, &routes);
         let outbound = self.outbound.compile(model, &routes, &self.hash);
         let locals = local::with_sources(selected, self.sources.addresses().chain(outbound.addresses()));
         let words = |kind: Kind| {
@@ -328,6 +327,14 @@ impl Compiler {
         }
     }
 
+    fn backends_with_sources(&mut self, model: &Model, routes: &Routes) -> Records {
+        let mut sources = std::mem::take(&mut self.sources);
+        sources.begin();
+        let records = self.backend_records(model, routes, &mut sources);
+        self.sources = sources;
+        records
+    }
+
     fn backend_records(&self, model: &Model, routes: &Routes, sources: &mut Numbers) -> Records {
         let lingering: BTreeSet<BackendId> = self.ids.lingering().collect();
         let current = self.current(&lingering);
@@ -436,12 +443,6 @@ impl Compiler {
         let all = first.chain(then).filter(|(identity, _)| wanted(identity));
         all.filter_map(|(identity, id)| Some((response_endpoint(&identity)?, id.0.into()))).collect()
     }
-}
-
-/// Where a backend's responses come from.
-fn response_endpoint(identity: &BackendIdentity) -> Option<Endpoint> {
-    let BackendIdentity { frontend, address, port } = *identity;
-    Some(Endpoint { address, port, protocol: frontend.exact()?.protocol })
 }
 
 fn identity(rule: &config::Rule, backend: &config::Backend) -> BackendIdentity {

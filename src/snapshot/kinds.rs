@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{WideMap, WordMap};
+use super::{BackendIdentity, WideMap, WordMap};
 use crate::config::{self, Endpoint, Forward};
 use crate::packet::{EndpointKey, wide_endpoint};
 
@@ -73,4 +73,10 @@ pub(super) fn ascending<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// Where a backend's responses come from.
+pub(super) fn response_endpoint(identity: &BackendIdentity) -> Option<Endpoint> {
+    let BackendIdentity { frontend, address, port } = *identity;
+    Some(Endpoint { address, port, protocol: frontend.exact()?.protocol })
 }

@@ -36,7 +36,11 @@ clients() {
         (exec nsenter --net="/run/netns/b$backend" -- "$python" "$here/outbound.py" connect 10.0.0.2 "$number" \
             <"$run/tell-$backend" >"$run/said-$backend") &
     done
-    for backend in "$@"; do exec {tells[backend]}>"$run/tell-$backend"; done
+    local tell
+    for backend in "$@"; do
+        exec {tell}>"$run/tell-$backend"
+        tells[backend]=$tell
+    done
     for backend in "$@"; do
         within 20 grep -q made "$run/said-$backend" || fail "b$backend connects" "nothing said"
     done
@@ -46,12 +50,10 @@ clients() {
 tell() {
     local word=$1 backend
     shift
+    asked=$((asked + 1))
+    for backend in "$@"; do printf '%s %s\n' "$word" "$asked" >&"${tells[backend]}"; done
     for backend in "$@"; do
-        sed -i '/^alive/d' "$run/said-$backend"
-        printf '%s\n' "$word" >&"${tells[backend]}"
-    done
-    for backend in "$@"; do
-        within 30 grep -q alive "$run/said-$backend" || fail "b$backend says what lives" "nothing said"
+        within 20 grep -q "asked $asked\$" "$run/said-$backend" || fail "b$backend says what lives" "nothing said"
     done
 }
 
@@ -59,9 +61,10 @@ tell() {
 of() {
     local word=$1 backend
     shift
-    for backend in "$@"; do sed -n "s/.*$word \\([0-9]*\\).*/\\1/p" "$run/said-$backend"; done | awk '{ all += $1 } END { print all + 0 }'
+    for backend in "$@"; do sed -n "s/.*$word \\([0-9]*\\).*/\\1/p" "$run/said-$backend" | tail -n 1; done | awk '{ all += $1 } END { print all + 0 }'
 }
 declare -a tells=()
+asked=0
 
 bed_up 4
 ip -n client address add 10.0.0.3/24 dev c0
@@ -81,10 +84,10 @@ equal "and that none failed" 0 "$(sum failed_total)"
 equal "the service goes on beside them" 100 "$(requests 100 | grep -c ' 200 ' || true)"
 
 outbound_config 4 'ports_per_backend = 512' >"$config"
-tell still 1 2 3 &
-telling=$!
-gw_reload
-wait "$telling"
+gw_reload &
+reloading=$!
+tell still 1 2 3
+wait "$reloading"
 equal "all live while the pool grows and each gets fewer ports" 2001 "$(of alive 1 2 3)"
 clients 100 4
 equal "the new backend connects" 100 "$(of made 4)"

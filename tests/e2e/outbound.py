@@ -87,29 +87,33 @@ def connect(address, number):
                 alive += one.recv(100) == b"still there?"
             except OSError:
                 pass
-        print("alive %d" % alive, flush=True)
-        if line.strip() == "end":
+        word, asked = line.split()
+        print("alive %d asked %s" % (alive, asked), flush=True)
+        if word == "end":
             break
 
 
 def ask(client, server, answerer):
-    client.sendto(("%s %d" % answerer).encode(), server)
-    try:
-        data, peer = client.recvfrom(100)
-        return data.decode().split()[:2], peer
-    except TimeoutError:
-        return None, None
+    # Whose neighbour is not known yet loses its first packet.
+    for _ in range(3):
+        client.sendto(("%s %d" % answerer).encode(), server)
+        try:
+            data, peer = client.recvfrom(100)
+            return data.decode().split()[:2], peer
+        except TimeoutError:
+            pass
+    return None, None
 
 
 def stun():
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.bind(("0.0.0.0", 40000))
-    client.settimeout(1.5)
+    client.settimeout(0.8)
     servers = [(address, port) for address in ADDRESSES for port in PORTS]
     # RFC 5780 section 4.4: who answers that was not asked?
     fresh = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     fresh.bind(("0.0.0.0", 40001))
-    fresh.settimeout(1.5)
+    fresh.settimeout(0.8)
     own, _ = ask(fresh, servers[0], servers[0])
     other_port, _ = ask(fresh, servers[0], servers[1])
     other_address, _ = ask(fresh, servers[0], servers[2])

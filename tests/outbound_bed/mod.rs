@@ -21,7 +21,7 @@ pub fn config(backends: u8, rule: &str) -> String {
     let v4 = (4..4 + backends).map(|n| format!("{{ address = \"10.0.0.{n}\" }}"));
     let v6 = (4..4 + backends).map(|n| format!("{{ address = \"2001:db8:10::{n:x}\" }}"));
     let all: Vec<String> = v4.chain(v6.filter(|_| rule.contains("2001:"))).collect();
-    let name = if rule.contains("name =") { "" } else { "name = \"egress\"" };
+    let name = if rule.starts_with("name =") { "" } else { "name = \"egress\"" };
     let pool = all.join(", ");
     format!(
         "{TWO_FAMILIES}
@@ -138,18 +138,7 @@ impl Packet {
     /// With every checksum held. The port of whom an echo's other end is is what it was before.
     pub fn read(frame: &[u8], like: &Self) -> Self {
         let packet = SlicedPacket::from_ethernet(frame).unwrap();
-        let (from, to, hops): (IpAddr, IpAddr, u8) = match packet.net.as_ref().unwrap() {
-            NetSlice::Ipv4(ip) => {
-                let header = ip.header().to_header();
-                assert_eq!(header.header_checksum, header.calc_header_checksum());
-                (header.source.into(), header.destination.into(), header.time_to_live)
-            }
-            NetSlice::Ipv6(ip) => {
-                let header = ip.header().to_header();
-                (header.source.into(), header.destination.into(), header.hop_limit)
-            }
-            NetSlice::Arp(_) => panic!("ARP"),
-        };
+        let (from, to, hops) = addresses(&packet);
         let mut read = Self { hops, ..like.clone() };
         let ports = match packet.transport.as_ref().unwrap() {
             TransportSlice::Tcp(tcp) => {
@@ -208,6 +197,22 @@ impl Packet {
         };
         (read.from, read.to) = ((from, ports.0).into(), (to, ports.1).into());
         read
+    }
+}
+
+/// Source, destination and hops left, with the header's checksum held.
+fn addresses(packet: &SlicedPacket<'_>) -> (IpAddr, IpAddr, u8) {
+    match packet.net.as_ref().unwrap() {
+        NetSlice::Ipv4(ip) => {
+            let header = ip.header().to_header();
+            assert_eq!(header.header_checksum, header.calc_header_checksum());
+            (header.source.into(), header.destination.into(), header.time_to_live)
+        }
+        NetSlice::Ipv6(ip) => {
+            let header = ip.header().to_header();
+            (header.source.into(), header.destination.into(), header.hop_limit)
+        }
+        NetSlice::Arp(_) => panic!("ARP"),
     }
 }
 

@@ -67,11 +67,11 @@ pub enum OutboundProblem {
         ports: u32,
         /// Backends of the family.
         backends: usize,
-        /// Ports of the frontends of the family, those left out that others have.
+        /// Ports of the frontends of the family, those left out that rules have.
         available: u64,
         /// Such frontends.
         frontends: usize,
-        /// Ports that rules have there.
+        /// Ports of blocks that rules have ports in.
         reserved: u64,
     },
 }
@@ -119,9 +119,12 @@ impl fmt::Display for OutboundProblem {
                     u64::from(*ports) * *backends as u64
                 )?;
                 if *reserved > 0 {
-                    write!(f, " (64000 each, less {reserved} in blocks that rules use)")?;
+                    write!(f, " (rules have ports in blocks of {reserved} more)")?;
                 }
-                write!(f, "; add frontends, or set ports_per_backend to {each} or less")
+                match each {
+                    0 => write!(f, "; add frontends that rules leave more of"),
+                    each => write!(f, "; add frontends, or set ports_per_backend to {each} or less"),
+                }
             }
         }
     }

@@ -256,6 +256,28 @@ const ADDED: &[(&str, &[&str])] = &[
             r#"g.toml:9: an outbound rule has no frontends; add frontends = ["203.0.113.11"]"#,
         ],
     ),
+    (
+        "[[outbound_rule]]\nname = \"o\"\npool = \"wbe\"\nfrontends = []\n[[outbound_rule]]\nname = \"o\"\npool = \"web\"\nfrontends = [\"10.0.0.1\", \"2001:db8::1\", \"2001:db8::1\"]\nprotocol = \"icmp\"\nports_per_backend = 4",
+        &[
+            r#"g.toml:11: outbound rule o uses pool "wbe", which does not exist; did you mean web? If not, add a [[pool]] of that name"#,
+            r#"g.toml:12: outbound rule o has no frontends; add the addresses that connections leave from"#,
+            r#"g.toml:14: outbound rule o exists already (line 10); give one of them another name"#,
+            r#"g.toml:16: an outbound rule has frontend 10.0.0.1, which is port inside's own; use an address that nobody has"#,
+            r#"g.toml:16: an outbound rule has frontend 2001:db8::1 twice; delete one"#,
+            r#"g.toml:17: outbound_rule o has protocol "icmp", which is unknown; choose tcp, udp or any"#,
+            r#"g.toml:18: an outbound rule has ports_per_backend 4; allowed are 8 to 64000"#,
+        ],
+    ),
+    (
+        "[[outbound_rule]]\nname = \"o\"\npool = \"web\"\nfrontends = [\"203.0.113.10\"]\nports_per_backend = 12\n[[outbound_rule]]\nname = \"p\"\npool = \"web\"\nfrontends = [\"203.0.113.10\"]\nprotocol = \"udp\"\nports_per_backend = 64000\n[[outbound_rule]]\nname = \"q\"\npool = \"web\"\nfrontends = [\"2001:db8::1\"]\nprotocol = \"tcp\"",
+        &[
+            r#"g.toml:13: outbound rule o has ports_per_backend 12, which is no multiple of 8: ports are handed out in blocks of 8; use 8 or 16"#,
+            r#"g.toml:14: outbound rule p and outbound rule o (line 9) both have backend 10.0.0.4, and both take udp; give them different protocols, or delete one"#,
+            r#"g.toml:19: outbound rule p has 64000 ports for each of 2 backends, 128000 in all, and its 1 frontends of their family have 64000; add frontends, or set ports_per_backend to 32000 or less"#,
+            r#"g.toml:20: outbound rule q and outbound rule o (line 9) both have backend 10.0.0.4, and both take tcp; give them different protocols, or delete one"#,
+            r#"g.toml:22: outbound rule q has no frontend of the family of backend 10.0.0.4 and 1 more; add one, or use a pool of one family"#,
+        ],
+    ),
     ("name = \"twice\"", &["g.toml:9: \"name\" is given twice; delete one"]),
 ];
 

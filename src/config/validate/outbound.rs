@@ -24,6 +24,9 @@ pub const OUTBOUND_BACKENDS_MAX: usize = 16_384;
 
 const PORTS: (i128, i128) = (8, 64_000);
 
+/// From 1024 on.
+const PORTS_OF_ADDRESS: u64 = 64_512;
+
 /// Checks all outbound rules. `rules` are those that are sound.
 pub(super) fn check(
     raw: &RawConfig,
@@ -134,12 +137,15 @@ impl Checker<'_> {
             let backends = rule.pool.backends.iter().filter(|backend| is_like(backend.address)).count();
             let frontends: Vec<IpAddr> =
                 rule.frontends.iter().copied().filter(|address| is_like(*address)).collect();
-            let reserved: u64 = frontends.iter().map(|address| self.reserved(*address, rule.protocol)).sum();
-            let all = frontends.len() as u64 * u64::from(OUTBOUND_PORTS_PER_FRONTEND);
-            let available = all.saturating_sub(reserved);
-            // What the size of the pool gives is as much as there is.
+            let reserved = frontends.iter().map(|address| self.reserved(*address, rule.protocol));
+            let left = |reserved: u64| {
+                PORTS_OF_ADDRESS.saturating_sub(reserved).min(OUTBOUND_PORTS_PER_FRONTEND.into())
+            };
+            let (reserved, available) = reserved.fold((0, 0), |(all, sum), one| (all + one, sum + left(one)));
             let wanted = u64::from(ports) * backends as u64;
-            if wanted > available && rule.ports_per_backend.is_some() {
+            // What the size of the pool gives is as much as there is, but not nothing.
+            let least = if rule.ports_per_backend.is_some() { wanted } else { 8 * backends as u64 };
+            if least > available {
                 let (subject, frontends) = (subject(), frontends.len());
                 let problem =
                     OutboundProblem::TooFewPorts { subject, ports, backends, available, frontends, reserved };

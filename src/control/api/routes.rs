@@ -56,6 +56,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/v1/backends", ask: |given, _| of(given).map(Ask::Backends) },
     Route { method: Method::GET, path: "/v1/counters", ask: |_, _| Ok(Ask::Counters) },
     Route { method: Method::GET, path: "/v1/neighbours", ask: |_, _| Ok(Ask::Neighbours) },
+    Route { method: Method::GET, path: "/v1/outbound", ask: |_, _| Ok(Ask::Outbound) },
     Route { method: Method::GET, path: "/v1/ports", ask: |_, _| Ok(Ask::Ports) },
     Route { method: Method::GET, path: "/v1/configuration", ask: |_, _| Ok(Ask::Configuration) },
     Route { method: Method::POST, path: CHECK, ask: ask_check },

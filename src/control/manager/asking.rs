@@ -31,8 +31,9 @@ impl Manager {
         let snapshot = self.publisher.latest();
         let fixed: BTreeSet<IpAddr> = self.model.neighbours.iter().map(|n| n.address).collect();
         let routers = self.model.routers().map(|(port, router, _)| (port, router));
+        let outbound = snapshot.outbound.members().map(|(_, member)| member.address);
         let backends: BTreeSet<IpAddr> =
-            self.compiler.backends().map(|(identity, _)| identity.address).collect();
+            self.compiler.backends().map(|(identity, _)| identity.address).chain(outbound).collect();
         let hops = backends.iter().filter_map(|address| snapshot.routes.neighbour_for(*address));
         let required = routers.chain(hops).filter(|(_, address)| !fixed.contains(address)).collect();
         self.neighbours.require(&required, now);
@@ -44,7 +45,8 @@ impl Manager {
         for (port, id) in self.model.ports.iter().zip(0..) {
             addresses.extend(port.addresses.iter().map(|own| (PortId(id), own.address)));
             let is_on_link = |address: &IpAddr| port.addresses.iter().any(|own| own.contains(*address));
-            let more = self.model.rules.iter().flat_map(announced);
+            let outbound = self.model.outbound.iter().flat_map(|rule| rule.frontends.iter().copied());
+            let more = self.model.rules.iter().flat_map(announced).chain(outbound);
             addresses.extend(more.filter(is_on_link).map(|address| (PortId(id), address)));
         }
         addresses

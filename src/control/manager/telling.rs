@@ -9,7 +9,9 @@ use crossbeam::queue::ArrayQueue;
 use super::Manager;
 use crate::config::Frontend;
 use crate::control::tally::Tally;
-use crate::dataplane::{BackendTotals, ControlFrame, Events, Totals, WorkerTotals};
+use crate::dataplane::{
+    BackendTotals, ControlFrame, Events, OutboundBackend, Totals, WorkerTotals, outbound_backends,
+};
 use crate::io::PortId;
 use crate::snapshot::{BackendId, BackendIdentity, Snapshot};
 use crate::wire::MacAddr;
@@ -34,6 +36,11 @@ impl Manager {
     /// Where frames to be sent are put.
     pub(in crate::control) fn originated(&self) -> Arc<ArrayQueue<ControlFrame>> {
         self.originated.clone()
+    }
+
+    /// What backends have opened themselves.
+    pub fn outbound(&self) -> Vec<OutboundBackend> {
+        outbound_backends(&self.publisher.latest(), &self.counters)
     }
 
     /// What was published last.

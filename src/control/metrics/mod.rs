@@ -5,6 +5,7 @@
 
 mod balancing;
 mod negotiate;
+mod outbound;
 mod page;
 mod ports;
 mod probes;

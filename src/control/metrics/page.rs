@@ -15,6 +15,7 @@ impl Collector for Sample {
         self.program(&mut page)?;
         self.of_rules(&mut page)?;
         self.of_backends(&mut page)?;
+        self.of_outbound(&mut page)?;
         self.of_workers(&mut page)?;
         self.of_ports(&mut page)?;
         self.of_probes(&mut page)

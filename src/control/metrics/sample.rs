@@ -31,6 +31,7 @@ pub struct Sample {
     pub(super) is_reload_good: bool,
     pub(super) rules: Vec<views::Rule>,
     pub(super) backends: Vec<views::Backend>,
+    pub(super) outbound: Vec<views::OutboundBackend>,
     pub(super) workers: Vec<WorkerTotals>,
     /// Flows in each worker's table, and how many one has room for.
     pub(super) flows_by_worker: Vec<u64>,
@@ -59,6 +60,7 @@ impl Sample {
             is_reload_good: manager.last_reload().is_none_or(|last| last.errors.is_none()),
             rules: views::rules(manager, &probings, &all).rules,
             backends: views::backends(manager, &probings, &all).backends,
+            outbound: views::outbound(manager).backends,
             workers: manager.workers(),
             flows_by_worker: manager.flows_by_worker(),
             flows_per_worker: manager.model().dataplane.flows_per_worker,

@@ -273,12 +273,16 @@ impl Flows {
             after = Some(index);
             let Some(mapping) = self.table.mapping(index) else { break };
             let Some(found) = self.table.find(mapping.outside(), far, &world.hash) else {
-                with_room = with_room.or(Some((index, mapping)));
+                // One that the rule has no more, or another rule has, serves what it served.
+                let is_in_use =
+                    world.outbound.lends(way, mapping.outside().number, kind, mapping.outside().port);
+                with_room = with_room.or(is_in_use.then_some(index));
                 continue;
             };
             let Some(flow) = self.table.flow(found).filter(|flow| flow.mapping == index) else { continue };
             let is_over = flow.idle_ticks(now) > flow.state.timeout(kind, way);
-            if !is_over && !(flags.opens() && flow.state.gives_way_to_syn()) {
+            let is_new = is_over || flags.opens() && flow.state.gives_way_to_syn();
+            if !is_new {
                 return Ok(Found { flow: found, is_new: false });
             }
             // It keeps its port if another takes its place.
@@ -296,37 +300,40 @@ impl Flows {
         if !is_opening {
             return Err(Outcome::Drop(DropReason::OutboundNoFlow));
         }
-        if let Some(flow) = with_room.and_then(|(index, mapping)| self.add(index, &mapping, far, around)) {
+        let open = |table: &mut Table, index| table.add(index, far, State::default(), now, &world.hash);
+        if let Some(flow) = with_room.and_then(|index| open(&mut self.table, index)) {
             return Ok(Found { flow, is_new: true });
         }
-        let hash = world.hash.word(member.hash ^ u64::from(source_port));
-        let wanted =
-            Wanted { member: number, way, far, hash, outbound: &world.outbound, hasher: &world.hash };
+        self.open(inside, far, (number, member), around).map(|flow| Found { flow, is_new: true })
+    }
+
+    /// A flow from a port that the backend's endpoint has not had.
+    fn open(
+        &mut self,
+        inside: Far,
+        far: Far,
+        (number, member): (u32, &Member),
+        around: Around<'_>,
+    ) -> Result<u32, Outcome> {
+        let Around { world, now, counters, .. } = around;
+        let (outbound, hasher, kind) = (&world.outbound, &world.hash, far.kind);
+        let hash = hasher.word(member.hash ^ u64::from(inside.port));
+        let wanted = Wanted { member: number, way: member.way(kind), far, hash, outbound, hasher };
         let refuse = |reason| {
             counters.outbound.failed(number, kind);
             Outcome::Drop(reason)
         };
-        let Some(outside) = self.ports.find(wanted, &mut self.table) else {
-            return Err(refuse(DropReason::OutboundNoPort));
-        };
-        let opened = self.table.map(inside, number, outside, &world.hash).and_then(|index| {
-            self.ports.take(number, kind, outside, &world.outbound);
-            let flow = self.table.add(index, far, State::default(), now, &world.hash);
+        let outside = self.ports.find(wanted, &mut self.table);
+        let outside = outside.ok_or_else(|| refuse(DropReason::OutboundNoPort))?;
+        let opened = self.table.map(inside, number, outside, hasher).and_then(|index| {
+            self.ports.take(number, kind, outside, outbound);
+            let flow = self.table.add(index, far, State::default(), now, hasher);
             if flow.is_none() && self.table.unmap_unused(index).is_some() {
-                self.ports.give_back(number, kind, outside, &world.outbound);
+                self.ports.give_back(number, kind, outside, outbound);
             }
             flow
         });
-        let flow = opened.ok_or_else(|| refuse(DropReason::OutboundTableFull))?;
-        Ok(Found { flow, is_new: true })
-    }
-
-    /// A further flow of a mapping, unless its port is kept for others now.
-    fn add(&mut self, index: u32, mapping: &Mapping, far: Far, around: Around<'_>) -> Option<u32> {
-        let Around { world, now, .. } = around;
-        let Outside { number, .. } = mapping.outside();
-        world.outbound.address(number)?;
-        self.table.add(index, far, State::default(), now, &world.hash)
+        opened.ok_or_else(|| refuse(DropReason::OutboundTableFull))
     }
 
     /// Takes a flow out of the table, and gives its port back if that was the last of its mapping.

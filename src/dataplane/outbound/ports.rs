@@ -340,8 +340,11 @@ impl Ports {
     /// Gives blocks back that are kept no longer and have no flows: looks at `count` of all. Those of backends that are not
     /// `mine` are left alone.
     pub(super) fn sweep(&mut self, count: usize, outbound: &Outbound, mine: impl Fn(u32) -> bool) {
-        let groups = OUTBOUND_ADDRESSES_MAX * KINDS;
+        let groups = outbound.numbers_end() * KINDS;
         let mut left = count;
+        if self.sweep_at >= groups * BLOCKS {
+            self.sweep_at = 0;
+        }
         for _ in 0..=groups {
             let (number, kind) = (self.sweep_at / BLOCKS / KINDS, self.sweep_at / BLOCKS % KINDS);
             let end = (self.sweep_at / BLOCKS + 1) * BLOCKS;
@@ -358,7 +361,7 @@ impl Ports {
                 self.sweep_at = stop;
                 return;
             }
-            self.sweep_at = end % (groups * BLOCKS);
+            self.sweep_at = end % (groups * BLOCKS).max(1);
         }
     }
 

@@ -88,7 +88,7 @@ fn check_source(source: IpAddr, port: u16, world: &Snapshot) -> Result<(), DropR
 /// A packet that is neither for us nor a response, if a backend of outbound rules has sent it.
 fn from_member(packet: &Packet, world: &Snapshot) -> Option<Result<Passing, DropReason>> {
     let member = world.outbound.member_at(packet.ip.source)?;
-    if is_martian(packet.ip.destination) || packet.destination_port == 0 {
+    if is_martian(packet.ip.destination) {
         return Some(Err(DropReason::MartianDestination));
     }
     Some(Ok(Passing::of(packet, Direction::Out(member))))

@@ -20,8 +20,6 @@ pub(super) struct Balancer<'b> {
     frontends: BTreeMap<String, Frontend>,
     pub(super) pools: BTreeMap<String, usize>,
     pub(super) probes: BTreeMap<String, (String, NoHealthyBackends)>,
-    /// Whether some rule leaves the backends their way out through the frontend.
-    pub(super) implicit_outbound: Option<Place>,
 }
 
 struct Frontend {
@@ -55,7 +53,6 @@ pub(super) fn read(
         frontends: BTreeMap::new(),
         pools: BTreeMap::new(),
         probes: BTreeMap::new(),
-        implicit_outbound: None,
     };
     let of_children = |kind: &str| {
         let kind = format!("{}/{kind}", super::BALANCER);
@@ -90,11 +87,7 @@ pub(super) fn read(
     for node in fields.list("outboundRules", findings).into_iter().chain(old) {
         balancer.outbound_rule(&node, &place, findings);
     }
-    if let Some(place) = &balancer.implicit_outbound {
-        let what = "Azure lets these backends out through the rule's frontend (disableOutboundSnat is not true), and this version \
-                    of guideway does not: they need another way out";
-        findings.loss(place, what);
-    }
+    balancer.plan.finish_implicit();
     report_odd_children(children, findings);
     fields.finish(findings);
 }
@@ -251,13 +244,5 @@ impl Balancer<'_> {
             return None;
         }
         Some((address, frontend.is_public))
-    }
-
-    /// What an outbound rule's frontend is called: an address, or a name where there is none.
-    pub(super) fn frontend_text(&mut self, id: &Id) -> String {
-        let name = id.named("frontendIPConfigurations").unwrap_or_default();
-        let known = self.frontends.get(&name).map(|frontend| (frontend.names.clone(), frontend.said));
-        let address = known.and_then(|(names, said)| self.addresses.frontend(&names).or(said));
-        address.map_or(name, |address| address.to_string())
     }
 }

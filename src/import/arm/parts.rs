@@ -5,7 +5,6 @@ use super::fields::Fields;
 use super::tree::Node;
 use crate::config::{Distribution, NoHealthyBackends};
 use crate::import::plan::{Frontend, NatRule, OutboundRule, Protocol, Rule, Target, Treatment};
-use crate::import::render::{HAS_OUTBOUND_RULES, NO_OUTBOUND};
 use crate::import::report::{Findings, Place};
 
 /// Minutes; the specification says 4 to 30, the pages since 2022 4 to 100.
@@ -123,7 +122,7 @@ impl Balancer<'_> {
             return;
         }
         if is_public && !no_outbound {
-            self.implicit_outbound.get_or_insert_with(|| place.clone());
+            self.plan.lets_out(&pool, Frontend { address, port, protocol }, &place);
         }
         let frontend = Frontend { address, port, protocol };
         Self::check_treatment(&subject, &place, frontend, backend_port, &treatment, findings);
@@ -314,19 +313,21 @@ impl Balancer<'_> {
         }
         let treatment = Self::treatment(&mut fields, OUTBOUND_IDLE_MAX, findings);
         let frontends = fields.ids("frontendIPConfigurations", findings);
-        let frontends = frontends.iter().map(|(id, _)| self.frontend_text(id)).collect();
+        let count = frontends.len();
+        let frontends: Vec<String> = frontends
+            .iter()
+            .filter_map(|(id, place)| Some(self.frontend_of(id, place, findings)?.0.to_string()))
+            .collect();
         let pool =
             self.pool_id(&mut fields, findings).and_then(|(id, place)| self.pool_of(&id, &place, findings));
-        let (subject, place) = (fields.subject.clone(), fields.place.clone());
+        let place = fields.place.clone();
         fields.finish(findings);
-        let Some((pool, _)) = pool else { return };
-        if !HAS_OUTBOUND_RULES {
-            findings.loss(&place, format!("{subject} is a comment in the result: {NO_OUTBOUND}"));
-        }
+        let Some((pool, _)) = pool.filter(|_| frontends.len() == count) else { return };
         let name = self.plan.rule_names.make(&[&self.name, &name]);
         self.plan.outbound.push(OutboundRule {
             name,
             place,
+            comments: Vec::new(),
             pool,
             frontends,
             protocol,

@@ -334,17 +334,26 @@ fn a_plain_template_has_nothing_to_be_said_of() {
 }
 
 #[test]
-fn a_public_frontend_without_a_word_loses_the_way_out() {
+fn a_public_frontend_without_a_word_lets_its_backends_out() {
     let public = with(
         "\"privateIPAddress\": \"10.1.0.1\", \"privateIPAllocationMethod\": \"Static\"",
         "\"publicIPAddress\": { \"id\": \"x/publicIPAddresses/pip\" }",
     );
     let addresses = "[frontends]\npip = \"203.0.113.10\"\n";
     let imported = import_with(&public, None, addresses);
-    assert!(said(&imported).contains("warning: Azure lets these backends out"), "{}", said(&imported));
+    assert_eq!(said(&imported), "");
+    let text = imported.text.clone().unwrap();
+    assert!(text.contains("# Azure lets these backends out"), "{text}");
+    let model = model_of(&imported);
+    assert_eq!(
+        (model.outbound.len(), model.outbound[0].frontends[0].to_string()),
+        (1, "203.0.113.10".to_owned())
+    );
+    assert_eq!(model.outbound[0].protocol, crate::config::OutboundProtocol::Tcp);
     let silent =
         public.replace("\"backendPort\": 8443", "\"backendPort\": 8443, \"disableOutboundSnat\": true");
-    assert_eq!(said(&import_with(&silent, None, addresses)), "");
+    let imported = import_with(&silent, None, addresses);
+    assert_eq!((said(&imported), model_of(&imported).outbound.len()), (String::new(), 0));
 }
 
 #[test]

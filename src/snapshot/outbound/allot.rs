@@ -22,6 +22,9 @@ pub(crate) struct Allotter {
     said: (Vec<OutboundRule>, Vec<Frontend>),
     lingers: bool,
     version: u32,
+    /// Where the next number of a backend is looked for: one that was freed is not given to another before long, for a worker
+    /// may still have the snapshot in which it was that one's.
+    next_number: u32,
 }
 
 /// A backend, in rules or with flows still.
@@ -141,10 +144,10 @@ impl Allotter {
 
     /// Frees the numbers of what is in no rule and has nothing any more.
     fn forget(&mut self, model: &Model, holdings: &Holdings) {
-        let wanted: BTreeSet<IpAddr> =
+        let backends: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.pool.backends.iter().map(|b| b.address)).collect();
         let holds = |number: u32| PortKind::ALL.iter().any(|kind| holdings.contains_key(&(number, *kind)));
-        self.members.retain(|address, member| wanted.contains(address) || holds(member.number));
+        self.members.retain(|address, member| backends.contains(address) || holds(member.number));
         let in_use: BTreeSet<u8> = holdings.values().flatten().map(|held| held.frontend).collect();
         let wanted: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.frontends.iter().copied()).collect();
@@ -153,7 +156,7 @@ impl Allotter {
             *one = one.take().filter(|one| !is_gone(one));
         }
         let known = self.frontends.iter().flatten();
-        self.lingers = self.members.keys().any(|address| !is_member(*address, model))
+        self.lingers = self.members.keys().any(|address| !backends.contains(address))
             || known.into_iter().any(|(address, _)| !wanted.contains(address));
     }
 
@@ -169,8 +172,11 @@ impl Allotter {
                 None => self.frontends.push(new),
             }
         }
-        let mut taken: BTreeSet<u32> = self.members.values().map(|member| member.number).collect();
-        let mut free = (0u32..).filter(|number| taken.insert(*number)).peekable();
+        let taken: BTreeSet<u32> = self.members.values().map(|member| member.number).collect();
+        let max = MEMBERS_MAX as u32;
+        let mut free = (self.next_number..self.next_number + max)
+            .map(|number| number % max)
+            .filter(|number| !taken.contains(number));
         self.members.values_mut().flat_map(|member| &mut member.ways).for_each(|way| way.opens = false);
         for rule in &model.outbound {
             for backend in &rule.pool.backends {
@@ -187,6 +193,7 @@ impl Allotter {
                 }
             }
         }
+        self.next_number = free.next().unwrap_or(0);
     }
 
     fn number_of(&self, address: IpAddr) -> Option<u8> {
@@ -357,10 +364,6 @@ impl Allotter {
             version: self.version,
         }
     }
-}
-
-fn is_member(address: IpAddr, model: &Model) -> bool {
-    model.outbound.iter().any(|rule| rule.pool.backends.iter().any(|backend| backend.address == address))
 }
 
 fn position(all: &[u8], number: u8) -> usize {

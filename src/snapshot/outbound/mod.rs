@@ -29,12 +29,15 @@ pub(crate) struct Outbound {
     /// Frontend → its number.
     by_address: WideMap,
     /// By number.
-    frontends: Box<[Option<(IpAddr, Arc<Claims>)>]>,
+    frontends: Box<[Option<Frontend>]>,
     /// Numbers of frontends, way after way.
     numbers: Box<[u8]>,
     /// Another where blocks may have been handed out.
     pub(crate) version: u32,
 }
+
+/// A frontend's address, and who has which of its ports.
+type Frontend = (IpAddr, Arc<Claims>);
 
 /// A backend of outbound rules. Its number stays the same for as long as it has flows.
 pub(crate) struct Member {
@@ -98,7 +101,7 @@ impl Outbound {
         self.by_address.get(wide_endpoint(address, 0, 0)).map(|number| number as u8)
     }
 
-    fn frontend(&self, number: u8) -> Option<&(IpAddr, Arc<Claims>)> {
+    fn frontend(&self, number: u8) -> Option<&Frontend> {
         self.frontends.get(usize::from(number))?.as_ref()
     }
 
@@ -121,6 +124,17 @@ impl Outbound {
     pub(crate) fn numbers(&self, way: &MemberWay) -> &[u8] {
         let first = way.first as usize;
         self.numbers.get(first..first + way.len as usize).unwrap_or_default()
+    }
+
+    /// Whether a way's new flows can leave from a port that the backend has.
+    pub(crate) fn lends(&self, way: &MemberWay, number: u8, kind: PortKind, port: u16) -> bool {
+        let is_free = |claims: &Claims| Some(!claims.at(kind, Claims::block_of(port)?).is_reserved());
+        self.numbers(way).contains(&number) && self.claims(number).and_then(is_free) == Some(true)
+    }
+
+    /// All numbers of frontends are below.
+    pub(crate) fn numbers_end(&self) -> usize {
+        self.frontends.len()
     }
 
     /// The numbers of all frontends.

@@ -8,6 +8,7 @@ mod errors;
 mod fragments;
 mod layers;
 mod nat;
+mod outbound;
 mod packets;
 mod quic;
 mod refused;
@@ -231,6 +232,7 @@ pub fn cases(waiting: bool) -> Vec<Case> {
         quic::cases(),
         layers::cases(),
         vlans::cases(),
+        outbound::cases(),
     ];
     let waits = |case: &Case| WAITING.iter().any(|start| case.name.starts_with(start));
     let is_over = |case: &Case| case.until.is_some_and(|line| !WAITING.contains(&line));
