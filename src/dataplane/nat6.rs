@@ -220,6 +220,9 @@ fn take_any<const WAY: bool>(
     counters: &Traffic,
     frame: &mut [u8],
 ) -> Result<(), Refusal> {
+    if rewrite.is_none() {
+        return Err(Refusal::Mtu);
+    }
     let layout = Layout::of(frame).ok_or(Refusal::Mtu)?;
     let side = if WAY == TO_BACKEND { Side::Destination } else { Side::Source };
     translate(frame, layout, hop, rewrite, side)?;

@@ -41,6 +41,7 @@ impl Hop {
 }
 
 impl Rewrite6 {
+    /// Of packets that are not translated in IPv6, and need not be of IPv6 at all.
     const NONE: Self = Self {
         address: [0; 16],
         port: [0; 2],
@@ -49,6 +50,12 @@ impl Rewrite6 {
         checksum_at: 0,
         is_udp: false,
     };
+
+    /// Whether there is nothing to be written over.
+    pub(crate) fn is_none(&self) -> bool {
+        // Neither TCP nor UDP begins with its checksum.
+        self.checksum_at == 0
+    }
 
     /// The rule's.
     #[inline(always)]
