@@ -64,7 +64,7 @@ pub(super) struct WideClient {
 
 /// Frames looked at before their flows are hashed and asked for: enough for the vector lanes, and few enough
 /// for the memory to be at work while the next frames are looked at.
-pub(super) const CHUNK: usize = 32;
+const CHUNK: usize = 32;
 
 /// How many frames ahead the memory is asked for a frame.
 pub(super) const FRAMES_AHEAD: usize = 8;

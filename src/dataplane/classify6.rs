@@ -1,8 +1,6 @@
 //! What plain packets of IPv6 are: the straight way for nearly all of them, in stages as for IPv4.
 
-use std::ops::Range;
-
-use super::classify::{CHUNK, FRAMES_AHEAD, is_behind};
+use super::classify::{FRAMES_AHEAD, is_behind};
 use super::flow_table::{Lines, Tables};
 use super::lanes::{LaneSet, Lanes, Source};
 use crate::io::{BURST_MAX, Frame};
@@ -24,18 +22,13 @@ impl Lanes {
         flows: &mut Tables,
     ) {
         let Some(pattern) = world.patterns.get(source.port().index()) else { return };
-        let lines = flows.wide.open();
-        self.rest = LaneSet::first(burst.len());
-        for start in (0..burst.len().min(BURST_MAX)).step_by(CHUNK) {
-            let end = (start + CHUNK).min(burst.len()).min(BURST_MAX);
-            let chunk = LaneSet::first(end).without(LaneSet::first(start));
-            let clients = self.find_plain6::<F, true>(chunk, burst, source, world);
-            self.wide = self.wide.with(clients);
-            // What else is in the chunk has its hash written later.
-            if !clients.is_empty() {
-                self.hash_all(start..end, world);
-                self.ask_for(start..end, clients == chunk, clients, &lines);
-            }
+        let all = LaneSet::first(burst.len());
+        self.rest = all;
+        self.wide = self.find_plain6::<F, true>(all, burst, source, world);
+        if !self.wide.is_empty() {
+            // What else is in the burst has its hash written later.
+            self.hash_all(burst.len(), world);
+            self.ask_for(burst.len(), self.wide == all, self.wide, &flows.wide.open());
         }
         self.find_wide_responses(burst, source, world);
         let wide = self.wide.with(self.wide_responses);
@@ -85,26 +78,25 @@ impl Lanes {
             }
         } else {
             let others = self.hashes;
-            self.hash_all(0..BURST_MAX, world);
+            self.hash_all(BURST_MAX, world);
             let kept = LaneSet::first(burst.len()).without(clients);
             kept.for_each(|lane| self.hashes[lane.index()] = others[lane.index()]);
         }
-        self.ask_for(0..0, false, clients, &flows.wide.open());
+        self.ask_for(0, false, clients, &flows.wide.open());
     }
 
-    /// Hashes the wide keys of all `lanes`, whether there are any or not.
+    /// Hashes the wide keys of the first `len` lanes, whether there are any or not.
     #[inline(always)]
-    fn hash_all(&mut self, lanes: Range<usize>, world: &Snapshot) {
+    fn hash_all(&mut self, len: usize, world: &Snapshot) {
         let Self { hashes, wide_keys: [a, b, _], wide_to_hash, .. } = self;
-        let rows = [&*a, b, wide_to_hash].map(|row| row.get(lanes.clone()).unwrap_or_default());
-        world.hash.wides(rows, hashes.get_mut(lanes).unwrap_or_default());
+        world.hash.wides([a, b, wide_to_hash], hashes.get_mut(..len).unwrap_or_default());
     }
 
-    /// Asks the memory for the first lines of flows: those of `lanes` if that `is_all`, else of `clients`.
+    /// Asks the memory for the first lines of flows: those of the first `len` lanes if that `is_all`, else of `clients`.
     #[inline(always)]
-    fn ask_for(&self, lanes: Range<usize>, is_all: bool, clients: LaneSet, lines: &Lines<'_, WideKey>) {
+    fn ask_for(&self, len: usize, is_all: bool, clients: LaneSet, lines: &Lines<'_, WideKey>) {
         if is_all {
-            let hashes = self.hashes.get(lanes).unwrap_or_default();
+            let hashes = self.hashes.get(..len).unwrap_or_default();
             hashes.iter().for_each(|hash| lines.prefetch_first(*hash));
         } else {
             clients.for_each(|lane| lines.prefetch_first(self.hashes[lane.index()]));

@@ -60,8 +60,8 @@ impl Lanes {
                 && let Some(frame) = burst.get_mut(lane.index())
             {
                 self.outcomes.set_port(lane, backend.hop.port);
-                let ToBackend6 { hop, rewrite, protocol } = backend;
-                let way = Way6 { hop, rewrite, protocol: *protocol, counters };
+                let ToBackend6 { hop, rewrite, protocol, payload_end } = backend;
+                let way = Way6 { hop, rewrite, protocol: *protocol, payload_end: *payload_end, counters };
                 if let Err(refusal) = way.take::<TO_BACKEND>(frame.bytes_mut()) {
                     forwarded.remove(lane);
                     self.refuse_or_leave(lane, refusal, world);
@@ -113,7 +113,8 @@ impl Lanes {
                 let hop = &next_hop.hop;
                 let sent = match &backend.forwarding {
                     Forwarding::Translate6 { back, .. } => {
-                        let way = Way6 { hop, rewrite: back, protocol: back.protocol(), counters };
+                        let (protocol, payload_end) = (back.protocol(), hop.payload_end6());
+                        let way = Way6 { hop, rewrite: back, protocol, payload_end, counters };
                         way.take::<TO_CLIENT>(frame.bytes_mut())
                     }
                     _ => readdress_response(frame, backend, hop, world).map(|len| counters.count(len)),
@@ -168,6 +169,8 @@ struct Way6<'a> {
     rewrite: &'a Rewrite6,
     /// The rule's, as far as packets are plain.
     protocol: u8,
+    /// A payload that is not shorter does not fit.
+    payload_end: u16,
     counters: &'a Traffic,
 }
 
@@ -187,15 +190,16 @@ impl Way6<'_> {
     #[inline(always)]
     fn translate<const WAY: bool>(self, headers: &mut Plain) -> Result<(), Refusal> {
         let Self { hop, rewrite, counters, .. } = self;
-        let total_len = u32::from(u16::from_be_bytes(headers.payload_len)) + ipv6::HEADER_LEN as u32;
+        const HEADER_LEN: u16 = ipv6::HEADER_LEN as u16;
+        let payload_len = u16::from_be_bytes(headers.payload_len);
         if headers.hop_limit <= 1 {
             return Err(Refusal::Ttl);
         }
-        if total_len > hop.mtu.into() {
+        if payload_len >= self.payload_end {
             return Err(Refusal::Mtu);
         }
         // No more than the MTU.
-        counters.count(total_len as u16);
+        counters.count(payload_len + HEADER_LEN);
         headers.hop_limit -= 1;
         headers.ethernet = hop.addresses.0;
         if WAY == TO_BACKEND {
@@ -218,6 +222,9 @@ fn take_any<const WAY: bool>(
     counters: &Traffic,
     frame: &mut [u8],
 ) -> Result<(), Refusal> {
+    if rewrite.is_none() {
+        return Err(Refusal::Mtu);
+    }
     let layout = Layout::of(frame).ok_or(Refusal::Mtu)?;
     let side = if WAY == TO_BACKEND { Side::Destination } else { Side::Source };
     translate(frame, layout, hop, rewrite, side)?;
