@@ -39,6 +39,7 @@ pub use problem::{
     NoEffect, PoolProblem, Problem, QuicProblem, RouteProblem, RuleProblem, ValueProblem,
 };
 pub use text::{BadText, CPU_MAX, RANGE_LEN_MAX, SOCKET_PATH_BYTES_MAX};
+pub use unready::SOURCES_MAX;
 pub use validate::{
     BACKENDS_PER_POOL_MAX, METRICS_DEFAULT, ROUTES_MAX, RULE_BACKENDS_MAX, RULES_MAX, SOCKET_DEFAULT,
     SOURCE_ADDRESSES_MAX, require_devices,
