@@ -144,6 +144,7 @@ fn cases(cpus: &[CoreId]) -> Vec<Case> {
     }
     let floods = [
         ("hit between hits", Between::Hits),
+        ("hit between new flows", Between::New),
         ("hit between fragments", Between::Fragments),
         ("hit between later fragments", Between::LaterFragments),
     ];

@@ -105,3 +105,30 @@ fn a_rule_whose_inputs_did_not_change_keeps_its_table() {
     assert_eq!(https, https_again);
     assert_ne!(ssh, ssh_changed);
 }
+
+/// Numbers of source addresses are never taken back: what has no number would be dropped without a word.
+#[test]
+fn more_source_addresses_than_there_are_numbers_are_refused_and_change_nothing() {
+    let with_sources = |third: u8, hosts: u8| {
+        model(&format!(
+            "[[port]]\nname = \"outside\"\naddresses = [\"198.51.100.2/24\"]\ngateway = \"198.51.100.1\"\n\
+             [[port]]\nname = \"inside\"\naddresses = [\"10.0.0.1/16\"]\n\
+             [[pool]]\nname = \"web\"\nbackends = [{{ address = \"10.0.0.4\" }}]\n\
+             [[rule]]\nname = \"web\"\nfrontend = \"203.0.113.1:80/tcp\"\npool = \"web\"\nforward = \"full-nat\"\n\
+             source_addresses = [\"10.0.{third}.1-10.0.{third}.{hosts}\"]\n"
+        ))
+    };
+    let mut compiler = Compiler::new(REPLAY_KEY);
+    let mut compile = |third, hosts| compiler.compile(&with_sources(third, hosts), &conditions());
+    let first = compile(1, 40).unwrap();
+    let error = compile(2, 25).err().unwrap();
+    assert_eq!((error.what, error.wanted, error.limit), ("source addresses", 65, 64));
+    assert_eq!(
+        error.to_string(),
+        "65 source addresses are more than the 64 that fit at once; those removed earlier count until guideway is \
+         started anew"
+    );
+    assert_eq!(compile(2, 24).unwrap().generation, first.generation + 1);
+    // Those that were here before have their numbers still.
+    assert!(compile(1, 40).is_ok());
+}

@@ -38,8 +38,13 @@ impl<S: DerefMut<Target = [u8; STRIDE]> + Send> ArenaFrame<S> {
 
     #[inline(always)]
     fn set_place(&mut self, place: Range<usize>) {
-        self.0[DATA_OFFSET_AT..DATA_OFFSET_AT + 2].copy_from_slice(&(place.start as u16).to_ne_bytes());
-        self.0[DATA_LEN_AT..DATA_LEN_AT + 2].copy_from_slice(&(place.len() as u16).to_ne_bytes());
+        self.set(DATA_OFFSET_AT, place.start);
+        self.set(DATA_LEN_AT, place.len());
+    }
+
+    #[inline(always)]
+    fn set(&mut self, at: usize, value: usize) {
+        [self.0[at], self.0[at + 1]] = (value as u16).to_ne_bytes();
     }
 
     /// Has the frame hold `bytes`, as a network card writes them.
@@ -84,12 +89,16 @@ impl<S: DerefMut<Target = [u8; STRIDE]> + Send> Frame for ArenaFrame<S> {
         self.set_place(place.start..place.end.min(place.start + len));
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_in_front(&mut self, added: usize, kept: usize) -> Option<&mut [u8]> {
-        let place = self.place();
-        let start = place.start.checked_sub(added).filter(|start| *start >= 192 && kept <= place.len())?;
-        self.set_place(start..place.start + kept);
-        Some(self.bytes_mut())
+        let (start, len) = (self.field(DATA_OFFSET_AT), self.field(DATA_LEN_AT));
+        if start < 192 + added || kept > len {
+            return None;
+        }
+        let (start, len) = (start - added, added + kept);
+        self.set(DATA_OFFSET_AT, start);
+        self.set(DATA_LEN_AT, len);
+        self.0.get_mut(start..start + len)
     }
 
     fn shrink(&mut self, len: usize) -> bool {

@@ -1,6 +1,7 @@
 //! What a flood of fragments costs packets that are whole. Bursts of either come in turn, and only those of whole packets are
 //! timed: what the others have done to the caches counts, what they cost themselves does not.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
@@ -18,25 +19,44 @@ const BURSTS: usize = 4;
 /// What a packet takes by the worker's own clock.
 const PACKET: Duration = Duration::from_nanos(20);
 
-/// Memory for a frame of its own: fragments are dropped, and held.
-pub struct Slot(Box<Lines>);
+/// Memory for a frame of its own: fragments are held, and dropped. It is used again then, as a driver's is.
+pub struct Slot(Option<Box<Lines>>);
 
 #[repr(align(64))]
 struct Lines([u8; STRIDE]);
+
+static EMPTY: [u8; STRIDE] = [0; STRIDE];
+
+thread_local! {
+    static SPARE: RefCell<Vec<Box<Lines>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Slot {
+    fn new() -> Self {
+        let spare = SPARE.with_borrow_mut(Vec::pop);
+        Self(Some(spare.unwrap_or_else(|| Box::new(Lines([0; STRIDE])))))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        SPARE.with_borrow_mut(|spare| spare.extend(self.0.take()));
+    }
+}
 
 impl Deref for Slot {
     type Target = [u8; STRIDE];
 
     #[inline(always)]
     fn deref(&self) -> &[u8; STRIDE] {
-        &self.0.0
+        self.0.as_ref().map_or(&EMPTY, |lines| &lines.0)
     }
 }
 
 impl DerefMut for Slot {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8; STRIDE] {
-        &mut self.0.0
+        &mut self.0.as_mut().unwrap().0
     }
 }
 
@@ -81,6 +101,8 @@ impl Queues for FloodQueues {
 pub enum Between {
     /// More of the same.
     Hits,
+    /// First packets of new flows of TCP: how much a flood of another kind does.
+    New,
     /// First and later fragments of UDP, in turn, each of another datagram, client and flow.
     Fragments,
     /// Later fragments alone: all are held, and dropped by and by.
@@ -115,8 +137,7 @@ impl FloodBench {
     }
 
     fn frame(&mut self, flow: u32, packet: Packet) -> FloodFrame {
-        let slot = || ArenaFrame::new(Slot(Box::new(Lines([0; STRIDE]))));
-        let mut frame = self.spare.pop().unwrap_or_else(slot);
+        let mut frame = self.spare.pop().unwrap_or_else(|| ArenaFrame::new(Slot::new()));
         self.traffic.frame(flow, packet, |bytes| frame.fill(bytes));
         frame
     }
@@ -142,6 +163,10 @@ impl FloodBench {
             Between::Hits => {
                 let flow = bench.random.below(bench.flows);
                 bench.frame(flow, Packet::Established)
+            }
+            Between::New => {
+                let client = bench.random.below(1 << 28);
+                bench.frame(client * FRONTENDS, Packet::Opening)
             }
             Between::Fragments => bench.fragment(i.is_multiple_of(2)),
             Between::LaterFragments => bench.fragment(false),

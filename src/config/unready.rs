@@ -9,8 +9,9 @@ use super::problem::ValueProblem;
 use super::subject_of;
 use crate::wire::Protocol;
 
-/// What the path has numbers for.
-const SOURCES_MAX: u64 = 64;
+/// Addresses that full NAT translates sources to, from a process's start to its end, at most: so many the path has numbers
+/// for.
+pub const SOURCES_MAX: usize = 64;
 const NETWORK_PREFIX_MIN: u8 = 96;
 
 /// Refuses it: what would silently not be done is worse than what is not.
@@ -53,7 +54,7 @@ pub(super) fn refuse(model: &Model, report: &mut Report) {
         .filter_map(|rule| if let Forward::FullNat(full_nat) = &rule.forward { Some(full_nat) } else { None })
         .flat_map(|full_nat| full_nat.source_addresses.iter().map(|range| range.len()))
         .sum();
-    if sources > SOURCES_MAX {
+    if sources > SOURCES_MAX as u64 {
         let what = format!("{sources} source_addresses of all rules together");
         refuse("the configuration".to_owned(), &what, "64 are the most: each has sixty thousand ports");
     }

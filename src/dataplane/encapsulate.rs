@@ -32,20 +32,20 @@ pub(super) fn direct(frame: &mut [u8], hop: &Hop) -> Result<u16, Refusal> {
     Ok(inner.len)
 }
 
-/// The same for packets of IPv4 that fit; `None` for others, which are left as they are.
+/// The same for a packet of IPv4, if it fits; else it is left as it is.
 #[inline(always)]
 pub(super) fn direct_plain(frame: &mut [u8], hop: &Hop) -> Option<u16> {
     let (network, _) = EthernetIpv4::mut_from_prefix(frame).ok()?;
     let total_len = u16::from_be_bytes(network.total_len);
-    if network.version_and_len >> 4 != 4 || total_len > hop.mtu {
+    if total_len > hop.mtu {
         return None;
     }
     network.ethernet = hop.addresses.0;
     Some(total_len)
 }
 
-/// Puts a tunnel's headers in front of a packet of IPv4, if they fit; else it is left as it is. Returns the packet's length
-/// without them.
+/// Puts a tunnel's headers in front of a packet of IPv4 that begins a datagram, if they fit; else it is left as it is. Returns
+/// its length without them.
 #[inline(always)]
 pub(super) fn push_plain<F: Frame>(frame: &mut F, front: &Front, hash: u64) -> Option<u16> {
     let inner = InnerFront::of(frame.bytes())?;

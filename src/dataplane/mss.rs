@@ -8,14 +8,10 @@ use crate::packet::{Packet, Parsed, parse};
 use crate::snapshot::{Backend, MssClamp, Snapshot};
 use crate::wire::checksum::Delta;
 use crate::wire::l4::{self, TCP_CHECKSUM_OFFSET, TCP_HEADER_LEN, TcpFlags};
-use crate::wire::{ethernet, ipv4, ipv6};
+use crate::wire::{ethernet, ipv4, ipv6, tcp_options};
 
-/// The option's kind, and its length, which is always the same (RFC 9293 section 3.2).
-const KIND_MSS: u8 = 2;
+/// The option's length, which is always the same (RFC 9293 section 3.2).
 const LEN_MSS: usize = 4;
-/// The two options that are one byte long.
-const KIND_END: u8 = 0;
-const KIND_NOTHING: u8 = 1;
 
 impl Lanes {
     /// Lowers what SYN and SYN-ACK ask for, of rules that say so. Packets are still as they came in.
@@ -113,24 +109,11 @@ fn may_be_syn(frame: &[u8]) -> bool {
 /// Lowers the option in `segment` to `most`, if it has one that asks for more. At most forty bytes of options are passed.
 fn clamp_to(segment: &mut [u8], most: u16) -> Option<()> {
     let header_len = l4::tcp_header_len(segment.first_chunk()?);
-    let mut at = TCP_HEADER_LEN;
-    loop {
-        let option = segment.get(at..header_len)?;
-        let len = match *option.first()? {
-            KIND_END => return None,
-            KIND_NOTHING => 1,
-            KIND_MSS => break,
-            _ => usize::from(*option.get(1)?),
-        };
-        if len == 0 {
-            return None;
-        }
-        at += len;
-    }
-    if usize::from(*segment.get(at + 1)?) != LEN_MSS || at + LEN_MSS > header_len {
+    let (at, len) = tcp_options::find(segment.get(TCP_HEADER_LEN..header_len)?, tcp_options::KIND_MSS)?;
+    if len != LEN_MSS {
         return None;
     }
-    let value_at = at + 2;
+    let value_at = TCP_HEADER_LEN + at + 2;
     let asked = u16::from_be_bytes(*segment.get(value_at..)?.first_chunk()?);
     if asked <= most {
         return None;

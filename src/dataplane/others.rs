@@ -13,7 +13,8 @@ use crate::snapshot::{Backend, Forwarding, Hop, Snapshot};
 use crate::wire::{ethernet, ipv4, ipv6};
 
 impl Lanes {
-    /// Finds those of clients' packets that are sent to their backends in other ways.
+    /// Finds those of clients' packets that are sent to their backends in other ways. With their narrow keys they are all of
+    /// IPv4, and whole or the first of a datagram.
     #[inline(always)]
     pub(super) fn find_others(&mut self, world: &Snapshot) {
         if world.has_others {
@@ -44,6 +45,9 @@ impl Lanes {
         world: &Snapshot,
         counters: &WorkerCounters,
     ) {
+        if self.others.is_empty() {
+            return;
+        }
         if !self.behind.is_empty() {
             self.send_behind(burst, world, counters);
         }

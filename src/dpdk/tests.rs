@@ -344,6 +344,11 @@ fn ports_of_one_device_have_the_frames_of_their_vlan() {
         assert_eq!(burst.iter().map(Frame::bytes).collect::<Vec<_>>(), [frame(&[])]);
         // The longest headers of a tunnel, and their tags.
         assert!(burst[0].grow(70) && burst[0].shrink(70));
+        let packet = burst[0].bytes().to_vec();
+        assert_eq!(burst[0].put_in_front(70, packet.len()).unwrap()[70..], packet);
+        // More than there is, in front or behind.
+        assert!(burst[0].put_in_front(200, 1).is_none() && burst[0].put_in_front(1, 70 + 16).is_none());
+        assert!(burst[0].shrink(70) && burst[0].bytes() == packet);
         queues.transmit(port, &mut burst);
         assert_eq!(far.pop(0), Some(tagged));
     }

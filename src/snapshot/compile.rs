@@ -107,16 +107,16 @@ impl Compiler {
     /// The next snapshot.
     ///
     /// # Errors
-    /// When there are more frontends or backends than ids; nothing has changed then.
+    /// When there are more frontends, backends or sources than ids; nothing has changed then.
     pub fn compile(&mut self, model: &Model, conditions: &Conditions) -> Result<Snapshot, TooMany> {
         let endpoints = ascending(model.rules.iter().map(|rule| rule.frontend));
         let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
         self.outbound.check(model)?;
+        let routes = Routes::under(model, conditions);
+        self.sources.check(model, &routes)?;
         self.ids.assign(&endpoints, &ascending(backends))?;
         self.generation += 1;
         self.note_ways(model);
-
-        let routes = Routes::under(model, conditions);
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
         let selected = local::all(model, &selectors);

@@ -21,10 +21,10 @@ pub struct BackendIdentity {
     pub port: u16,
 }
 
-/// Too many frontends or backends at once.
+/// Too many frontends, backends or source addresses at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooMany {
-    /// "frontends" or "backends".
+    /// "frontends", "backends" or "source addresses".
     pub what: &'static str,
     /// How many there would be, those that linger included.
     pub wanted: usize,
@@ -32,13 +32,16 @@ pub struct TooMany {
     pub limit: usize,
 }
 
+/// Of full NAT.
+pub(super) const SOURCES: &str = "source addresses";
+
 impl std::fmt::Display for TooMany {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { what, wanted, limit } = self;
+        let until = if *what == SOURCES { "guideway is started anew" } else { "their flows have ended" };
         write!(
             f,
-            "{wanted} {what} are more than the {limit} that fit at once; those removed earlier count until \
-             their flows have ended"
+            "{wanted} {what} are more than the {limit} that fit at once; those removed earlier count until {until}"
         )
     }
 }

@@ -1,19 +1,20 @@
 //! The addresses that full NAT translates sources to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::WideMap;
 use super::forwarding::own_address;
+use super::ids::SOURCES;
+use super::{Routes, TooMany, WideMap};
 use crate::config::{self, FullNat, Model};
 use crate::io::PortId;
 use crate::packet::wide_endpoint;
 use crate::wire::Protocol;
 
-/// Source addresses that a process can use from its start to its end. Each can have some sixty thousand flows of TCP and
-/// as many of UDP, whose places a worker has addresses for: 64 bytes each, taken as they are used.
-pub(crate) const SOURCES_MAX: usize = 64;
+/// Each can have some sixty thousand flows of TCP and as many of UDP, whose places a worker has addresses for: 64 bytes
+/// each, taken as they are used.
+pub(crate) use crate::config::SOURCES_MAX;
 
 /// The ports from here on are for probes, which may use the same addresses.
 pub(crate) const SOURCE_PORTS_END: u16 = config::PROBE_PORT_FIRST;
@@ -94,6 +95,36 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
+    /// Whether all addresses of the rules of `model` have numbers, or can be given some. Numbers are never taken back: a flow
+    /// may have them.
+    ///
+    /// # Errors
+    /// When there are too few.
+    pub(super) fn check(&self, model: &Model, routes: &Routes) -> Result<(), TooMany> {
+        let mut all: BTreeSet<IpAddr> = self.known.keys().copied().collect();
+        for rule in &model.rules {
+            let hairpin = FullNat::default();
+            let full_nat = match &rule.forward {
+                config::Forward::FullNat(full_nat) => full_nat,
+                config::Forward::Nat if rule.hairpin => &hairpin,
+                _ => continue,
+            };
+            // Of backends behind one port those of a family have the same.
+            let ways: BTreeMap<(PortId, bool), IpAddr> = rule
+                .pool
+                .backends
+                .iter()
+                .map(|backend| backend.address)
+                .map(|address| ((routes.next_hop_to(address).hop.port, address.is_ipv4()), address))
+                .collect();
+            all.extend(
+                ways.iter().flat_map(|((port, _), backend)| addresses(full_nat, *backend, *port, model)),
+            );
+        }
+        let (what, wanted, limit) = (SOURCES, all.len(), SOURCES_MAX);
+        if wanted > limit { Err(TooMany { what, wanted, limit }) } else { Ok(()) }
+    }
+
     /// Forgets the sets of the last generation.
     pub(super) fn begin(&mut self) {
         self.sets.clear();
@@ -108,12 +139,7 @@ impl Numbers {
         port: PortId,
         model: &Model,
     ) -> Option<SourceSet> {
-        let is_like = |address: &IpAddr| address.is_ipv4() == backend.is_ipv4();
-        let said = full_nat.source_addresses.iter().flat_map(|range| range.addresses().take(SOURCES_MAX));
-        let mut addresses: Vec<IpAddr> = said.filter(is_like).collect();
-        if addresses.is_empty() {
-            addresses.extend(own_address(model.ports.get(port.index())?, backend));
-        }
+        let addresses = addresses(full_nat, backend, port, model);
         if let Some(set) = self.made.get(&addresses) {
             return Some(*set);
         }
@@ -150,6 +176,17 @@ impl Numbers {
     pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.known.keys().copied()
     }
+}
+
+/// Those that a rule's packets to a backend behind `port` can have.
+fn addresses(full_nat: &FullNat, backend: IpAddr, port: PortId, model: &Model) -> Vec<IpAddr> {
+    let is_like = |address: &IpAddr| address.is_ipv4() == backend.is_ipv4();
+    let said = full_nat.source_addresses.iter().flat_map(|range| range.addresses().take(SOURCES_MAX));
+    let mut addresses: Vec<IpAddr> = said.filter(is_like).collect();
+    if addresses.is_empty() {
+        addresses.extend(model.ports.get(port.index()).and_then(|port| own_address(port, backend)));
+    }
+    addresses
 }
 
 /// What packets to the address go to rules by: a response there would be taken for a client's packet.

@@ -24,6 +24,12 @@ pub fn fold(total: u64) -> u16 {
     (halves.wrapping_add(halves.rotate_left(16)) >> 16) as u16
 }
 
+/// The same of the sum of a few words.
+#[inline(always)]
+pub fn fold_few(total: u32) -> u16 {
+    (total.wrapping_add(total.rotate_left(16)) >> 16) as u16
+}
+
 /// The checksum field for data whose one's complement sum, the field counted as zero, is `sum`.
 #[inline]
 pub fn field(sum: u16) -> [u8; 2] {

@@ -15,6 +15,8 @@ pub const TCP_SEQUENCE_OFFSET: usize = 4;
 pub const TCP_ACKNOWLEDGEMENT_OFFSET: usize = 8;
 /// Offset of TCP's checksum.
 pub const TCP_CHECKSUM_OFFSET: usize = 16;
+/// Where a TCP header has the offset of the byte behind its urgent data, from the segment's sequence number on.
+pub const TCP_URGENT_OFFSET: usize = 18;
 /// Offset of UDP's checksum; zero there means that the sender made none (RFC 768).
 pub const UDP_CHECKSUM_OFFSET: usize = 6;
 
@@ -31,6 +33,8 @@ impl TcpFlags {
     pub const RST: u8 = 0x04;
     /// The acknowledgement field is significant.
     pub const ACK: u8 = 0x10;
+    /// The urgent pointer is significant.
+    pub const URG: u8 = 0x20;
 
     /// Whether any of `bits` is set.
     #[inline]

@@ -10,7 +10,7 @@ use crate::dataplane::others::transport;
 use crate::io::Frame;
 use crate::packet::{IpPacket, Packet};
 use crate::wire::checksum::{self, Delta};
-use crate::wire::l4::{self, TCP_CHECKSUM_OFFSET, TCP_HEADER_LEN, TcpFlags};
+use crate::wire::l4::{self, TCP_CHECKSUM_OFFSET, TCP_HEADER_LEN, TCP_URGENT_OFFSET, TcpFlags};
 use crate::wire::{ethernet, ipv4, ipv6, tcp_options};
 
 /// What a header begins with.
@@ -142,15 +142,31 @@ impl Insertion {
         let offset = segment.get_mut(12)?;
         *offset += (self.option.len as u8 / 4) << 4;
         let new_offset = [*offset, old_offset[1]];
+        let urgent = self.move_urgent(segment, old_offset[1])?;
         let old_len = (packet.ip.end() - segment_at) as u16;
         let sum = Delta::NONE
             .replace(old_offset, new_offset)
             .replace((old_len - added as u16).to_be_bytes(), old_len.to_be_bytes())
             .replace_sum(0, checksum::sum(self.option.get()))
-            .replace_sum(0, checksum::sum(self.header.get()));
+            .replace_sum(0, checksum::sum(self.header.get()))
+            .and(urgent);
         let field = segment.get_mut(TCP_CHECKSUM_OFFSET..)?.first_chunk_mut::<2>()?;
         *field = sum.apply(*field);
         Some(())
+    }
+}
+
+impl Insertion {
+    /// What was urgent comes later, behind the header, which has the segment's sequence number now.
+    fn move_urgent(&self, segment: &mut [u8], flags: u8) -> Option<Delta> {
+        let field = segment.get_mut(TCP_URGENT_OFFSET..)?.first_chunk_mut::<2>()?;
+        if !TcpFlags(flags).any(TcpFlags::URG) {
+            return Some(Delta::NONE);
+        }
+        let old = *field;
+        // The pointer reaches no further; the data is urgent all the same.
+        *field = u16::from_be_bytes(old).saturating_add(self.header.len as u16).to_be_bytes();
+        Some(Delta::NONE.replace(old, *field))
     }
 }
 
@@ -217,7 +233,9 @@ pub(super) fn segment(
     segment.get_mut(..tcp.len())?.copy_from_slice(tcp);
     segment.get_mut(tcp.len()..)?.copy_from_slice(header.get());
     segment.get_mut(4..8)?.copy_from_slice(&sequence.to_be_bytes());
-    *segment.get_mut(13)? &= !TcpFlags::FIN;
+    // What ends, or is urgent, is in the segment behind.
+    *segment.get_mut(13)? &= !(TcpFlags::FIN | TcpFlags::URG);
+    segment.get_mut(TCP_URGENT_OFFSET..)?.first_chunk_mut::<2>()?.fill(0);
     segment.get_mut(TCP_CHECKSUM_OFFSET..TCP_CHECKSUM_OFFSET + 2)?.fill(0);
     let sum = checksum::with_pseudo(ends.source.ip(), ends.destination.ip(), ipv4::PROTOCOL_TCP, segment);
     segment
@@ -225,4 +243,38 @@ pub(super) fn segment(
         .first_chunk_mut::<2>()
         .map(|field| *field = checksum::field(sum))?;
     Some(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::memory::HeapFrame;
+    use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+
+    #[test]
+    fn what_is_urgent_is_found_behind_the_header() {
+        const FRONTEND: SocketAddr =
+            SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1)), 443);
+        for (urgent, wanted) in [(Some(3), 31), (Some(65_530), 65_535), (None, 0)] {
+            let tcp = PacketBuilder::ethernet2([1; 6], [2; 6])
+                .ipv4([192, 0, 2, 7], [203, 0, 113, 1], 64)
+                .tcp(40_000, 443, 1000, 512)
+                .ack(1);
+            let tcp = if let Some(pointer) = urgent { tcp.urg(pointer) } else { tcp };
+            let mut frame = HeapFrame(Vec::new());
+            tcp.write(&mut frame.0, b"hello").unwrap();
+            let mut packet = transport(frame.bytes()).unwrap();
+            let client = (packet.ip.source, packet.source_port).into();
+            let extras = Extras { toa: true, proxy: true, cut: false };
+            Insertion::new(extras, client, FRONTEND).insert(&mut frame, &mut packet).unwrap();
+            let told = SlicedPacket::from_ethernet(frame.bytes()).unwrap();
+            let Some(TransportSlice::Tcp(tcp)) = told.transport else { panic!("no TCP") };
+            assert_eq!((tcp.urgent_pointer(), tcp.urg()), (wanted, urgent.is_some()));
+            assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4([192, 0, 2, 7], [203, 0, 113, 1]).unwrap());
+            assert!(
+                tcp.payload()
+                    .ends_with(b"QUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xcb\0\x71\x01\x9c\x40\x01\xbbhello")
+            );
+        }
+    }
 }
