@@ -443,3 +443,42 @@ fn a_rules_blocks_come_back_when_their_flows_are_over() {
     assert_eq!((ports(&bed).allocated, ports(&bed).on_demand, ports(&bed).used), (8, 0, 0));
     assert_eq!(bed.flows(0, 4, Kind::Udp), (0, 0, 100, 0, 0));
 }
+
+#[test]
+fn a_reset_from_outside_begins_its_time_anew() {
+    let mut bed = Bed::new(&config(1, EGRESS), 2);
+    let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
+    let sent = connect(&mut bed, backend, server);
+    bed.now += 100.0;
+    let reset = Packet { kind: Kind::Tcp("R"), ..sent.answer() };
+    bed.back(&reset);
+    for _ in 0..2 {
+        bed.now += 7.0;
+        bed.back(&reset);
+    }
+    // Only the first of them does.
+    bed.now += 2.0;
+    assert_eq!(bed.refused(OUTSIDE, &reset), "outbound-filtered+1");
+}
+
+#[test]
+fn the_last_block_is_one_like_the_others() {
+    let rules = "protocol = \"tcp\"\nfrontends = [\"203.0.113.11\"]
+[[rule]]\nname = \"s\"\nfrontend = \"203.0.113.11:1024-65527/tcp\"\npool = \"web\"\nforward = \"full-nat\"
+source_addresses = [\"10.0.0.200\"]";
+    let mut bed = Bed::new(&config(1, rules), 1);
+    for server in 0..20 {
+        let ports: BTreeSet<u16> = (0..8)
+            .map(|port| {
+                let backend = SocketAddr::new(bed.backend(0, 4).ip(), 2000 + 100 * server + port);
+                bed.out(&Packet::new(Kind::Tcp("S"), backend, at("192.0.2.7", 80 + server))).from.port()
+            })
+            .collect();
+        assert_eq!(ports, (65_528..=65_535).collect());
+    }
+    assert_eq!(
+        bed.refused(INSIDE, &Packet::new(Kind::Tcp("S"), bed.backend(0, 4), at("192.0.2.7", 80))),
+        "outbound-no-port+1"
+    );
+    assert_eq!(bed.flows(0, 4, Kind::Tcp("")), (160, 160, 160, 0, 1));
+}

@@ -205,7 +205,11 @@ impl Lanes {
             if !flow.state.is_answered() {
                 around.counters.outbound.answered(owner, kind);
             }
-            flow.state = flow.state.after_in(flags);
+            let state = flow.state.after_in(flags);
+            if state.closes_more_than(flow.state) {
+                flow.see(now);
+            }
+            flow.state = state;
         }
         Ok(is_sent)
     }

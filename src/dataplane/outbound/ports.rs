@@ -263,7 +263,7 @@ impl Ports {
             if share.claims.at(share.kind, block).is_reserved() {
                 continue;
             }
-            for port in (Claims::first_port(block)..).take(BLOCK_LEN) {
+            for port in (0..BLOCK_LEN as u16).map(|place| Claims::first_port(block) + place) {
                 *tries = tries.checked_sub(1)?;
                 let outside = Outside { number: share.number, port };
                 let has_room = *self.uses(share.number, share.kind, port)? < u16::MAX;

@@ -83,6 +83,11 @@ impl State {
         Self(self.0 | ANSWERED | reset | fin)
     }
 
+    /// Whether the other end has said more than before of its going: how long it is remembered then counts from there.
+    pub(super) fn closes_more_than(self, before: Self) -> bool {
+        (self.0 & !before.0) & (FIN_IN | RESET) != 0
+    }
+
     /// Without packets for more ticks than this the flow is over.
     pub(super) fn timeout(self, kind: PortKind, way: &MemberWay) -> u32 {
         match kind {
