@@ -28,6 +28,7 @@ struct Lines([u8; STRIDE]);
 static EMPTY: [u8; STRIDE] = [0; STRIDE];
 
 thread_local! {
+    #[allow(clippy::vec_box, reason = "memory stays where it is")]
     static SPARE: RefCell<Vec<Box<Lines>>> = const { RefCell::new(Vec::new()) };
 }
 

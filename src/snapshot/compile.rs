@@ -7,18 +7,16 @@ use std::sync::Arc;
 
 use super::backend::{self, Forwarding, Records};
 use super::broad::{Broad, BroadFrontends};
-use super::forwarding;
 use super::ids::Ids;
 use super::kinds::{
     Kind, any_key, ascending, endpoint_key, is_full_nat, narrow_map, response_endpoint, wide_map,
 };
 use super::outbound::Allotter;
-use super::quic;
 use super::sources::{ClientAddress, Numbers};
 use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
 use super::{
     BackendId, BackendIdentity, Echo, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, OwnAddresses,
-    Routes, Selector, Snapshot, WideMap, WordMap, local,
+    Routes, Selector, Snapshot, WideMap, WordMap, forwarding, local, quic,
 };
 use crate::config::{self, AdminState, Endpoint, HashKey, Model, ProtocolSelector};
 use crate::packet::{FrontendWord, Pattern6, SipHash, wide_endpoint};
@@ -109,14 +107,8 @@ impl Compiler {
     /// # Errors
     /// When there are more frontends, backends or sources than ids; nothing has changed then.
     pub fn compile(&mut self, model: &Model, conditions: &Conditions) -> Result<Snapshot, TooMany> {
-        let endpoints = ascending(model.rules.iter().map(|rule| rule.frontend));
-        let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
-        self.outbound.check(model)?;
         let routes = Routes::under(model, conditions);
-        self.sources.check(model, &routes)?;
-        self.ids.assign(&endpoints, &ascending(backends))?;
-        self.generation += 1;
-        self.note_ways(model);
+        self.begin(model, &routes)?;
         let selectors = self.selectors(model);
         self.note_down(model, &selectors);
         let selected = local::all(model, &selectors);
@@ -174,12 +166,19 @@ impl Compiler {
         })
     }
 
-    /// Keeps how packets get to the backends of each frontend, those that linger included.
-    fn note_ways(&mut self, model: &Model) {
+    /// Gives ids to what is new. Keeps how packets get to the backends of each frontend, those that linger included.
+    fn begin(&mut self, model: &Model, routes: &Routes) -> Result<(), TooMany> {
+        let endpoints = ascending(model.rules.iter().map(|rule| rule.frontend));
+        let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
+        self.outbound.check(model)?;
+        self.sources.check(model, routes)?;
+        self.ids.assign(&endpoints, &ascending(backends))?;
+        self.generation += 1;
         let ids = &self.ids;
         self.forwards.retain(|frontend, _| ids.frontend(*frontend).is_some());
         self.hairpins = model.rules.iter().filter(|rule| rule.hairpin).map(|rule| rule.frontend).collect();
         self.forwards.extend(model.rules.iter().map(|rule| (rule.frontend, rule.forward.clone())));
+        Ok(())
     }
 
     /// Backends that are in no rule any more, but whose flows may go on.
