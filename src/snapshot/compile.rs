@@ -104,9 +104,8 @@ impl Compiler {
     /// # Errors
     /// When there are more frontends or backends than ids; nothing has changed then.
     pub fn compile(&mut self, model: &Model, conditions: &Conditions) -> Result<Snapshot, TooMany> {
-        let endpoints = ascending(model.rules.iter().map(|rule| rule.frontend));
         let backends = model.rules.iter().flat_map(|r| r.pool.backends.iter().map(|b| identity(r, b)));
-        self.ids.assign(&endpoints, &ascending(backends))?;
+        self.ids.assign(&ascending(model.rules.iter().map(|rule| rule.frontend)), &ascending(backends))?;
         self.generation += 1;
         self.note_ways(model);
 
