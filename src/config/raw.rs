@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::Place;
 use super::model::{
-    AddressRange, AdminState, Cidr, Distribution, ForwardMode, Frontend, HashKey, Idle, NoHealthyBackends,
-    QuicServerId, TunnelSource,
+    AclRule, AddressRange, AdminState, Cidr, Distribution, ForwardMode, Frontend, HashKey, Idle,
+    NoHealthyBackends, QuicServerId, TunnelSource,
 };
 use super::probe::{ProbeKind, Statuses, Via};
 use super::text::{ClientAddress, QuicKind, RawClamp};
@@ -70,6 +70,7 @@ pub(crate) struct RawConfig {
     pub(crate) probes: Vec<RawProbe>,
     pub(crate) rules: Vec<RawRule>,
     pub(crate) nat_rules: Vec<RawNatRule>,
+    pub(crate) acls: Vec<RawAcl>,
     /// Syntax errors may have swallowed sections: that something is not there proves nothing.
     pub(crate) is_partial: bool,
 }
@@ -264,6 +265,7 @@ pub(crate) struct RawRule {
     pub(crate) idle_timeout: Field<Duration>,
     pub(crate) probe: Field<RuleProbe>,
     pub(crate) no_healthy_backends: Field<NoHealthyBackends>,
+    pub(crate) acl: Field<String>,
 }
 
 impl RawRule {
@@ -285,6 +287,7 @@ impl RawRule {
             idle_timeout: Field::Absent,
             probe: Field::Absent,
             no_healthy_backends: Field::Absent,
+            acl: Field::Absent,
         }
     }
 }
@@ -303,4 +306,12 @@ pub(crate) struct RawNatRule {
     pub(crate) idle_timeout: Field<Duration>,
     pub(crate) tcp_reset: Field<bool>,
     pub(crate) icmp_echo: Field<bool>,
+    pub(crate) acl: Field<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RawAcl {
+    pub(crate) place: Place,
+    pub(crate) name: Field<String>,
+    pub(crate) rules: Field<Vec<At<AclRule>>>,
 }

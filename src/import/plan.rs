@@ -19,9 +19,21 @@ pub(super) struct Plan {
     pub(super) rules: Vec<Rule>,
     pub(super) nat_rules: Vec<NatRule>,
     pub(super) outbound: Vec<OutboundRule>,
+    pub(super) acls: Vec<Acl>,
+    /// The access list of each rule and NAT rule that has one, by their names.
+    pub(super) acl_of: BTreeMap<String, String>,
+    pub(super) acl_names: Names,
     pub(super) probe_names: Names,
     pub(super) pool_names: Names,
     pub(super) rule_names: Names,
+}
+
+/// An access list.
+pub(super) struct Acl {
+    pub(super) name: String,
+    pub(super) place: Place,
+    /// Each with what is said of it.
+    pub(super) lines: Vec<(String, Option<String>)>,
 }
 
 pub(super) struct Pool {
