@@ -74,6 +74,7 @@ drop_reasons! {
     EchoLimited "echo-limited" "An echo request that would have been one too many to answer.",
     ErrorLimited "error-limited" "An ICMP error about the packet would have been one too many to send.",
     NoRule "no-rule" "The packet is for an address of ours, but no rule takes its protocol and port.",
+    AclDenied "acl-denied" "The access list of the rule does not let the client begin a flow.",
     Hairpin "hairpin" "A backend's own connection to a frontend would come back to that backend.",
     MartianDestination "martian-destination" "A backend's packet is to an address no client can have: in 0.0.0.0/8 or 127.0.0.0/8, or above 223.255.255.255; or in ::/64, fe80::/10 or ff00::/8.",
     WrongPort "wrong-port" "A packet with a backend's source address came in by a port that does not lead to it.",

@@ -63,8 +63,10 @@ fn the_classic_sample_becomes_what_it_says() {
     let desk = import_and_check(CLASSIC, "classic-result");
     // Debug is the third instance's port; 443 is by the client's address alone.
     assert!(backend(&desk, "192.0.2.7:5000", "203.0.113.10:10102/tcp").starts_with("10.20.1.6"));
-    let of_port = |port: u16| backend(&desk, &format!("192.0.2.7:{port}"), "203.0.113.10:443/tcp");
+    let of_port = |port: u16| backend(&desk, &format!("203.0.113.77:{port}"), "203.0.113.10:443/tcp");
     assert!((5001..5012).all(|port| of_port(port) == of_port(5000)));
+    let (code, out, _) = run_in(desk.path(), "explain --config gw.toml 192.0.2.7:5000 203.0.113.10:443/tcp");
+    assert!(code == Some(0) && out.contains("denied by  rule 2 of acl OfficeOnly: deny 0.0.0.0/0"), "{out}");
 }
 
 #[test]

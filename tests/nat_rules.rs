@@ -197,3 +197,51 @@ fn what_operators_say_of_the_pool_is_not_for_nat_rules() {
     assert_eq!(bed.host_of(&to_port(443)), None);
     assert_eq!(bed.hosts(), [Some(4), Some(5), None, None]);
 }
+
+const OWN: &str = "[[nat_rule]]\nname = \"own\"\nfrontend = \"203.0.113.20:0/any\"\nbackend = \"10.0.0.4\"\n";
+const OWN_ADDRESS: [u8; 4] = [203, 0, 113, 20];
+
+#[test]
+fn an_own_address_leads_to_its_backend_by_all_ports_and_is_where_that_is_seen_from() {
+    for workers in [1, 3] {
+        // The backend serves another rule at 8443 too.
+        let mut balancer = balancer(&(scaled(2) + OWN), workers);
+        for spec in [Spec::tcp("S"), Spec::udp()] {
+            for port in [1, 22, 8080, 65_535] {
+                let there = Spec { to: (OWN_ADDRESS, port), ..spec.clone() };
+                let at_backend = there.at_backend(BACKEND, port);
+                assert_eq!(
+                    balancer.frame(seconds(1.0), OUTSIDE, there.frame()),
+                    [(INSIDE, at_backend.frame())]
+                );
+            }
+            // The backend opens a connection itself: from its own address, from the port that it has chosen.
+            let from_backend = Spec {
+                macs: ([2, 0, 10, 0, 0, 4], INSIDE_MAC),
+                from: (BACKEND, 51_234),
+                to: (CLIENT, 443),
+                ..spec.clone()
+            };
+            let (macs, ttl) = ((OUTSIDE_MAC, ROUTER_MAC), from_backend.ttl - 1);
+            let seen = Spec { macs, from: (OWN_ADDRESS, 51_234), ttl, ..from_backend.clone() };
+            assert_eq!(balancer.frame(seconds(1.0), INSIDE, from_backend.frame()), [(OUTSIDE, seen.frame())]);
+            // And the answer reaches it.
+            let flags = spec.flags.map(|_| "SA");
+            let answer = Spec { macs: (ROUTER_MAC, OUTSIDE_MAC), flags, ttl: 64, ..seen.reversed() };
+            let arrives = answer.at_backend(BACKEND, 51_234);
+            assert_eq!(balancer.frame(seconds(1.0), OUTSIDE, answer.frame()), [(INSIDE, arrives.frame())]);
+        }
+        // What it answers from another rule's port is that rule's.
+        let https = Spec {
+            from: (BACKEND, 8443),
+            macs: ([2, 0, 10, 0, 0, 4], INSIDE_MAC),
+            to: (CLIENT, 40_000),
+            ..Spec::tcp("SA")
+        };
+        let sent = balancer.frame(seconds(1.0), INSIDE, https.frame());
+        let macs = (OUTSIDE_MAC, ROUTER_MAC);
+        let seen = Spec { macs, from: (FRONTEND, 443), ttl: https.ttl - 1, ..https };
+        assert_eq!(sent, [(OUTSIDE, seen.frame())]);
+        assert_balanced(&balancer);
+    }
+}

@@ -62,6 +62,9 @@ fn describe(model: &Model, world: &Snapshot) -> String {
             rule.distribution,
             humantime::format_duration(rule.idle_timeout)
         );
+        if let Some(acl) = &rule.acl {
+            text += &acl_line(acl);
+        }
         if let Some(probe) = &rule.probe {
             text += &format!("  probe: {probe}\n");
         }
@@ -89,12 +92,20 @@ fn describe(model: &Model, world: &Snapshot) -> String {
     text
 }
 
+fn acl_line(acl: &config::Acl) -> String {
+    let others = if acl.permits_others() { "permitted" } else { "denied" };
+    format!("  acl {}: {} rules, others {others}\n", acl.name, acl.rules.len())
+}
+
 /// Each port with the backend that it leads to.
 fn nat_rule(rule: &config::NatRule) -> String {
     let to = rule.pool().map_or_else(String::new, |pool| format!(" to each backend of pool {}", pool.name));
     let timeout = humantime::format_duration(rule.idle_timeout);
     let mut text =
         format!("NAT rule {}: {}{to}, {}, idle timeout {timeout}\n", rule.name, rule.frontend, rule.forward);
+    if let Some(acl) = &rule.acl {
+        text += &acl_line(acl);
+    }
     for (frontend, address) in rule.mapping() {
         text += &format!("  {frontend} to {}\n", rule.backend_of(frontend, address));
     }

@@ -50,6 +50,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             format!("{client}: of another family than {}; such packets do not get there", rule.frontend);
         return Err(Failure::Usage(what));
     }
+    if let Some(why) = denied(rule, client.ip()) {
+        return super::print(&denied_text(args, rule, client, &why));
+    }
     let (key, key_origin) = super::key_to_look_with(&model);
     let world = snapshot(&model, key)?;
     let explained = explain(&world, rule, client, to).ok_or_else(|| {
@@ -60,6 +63,32 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let explained = Explained { by_server_id, ..explained };
     let text = if args.json { as_json } else { as_text };
     super::print(&text(rule, client, &explained, key_origin))
+}
+
+/// Which line of the rule's access list keeps the client out, if one does.
+fn denied(rule: &Rule, client: IpAddr) -> Option<String> {
+    let acl = rule.acl.as_ref().filter(|acl| !acl.permits(client))?;
+    Some(match acl.deciding(client) {
+        Some((number, line)) => format!("rule {number} of acl {}: {line}", acl.name),
+        None => format!("acl {} permits others, and not {client}", acl.name),
+    })
+}
+
+fn denied_text(args: &Args, rule: &Rule, client: SocketAddr, why: &str) -> String {
+    if args.json {
+        let value = json!({
+            "client": client.to_string(),
+            "rule": rule.name,
+            "frontend": rule.frontend.to_string(),
+            "backend": null,
+            "denied_by": why,
+        });
+        return format!("{value:#}\n");
+    }
+    format!(
+        "client     {client}\nfrontend   {}, rule {}\nbackend    none: new flows are dropped (acl-denied)\ndenied by  {why}\n",
+        rule.frontend, rule.name
+    )
 }
 
 /// The backend that a QUIC connection id names.

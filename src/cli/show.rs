@@ -214,6 +214,7 @@ fn traffic(t: &Traffic) -> [String; 6] {
 const TRAFFIC: [&str; 6] = [">flows", ">in total", ">packets in", ">packets out", ">in", ">out"];
 
 fn rules(view: &Rules) -> String {
+    let has_acls = view.rules.iter().any(|rule| rule.acl.is_some());
     let row = |rule: &views::Rule| {
         let mut row = vec![
             rule.rule.clone(),
@@ -227,12 +228,20 @@ fn rules(view: &Rules) -> String {
             },
             format!("{} of {}", rule.backends_taking_flows, rule.backends),
         ];
+        if has_acls {
+            let of = |acl| format!("{acl}: {}", count(rule.acl_denied.unwrap_or(0) as f64));
+            row.push(rule.acl.as_ref().map_or_else(|| "-".into(), of));
+        }
         row.extend(traffic(&rule.traffic));
         row
     };
-    let columns =
-        ["rule", "frontend", "pool:port", "distribution", ">idle", "probe: healthy", ">taking flows"];
-    table(&[&columns[..], &TRAFFIC].concat(), view.rules.iter().map(row))
+    let mut columns =
+        vec!["rule", "frontend", "pool:port", "distribution", ">idle", "probe: healthy", ">taking flows"];
+    if has_acls {
+        columns.push("acl: denied");
+    }
+    columns.extend(TRAFFIC);
+    table(&columns, view.rules.iter().map(row))
 }
 
 fn backends(view: &Backends) -> String {

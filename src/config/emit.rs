@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::model::{
-    Backend, ControlSettings, DataplaneSettings, Encapsulation, Forward, FullNat, HashKey, Idle, Metrics,
-    Model, MssClamp, NatRule, NatTarget, OutboundRule, Pool, Port, Quic, QuicLb, Remote, Rule, Spread,
-    StaticNeighbour, StaticRoute, Tunnel,
+    Acl, Backend, ControlSettings, DataplaneSettings, Encapsulation, Forward, FullNat, HashKey, Idle,
+    Metrics, Model, MssClamp, NatRule, NatTarget, OutboundRule, Pool, Port, Quic, QuicLb, Remote, Rule,
+    Spread, StaticNeighbour, StaticRoute, Tunnel,
 };
 use super::probe::{Probe, ProbeKind};
 
@@ -23,7 +23,8 @@ pub fn to_text_with(model: &Model, key: Option<HashKey>) -> String {
 }
 
 fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
-    let Model { dataplane, control, ports, routes, neighbours, pools, nat_rules, rules, outbound } = model;
+    let Model { dataplane, control, ports, routes, neighbours, pools, acls, nat_rules, rules, outbound } =
+        model;
     let mut text = Text::default();
     text.dataplane(dataplane, key);
     text.control(control);
@@ -31,6 +32,7 @@ fn text_of(model: &Model, key: Option<HashKey>, with_secrets: bool) -> String {
     routes.iter().for_each(|route| text.route(*route, ports));
     neighbours.iter().for_each(|neighbour| text.neighbour(*neighbour));
     pools.iter().for_each(|pool| text.pool(pool));
+    acls.iter().for_each(|acl| text.acl(acl));
     // Probes keep their names; one that a rule has of its own is given one that is free.
     let given: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.probe_name.as_deref()).collect();
     let mut free = (1..).map(|n: usize| format!("probe-{n}")).filter(|name| !given.contains(name.as_str()));
@@ -273,6 +275,7 @@ impl Text {
             probe: _,
             probe_name: _,
             no_healthy_backends,
+            acl,
             is_nat_rule: _,
         } = rule;
         self.section("[[rule]]");
@@ -301,11 +304,32 @@ impl Text {
         self.duration("idle_timeout", *idle_timeout);
         probe_name.iter().for_each(|name| self.quoted("probe", name));
         self.quoted("no_healthy_backends", no_healthy_backends);
+        acl.iter().for_each(|acl| self.quoted("acl", &acl.name));
+    }
+
+    fn acl(&mut self, acl: &Acl) {
+        let Acl { name, rules } = acl;
+        self.section("[[acl]]");
+        self.quoted("name", name);
+        self.0 += "rules = [\n";
+        for rule in rules {
+            let _ = writeln!(self.0, "  \"{rule}\",");
+        }
+        self.0 += "]\n";
     }
 
     fn nat_rule(&mut self, rule: &NatRule) {
-        let NatRule { name, frontend, target, backend_port, forward, idle_timeout, tcp_reset, icmp_echo } =
-            rule;
+        let NatRule {
+            name,
+            frontend,
+            target,
+            backend_port,
+            forward,
+            idle_timeout,
+            tcp_reset,
+            icmp_echo,
+            acl,
+        } = rule;
         self.section("[[nat_rule]]");
         self.quoted("name", name);
         self.quoted("frontend", frontend);
@@ -330,6 +354,7 @@ impl Text {
             self.plain("tcp_reset", tcp_reset);
         }
         self.plain("icmp_echo", icmp_echo);
+        acl.iter().for_each(|acl| self.quoted("acl", &acl.name));
     }
 
     fn outbound(&mut self, rule: &OutboundRule) {

@@ -1,6 +1,7 @@
 //! The model: a configuration that has been found free of contradictions. What holds a `Model` need not
 //! check it again: names are resolved, ranges hold, and no two rules are in each other's way.
 
+mod acl;
 mod address;
 mod device;
 mod forward;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use acl::{Acl, AclRule};
 pub(crate) use address::number;
 pub use address::{AddressRange, Cidr};
 pub use device::Device;
@@ -47,6 +49,8 @@ pub struct Model {
     pub neighbours: Vec<StaticNeighbour>,
     /// Every pool, used or not, in the order of the file.
     pub pools: Vec<Arc<Pool>>,
+    /// Every access list, used or not, in the order of the file.
+    pub acls: Vec<Arc<Acl>>,
     /// The NAT rules, in the order of the file.
     pub nat_rules: Vec<NatRule>,
     /// The load-balancing rules, in the order of the file, and what NAT rules come to: one for each backend.

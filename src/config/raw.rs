@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::Place;
 use super::model::{
-    AddressRange, AdminState, Cidr, Distribution, ForwardMode, Frontend, HashKey, Idle, NoHealthyBackends,
-    OutboundProtocol, QuicServerId, TunnelSource,
+    AclRule, AddressRange, AdminState, Cidr, Distribution, ForwardMode, Frontend, HashKey, Idle,
+    NoHealthyBackends, OutboundProtocol, QuicServerId, TunnelSource,
 };
 use super::probe::{ProbeKind, Statuses, Via};
 use super::text::{ClientAddress, QuicKind, RawClamp};
@@ -71,6 +71,7 @@ pub(crate) struct RawConfig {
     pub(crate) rules: Vec<RawRule>,
     pub(crate) nat_rules: Vec<RawNatRule>,
     pub(crate) outbound: Vec<RawOutbound>,
+    pub(crate) acls: Vec<RawAcl>,
     /// Syntax errors may have swallowed sections: that something is not there proves nothing.
     pub(crate) is_partial: bool,
 }
@@ -279,6 +280,7 @@ pub(crate) struct RawRule {
     pub(crate) idle_timeout: Field<Duration>,
     pub(crate) probe: Field<RuleProbe>,
     pub(crate) no_healthy_backends: Field<NoHealthyBackends>,
+    pub(crate) acl: Field<String>,
 }
 
 impl RawRule {
@@ -300,6 +302,7 @@ impl RawRule {
             idle_timeout: Field::Absent,
             probe: Field::Absent,
             no_healthy_backends: Field::Absent,
+            acl: Field::Absent,
         }
     }
 }
@@ -318,4 +321,12 @@ pub(crate) struct RawNatRule {
     pub(crate) idle_timeout: Field<Duration>,
     pub(crate) tcp_reset: Field<bool>,
     pub(crate) icmp_echo: Field<bool>,
+    pub(crate) acl: Field<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RawAcl {
+    pub(crate) place: Place,
+    pub(crate) name: Field<String>,
+    pub(crate) rules: Field<Vec<At<AclRule>>>,
 }

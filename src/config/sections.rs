@@ -6,8 +6,8 @@ use toml::de::{DeArray, DeValue};
 use super::error::Report;
 use super::file::Source;
 use super::raw::{
-    At, Field, RawBackend, RawConfig, RawControl, RawDataplane, RawNatRule, RawNeighbour, RawOutbound,
-    RawPool, RawPort, RawProbe, RawQuic, RawRoute, RawRule, RawWay, RuleProbe,
+    At, Field, RawAcl, RawBackend, RawConfig, RawControl, RawDataplane, RawNatRule, RawNeighbour,
+    RawOutbound, RawPool, RawPort, RawProbe, RawQuic, RawRoute, RawRule, RawWay, RuleProbe,
 };
 use super::section::{Keys, Naming, Section};
 use super::text;
@@ -20,6 +20,7 @@ pub(crate) const ROOT_KEYS: Keys = &[
     "neighbour",
     "pool",
     "probe",
+    "acl",
     "rule",
     "nat_rule",
     "outbound_rule",
@@ -64,9 +65,11 @@ pub(crate) const RULE_KEYS: Keys = &[
     "tcp_reset",
     "probe",
     "no_healthy_backends",
+    "acl",
 ];
 pub(crate) const OUTBOUND_KEYS: Keys =
     &["name", "pool", "frontends", "protocol", "ports_per_backend", "idle_timeout", "tcp_reset"];
+pub(crate) const ACL_KEYS: Keys = &["name", "rules"];
 
 pub(crate) const NAT_RULE_KEYS: Keys = &[
     "name",
@@ -79,6 +82,7 @@ pub(crate) const NAT_RULE_KEYS: Keys = &[
     "idle_timeout",
     "tcp_reset",
     "icmp_echo",
+    "acl",
 ];
 
 /// Reads a whole file. What is wrong is reported, and what is right is in the result.
@@ -94,6 +98,7 @@ pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
         neighbours: reader.each("neighbour", "[[neighbour]]", "address", NEIGHBOUR_KEYS, neighbour),
         pools: reader.each("pool", "[[pool]]", "name", POOL_KEYS, pool),
         probes: reader.each("probe", "[[probe]]", "name", PROBE_KEYS, probe),
+        acls: reader.each("acl", "[[acl]]", "name", ACL_KEYS, acl),
         rules: reader.each("rule", "[[rule]]", "name", RULE_KEYS, rule),
         nat_rules: reader.each("nat_rule", "[[nat_rule]]", "name", NAT_RULE_KEYS, nat_rule),
         outbound: reader.each("outbound_rule", "[[outbound_rule]]", "name", OUTBOUND_KEYS, outbound),
@@ -285,6 +290,15 @@ fn rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawRu
         idle_timeout: section.parsed("idle_timeout", text::duration, report),
         probe: section.parsed("probe", |name| Ok(RuleProbe::Named(name.to_owned())), report),
         no_healthy_backends: section.parsed("no_healthy_backends", text::no_healthy_backends, report),
+        acl: section.parsed("acl", text::any, report),
+    }
+}
+
+fn acl(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> RawAcl {
+    RawAcl {
+        place: section.place,
+        name: section.parsed("name", text::any, report),
+        rules: section.parsed_items("rules", text::acl_rule, report),
     }
 }
 
@@ -301,6 +315,7 @@ fn nat_rule(_: &Source<'_>, section: &Section<'_, '_>, report: &mut Report) -> R
         idle_timeout: section.parsed("idle_timeout", text::duration, report),
         tcp_reset: section.boolean("tcp_reset", report),
         icmp_echo: section.boolean("icmp_echo", report),
+        acl: section.parsed("acl", text::any, report),
     }
 }
 
@@ -341,7 +356,7 @@ fn way(section: &Section<'_, '_>, report: &mut Report) -> RawWay {
 
 /// Every section with its keys, for tests that must know them all.
 #[cfg(test)]
-pub(crate) const SECTIONS: [(&str, Keys); 11] = [
+pub(crate) const SECTIONS: [(&str, Keys); 12] = [
     ("dataplane", DATAPLANE_KEYS),
     ("control", CONTROL_KEYS),
     ("port", PORT_KEYS),
@@ -353,4 +368,5 @@ pub(crate) const SECTIONS: [(&str, Keys); 11] = [
     ("rule", RULE_KEYS),
     ("nat_rule", NAT_RULE_KEYS),
     ("outbound_rule", OUTBOUND_KEYS),
+    ("acl", ACL_KEYS),
 ];

@@ -1,5 +1,6 @@
 //! Small parsers: from the text of one value to what it means. Pure; file and flags share them.
 
+mod acl;
 mod control;
 mod forward;
 mod frontend;
@@ -16,6 +17,7 @@ use super::model::{AdminState, Cidr, Distribution, HashKey, Idle, NoHealthyBacke
 use super::probe::{ProbeKind, Statuses, Via};
 use crate::wire::MacAddr;
 
+pub(crate) use acl::acl_rule;
 pub(crate) use control::{group, metrics, socket_address, socket_path};
 pub(crate) use forward::{
     ClientAddress, RawClamp, address_range, addresses, client_address, forward, mss_clamp, outbound_protocol,
@@ -44,6 +46,8 @@ pub enum BadText {
     PrefixLen,
     /// No `ADDR:PORT/PROTO`.
     Frontend,
+    /// No rule of an access list.
+    AclRule,
     /// No address of a backend, with a port or without.
     Backend,
     /// No address of a backend with the port that it is to have.
@@ -130,6 +134,7 @@ impl fmt::Display for BadText {
             Self::Frontend => {
                 "which is not ADDR:PORT/PROTO; write it as 203.0.113.10:443/tcp or [2001:db8::10]:443/tcp"
             }
+            Self::AclRule => "which is not a rule with a network by its first address; write it as permit 198.51.100.0/24 or deny 0.0.0.0/0",
             Self::Backend => "which is not a backend; write it as 10.0.0.4:22 or [2001:db8::4]:22, or without a port",
             Self::NatPort => "which is not a backend with its port; write it as 10.0.0.4=2201",
             Self::Protocol => "whose protocol is unknown; use tcp, udp, any, sctp, gre, esp, ah or a number to 255",

@@ -265,8 +265,16 @@ fn changes(before: &Rule, after: &Rule) -> Vec<String> {
         distribution,
         unavailable,
         probe,
+        acl_change(before, after),
     ];
     backends.chain(settings.into_iter().flatten()).collect()
+}
+
+fn acl_change(before: &Rule, after: &Rule) -> Option<String> {
+    (before.acl != after.acl).then(|| match &after.acl {
+        Some(acl) => format!("acl {} of {} rules", acl.name, acl.rules.len()),
+        None => "no acl".to_owned(),
+    })
 }
 
 /// Shares of new flows.

@@ -1,6 +1,7 @@
 //! What the management thread knows and decides, without the thread: events in, snapshots and frames out.
 
 mod asking;
+mod denied;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,7 @@ pub struct Manager {
     baselines: BTreeMap<BackendId, BackendTotals>,
     /// What backends that are gone for good got and gave, by frontend: a rule's counters must not fall with them.
     retired: BTreeMap<Frontend, BackendTotals>,
+    denied: denied::Denied,
     tally: Tally,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
@@ -151,6 +153,7 @@ impl Manager {
             counters,
             baselines: BTreeMap::new(),
             retired: BTreeMap::new(),
+            denied: denied::Denied::default(),
             tally: Tally::new(),
             events,
             originated,
@@ -165,6 +168,7 @@ impl Manager {
             last_reload: None,
         };
         manager.standings.follow(&manager.model, &manager.runtime);
+        manager.follow_denied();
         manager.announce(&BTreeSet::new(), Duration::ZERO);
         manager.require_neighbours(Duration::ZERO);
         Ok((manager, readers))
@@ -327,6 +331,7 @@ impl Manager {
         self.captures.rename(&model);
         self.model = model;
         self.changes += 1;
+        self.follow_denied();
         self.standings.follow(&self.model, &self.runtime);
         self.announce(&before, now);
         self.require_neighbours(now);

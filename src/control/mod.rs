@@ -20,6 +20,7 @@ mod launch;
 mod limited;
 mod manager;
 pub mod metrics;
+#[cfg_attr(not(feature = "dpdk"), allow(dead_code, reason = "nothing runs without DPDK"))]
 mod nat_ports;
 mod neighbours;
 mod plan;

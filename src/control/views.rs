@@ -101,6 +101,8 @@ pub struct Rule {
     pub backends_taking_flows: usize,
     pub probe: Option<String>,
     pub backends_healthy: Option<usize>,
+    pub acl: Option<String>,
+    pub acl_denied: Option<u64>,
     #[serde(flatten)]
     pub traffic: Traffic,
 }
@@ -247,6 +249,8 @@ pub(super) fn rules(manager: &Manager, probings: &Probings, of: &Of) -> Rules {
             .as_ref()
             .map(|probe| rule.probe_name.clone().unwrap_or_else(|| probe.kind.to_string())),
         backends_healthy: rule.probe.as_ref().map(|_| probings.healthy(rule)),
+        acl: rule.acl.as_ref().map(|acl| acl.name.clone()),
+        acl_denied: manager.denied(rule),
         traffic: traffic.get(&rule.frontend).map_or_else(Traffic::default, Traffic::from),
     };
     Rules { rules: manager.model().rules.iter().filter(|rule| of.includes(rule)).map(view).collect() }

@@ -7,7 +7,7 @@ use crossbeam::utils::CachePadded;
 use super::outbound::OutboundCounters;
 use crate::drop_reason::DropReason;
 use crate::io::PORTS_MAX;
-use crate::snapshot::{BACKENDS_MAX, BackendId};
+use crate::snapshot::{BACKENDS_MAX, BackendId, FRONTENDS_MAX, FrontendId};
 
 /// A number that one thread writes and others read. Adding to it costs what adding to a `u64` costs.
 #[derive(Default)]
@@ -55,6 +55,8 @@ pub struct WorkerCounters {
     /// By `BackendId`.
     flows: Box<[BackendFlows]>,
     pub(super) outbound: OutboundCounters,
+    /// By `FrontendId`: packets dropped for its access list.
+    denied: Box<[Counter]>,
 }
 
 /// Frames with another end than forwarding or a drop.
@@ -200,6 +202,7 @@ impl Default for WorkerCounters {
             to_client: (0..BACKENDS_MAX).map(|_| Traffic::default()).collect(),
             flows: (0..BACKENDS_MAX).map(|_| BackendFlows::default()).collect(),
             outbound: OutboundCounters::default(),
+            denied: (0..FRONTENDS_MAX).map(|_| Counter::default()).collect(),
         }
     }
 }
@@ -237,6 +240,16 @@ impl WorkerCounters {
     /// Established and other flows to `id` in this worker's table.
     pub fn flows_to(&self, id: BackendId) -> u64 {
         self.flows(id).map_or(0, |flows| flows.now.get())
+    }
+
+    /// One packet more that an access list has kept from `frontend`.
+    pub(super) fn count_denied(&self, frontend: FrontendId) {
+        self.denied.get(usize::from(frontend.0)).iter().for_each(|counter| counter.add(1));
+    }
+
+    /// Packets that access lists have kept from whoever has had that id.
+    pub fn denied(&self, frontend: FrontendId) -> u64 {
+        self.denied.get(usize::from(frontend.0)).map_or(0, Counter::get)
     }
 
     /// What `id` got and gave by this worker.

@@ -5,8 +5,8 @@ use super::counters::WorkerCounters;
 use super::flow_table::{Found, Key, Lines, Query, State, TURNS, Tables, Value};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome};
 use crate::drop_reason::DropReason;
-use crate::packet::wide_endpoint;
-use crate::snapshot::{BackendId, Frontend, Leaving, Snapshot};
+use crate::packet::{Flow, wide_endpoint};
+use crate::snapshot::{BackendId, Frontend, FrontendId, Leaving, Snapshot};
 use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
 
@@ -93,6 +93,7 @@ impl Lanes {
                     self.backends[lane.index()] = backend;
                 }
                 Err(DropReason::Hairpin) if frontend.hairpin => turned.insert(lane),
+                Err(DropReason::AclDenied) => self.deny(lane, key, counters),
                 Err(reason) => self.outcomes.decide(lane, Outcome::Drop(reason)),
             }
         }
@@ -115,6 +116,12 @@ impl Lanes {
             self.look_up(self.wide.without(self.by_server_id), flows.wide.open(), world, now, counters);
             self.select(flows.wide.open(), world, now, counters);
         }
+    }
+
+    #[cold]
+    pub(super) fn deny(&mut self, lane: Lane, key: impl Flow, counters: &WorkerCounters) {
+        counters.count_denied(FrontendId(key.frontend()));
+        self.outcomes.decide(lane, Outcome::Drop(DropReason::AclDenied));
     }
 
     /// Backends' packets to their own frontend: their source is translated too.
@@ -205,6 +212,16 @@ fn flaw_of<K: Key>(key: K) -> DropReason {
     key.flaw().unwrap_or(DropReason::MartianSource)
 }
 
+/// Why a client is not sent to a backend of its rule in the usual way, if it is not.
+#[cold]
+pub(super) fn refusal<K: Key>(key: K, frontend: &Frontend, world: &Snapshot) -> Option<DropReason> {
+    if frontend.acl.as_ref().is_some_and(|acl| !acl.permits(key.client().ip())) {
+        return Some(DropReason::AclDenied);
+    }
+    // A neighbour would wait for another's answer.
+    (frontend.hairpin && is_of_pool(key, world)).then_some(DropReason::Hairpin)
+}
+
 /// A backend for a new flow.
 #[inline(always)]
 fn choose<K: Key>(key: K, hash: u64, frontend: &Frontend, world: &Snapshot) -> Result<BackendId, DropReason> {
@@ -216,9 +233,10 @@ fn choose<K: Key>(key: K, hash: u64, frontend: &Frontend, world: &Snapshot) -> R
     if key.is_ours(world) {
         return Err(DropReason::MartianSource);
     }
-    // A neighbour would wait for another's answer.
-    if frontend.hairpin && is_of_pool(key, world) {
-        return Err(DropReason::Hairpin);
+    if frontend.may_refuse
+        && let Some(reason) = refusal(key, frontend, world)
+    {
+        return Err(reason);
     }
     let choice = frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
     // It would get a packet from itself, and answer itself.

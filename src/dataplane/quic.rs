@@ -45,7 +45,7 @@ impl Lanes {
             let Some(backend) = server_of(frame.bytes(), frontend, id, world, counters) else { continue };
             // Of these the stage that chooses for new flows says what is wrong.
             let is_odd = key.flaw().is_some() || key.is_ours(world) || key.is_of_backend(backend, world);
-            if is_odd || (frontend.hairpin && super::look_up::is_of_pool(key, world)) {
+            if is_odd || frontend.may_refuse && super::look_up::refusal(key, frontend, world).is_some() {
                 continue;
             }
             self.keep(lane, frontend, &mut lines, backend, around);

@@ -1,9 +1,11 @@
 //! A classic cloud service: its definition (.csdef), its configuration (.cscfg) and where its parts are.
 
+mod acls;
 mod configuration;
 mod definition;
+mod index;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::addresses::{Addresses, Listed};
@@ -13,7 +15,9 @@ use super::source::Source;
 use super::xml;
 use crate::config::{AdminState, Distribution, NoHealthyBackends, ProbeKind};
 
-use configuration::Configuration;
+use configuration::{Configuration, Instances, InternalBalancer};
+use index::Index;
+
 use definition::{Definition, InputEndpoint, InstanceInputEndpoint, ProbeDefinition, Role};
 
 pub(super) use definition::ELEMENTS;
@@ -55,10 +59,15 @@ pub(super) fn plan(
         plan,
         pools: BTreeMap::new(),
         probes: BTreeMap::new(),
+        rule_of: BTreeMap::new(),
+        endpoints: BTreeSet::new(),
+        instances: Index::new(settings.roles.iter().map(|(name, said)| (name.as_str(), said))),
+        balancers: Index::new(settings.balancers.iter().map(|one| (one.name.as_str(), one))),
+        definitions: Index::new(service.probes.iter().map(|one| (one.name.as_str(), one))),
     };
     importer.compare_roles();
-    importer.acls();
     importer.roles();
+    importer.acls();
     importer.plan.finish_implicit();
     importer.plan
 }
@@ -72,12 +81,20 @@ struct Importer<'i> {
     /// Each role's pool.
     pools: BTreeMap<String, usize>,
     probes: BTreeMap<String, String>,
+    /// The name of the rule of each endpoint that has one, by role and endpoint in lower case.
+    rule_of: BTreeMap<(String, String), String>,
+    /// All endpoints.
+    endpoints: BTreeSet<(String, String)>,
+    instances: Index<'i, Instances>,
+    balancers: Index<'i, InternalBalancer>,
+    definitions: Index<'i, ProbeDefinition>,
 }
 
-impl Importer<'_> {
+impl<'i> Importer<'i> {
     fn compare_roles(&mut self) {
+        let roles = Index::new(self.service.roles.iter().map(|role| (role.name.as_str(), role)));
         for (name, said) in &self.settings.roles {
-            if !self.service.roles.iter().any(|role| role.name.eq_ignore_ascii_case(name)) {
+            if roles.get(name).is_none() {
                 let suggestion = suggestion(name, self.service.roles.iter().map(|role| role.name.as_str()));
                 let what = format!("role \"{name}\" is not in the definition{suggestion}");
                 self.findings.error(&said.place, what);
@@ -85,40 +102,30 @@ impl Importer<'_> {
         }
     }
 
-    fn acls(&mut self) {
-        for acl in &self.settings.acls {
-            let of = |role: &&Role| role.name.eq_ignore_ascii_case(&acl.role);
-            let inputs =
-                self.service.roles.iter().find(of).map(|role| role.inputs.as_slice()).unwrap_or_default();
-            let name = format!("{}/{}", acl.role, acl.endpoint);
-            if !inputs.iter().any(|input| input.name.eq_ignore_ascii_case(&acl.endpoint)) {
-                self.findings.error(&acl.place, format!("there is no input endpoint \"{name}\""));
-            }
-            if !self.settings.acl_names.iter().any(|known| known.eq_ignore_ascii_case(&acl.access_control)) {
-                self.findings
-                    .error(&acl.place, format!("there is no AccessControl \"{}\"", acl.access_control));
-            }
-            self.findings.loss(
-                &acl.place,
-                format!(
-                    "endpoint {name} has access control {}, which this version of guideway does not have: \
-                         without it all may connect; use a firewall before it",
-                    acl.access_control
-                ),
-            );
-        }
-    }
-
     fn roles(&mut self) {
         let service = self.service;
         for role in &service.roles {
             for input in &role.inputs {
+                self.note_endpoint(role, &input.name);
                 self.input(role, input);
             }
             for instance in &role.instance_inputs {
+                self.note_endpoint(role, &instance.name);
                 self.instance_input(role, instance);
             }
         }
+    }
+
+    fn note_endpoint(&mut self, role: &Role, endpoint: &str) {
+        self.endpoints.insert((role.name.to_ascii_lowercase(), endpoint.to_ascii_lowercase()));
+    }
+
+    /// A name for the rule of an endpoint.
+    fn rule_name(&mut self, role: &Role, endpoint: &str) -> String {
+        let name = self.plan.rule_names.make(&[&role.name, endpoint]);
+        let key = (role.name.to_ascii_lowercase(), endpoint.to_ascii_lowercase());
+        self.rule_of.insert(key, name.clone());
+        name
     }
 
     /// The name of a role's pool and its index; made when it is first needed.
@@ -135,9 +142,8 @@ impl Importer<'_> {
     }
 
     fn made_pool(&mut self, role: &Role, name: &str) -> Pool {
-        let found = self.settings.roles.iter().find(|(other, _)| other.eq_ignore_ascii_case(&role.name));
-        let (place, count) = match found {
-            Some((_, said)) => (said.place.clone(), said.count),
+        let (place, count) = match self.instances.get(&role.name) {
+            Some(said) => (said.place.clone(), said.count),
             None => {
                 self.findings
                     .error(&role.place, format!("role \"{}\" is not in the configuration", role.name));
@@ -184,9 +190,7 @@ impl Importer<'_> {
         let own = format!("{}/{endpoint}", role.name);
         let mut names = vec![own.clone()];
         if let Some(balancer) = balancer {
-            let Some(found) =
-                self.settings.balancers.iter().find(|known| known.name.eq_ignore_ascii_case(&balancer.value))
-            else {
+            let Some(found) = self.balancers.get(&balancer.value) else {
                 let names = self.settings.balancers.iter().map(|known| known.name.as_str());
                 let suggestion = suggestion(&balancer.value, names);
                 self.findings.error(
@@ -256,7 +260,7 @@ impl Importer<'_> {
         if input.balancer.is_none() {
             self.plan.lets_out(&pool, frontend, &input.place);
         }
-        let name = self.plan.rule_names.make(&[&role.name, &input.name]);
+        let name = self.rule_name(role, &input.name);
         self.plan.rules.push(Rule {
             name,
             place: input.place.clone(),
@@ -275,9 +279,7 @@ impl Importer<'_> {
     fn probe_of(&mut self, role: &Role, input: &InputEndpoint) -> Option<String> {
         let service = self.service;
         if let Some(said) = &input.probe {
-            let Some(found) =
-                service.probes.iter().find(|probe| probe.name.eq_ignore_ascii_case(&said.value))
-            else {
+            let Some(found) = self.definitions.get(&said.value) else {
                 let suggestion =
                     suggestion(&said.value, service.probes.iter().map(|probe| probe.name.as_str()));
                 self.findings.error(
@@ -368,7 +370,7 @@ impl Importer<'_> {
             self.findings.error(&input.range_place, what);
         }
         let Some(address) = address else { return };
-        let name = self.plan.rule_names.make(&[&role.name, &input.name]);
+        let name = self.rule_name(role, &input.name);
         self.plan.nat_rules.push(NatRule {
             name,
             place: input.place.clone(),

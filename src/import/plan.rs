@@ -21,6 +21,10 @@ pub(super) struct Plan {
     pub(super) outbound: Vec<OutboundRule>,
     /// By pool and protocol: whom Azure lets out because of a rule, and by which addresses.
     pub(super) implicit: BTreeMap<(String, Protocol), (Place, Vec<IpAddr>)>,
+    pub(super) acls: Vec<Acl>,
+    /// The access list of each rule and NAT rule that has one, by their names.
+    pub(super) acl_of: BTreeMap<String, String>,
+    pub(super) acl_names: Names,
     pub(super) probe_names: Names,
     pub(super) pool_names: Names,
     pub(super) rule_names: Names,
@@ -65,6 +69,14 @@ impl Plan {
             });
         }
     }
+}
+
+/// An access list.
+pub(super) struct Acl {
+    pub(super) name: String,
+    pub(super) place: Place,
+    /// Each with what is said of it.
+    pub(super) lines: Vec<(String, Option<String>)>,
 }
 
 pub(super) struct Pool {

@@ -3,10 +3,13 @@
 //! A `Model` has neither comments nor ranges nor places in other files, so that this writes sections itself. What is
 //! wrong with the text is said of the place in Azure's file that the section comes from.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::plan::{Members, NatRule, OutboundRule, Plan, Pool, Probe, Protocol, Rule, Target, Treatment};
+use super::plan::{
+    Acl, Members, NatRule, OutboundRule, Plan, Pool, Probe, Protocol, Rule, Target, Treatment,
+};
 use super::report::{Findings, Place, one_line};
 use crate::config::{self, AdminState, ConfigFlags, Distribution, NoHealthyBackends};
 
@@ -43,6 +46,8 @@ struct Writer {
     line: u32,
     /// The first line of each section, and where it comes from.
     sections: Vec<(u32, Place)>,
+    /// By rule.
+    acl_of: BTreeMap<String, String>,
 }
 
 impl Writer {
@@ -54,6 +59,8 @@ impl Writer {
         }
         plan.probes.iter().for_each(|probe| self.probe(probe));
         plan.pools.iter().for_each(|pool| self.pool(pool));
+        plan.acls.iter().for_each(|acl| self.acl(acl));
+        self.acl_of = plan.acl_of.clone();
         plan.rules.iter().for_each(|rule| self.rule(rule));
         plan.nat_rules.iter().for_each(|rule| self.nat_rule(rule));
         plan.outbound.iter().for_each(|rule| self.outbound(rule));
@@ -123,6 +130,23 @@ impl Writer {
         self.put("]");
     }
 
+    fn acl(&mut self, acl: &Acl) {
+        let Acl { name, place, lines } = acl;
+        self.section("[[acl]]", place, &[]);
+        self.quoted("name", name);
+        self.put("rules = [");
+        for (line, description) in lines {
+            description.iter().for_each(|text| self.put(&format!("  # {}", one_line(text, COMMENT_MAX))));
+            self.put(&format!("  {},", quoted(line)));
+        }
+        self.put("]");
+    }
+
+    fn acl_of(&mut self, rule: &str) {
+        let name = self.acl_of.get(rule).cloned();
+        name.iter().for_each(|name| self.quoted("acl", name));
+    }
+
     fn probe(&mut self, probe: &Probe) {
         let Probe { name, place, comments, kind, port, path, interval, timeout, threshold } = probe;
         self.section("[[probe]]", place, comments);
@@ -164,6 +188,7 @@ impl Writer {
         if *no_healthy_backends != NoHealthyBackends::Drop {
             self.quoted("no_healthy_backends", no_healthy_backends);
         }
+        self.acl_of(name);
     }
 
     fn treatment(&mut self, treatment: &Treatment, protocol: Protocol) {
@@ -200,6 +225,7 @@ impl Writer {
             }
         }
         self.treatment(treatment, frontend.protocol);
+        self.acl_of(name);
     }
 
     fn outbound(&mut self, rule: &OutboundRule) {

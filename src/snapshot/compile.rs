@@ -3,8 +3,8 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
+use super::acl::Acls;
 use super::backend::{self, Forwarding, Records};
 use super::broad::{Broad, BroadFrontends};
 use super::ids::Ids;
@@ -76,6 +76,7 @@ pub struct Compiler {
     /// What sources are translated to.
     sources: Numbers,
     outbound: Allotter,
+    acls: Acls,
     generation: u64,
 }
 
@@ -92,6 +93,7 @@ impl Compiler {
             hairpins: BTreeSet::new(),
             sources: Numbers::default(),
             outbound: Allotter::default(),
+            acls: Acls::default(),
             generation: 0,
         }
     }
@@ -174,6 +176,7 @@ impl Compiler {
         self.sources.check(model, routes)?;
         self.ids.assign(&endpoints, &ascending(backends))?;
         self.generation += 1;
+        self.acls.follow(&model.acls);
         let ids = &self.ids;
         self.forwards.retain(|frontend, _| ids.frontend(*frontend).is_some());
         self.hairpins = model.rules.iter().filter(|rule| rule.hairpin).map(|rule| rule.frontend).collect();
@@ -250,25 +253,9 @@ impl Compiler {
         let mut records: Vec<Option<Frontend>> = (0..count).map(|_| None).collect();
         // What lingers has no backends to choose and no time left, but still the seed of its flows.
         for (endpoint, id) in self.ids.frontends() {
-            let selector = Selector { seed: None, table: Arc::from([]), backends: Box::default() };
-            let flow_seed = self.flow_seed(endpoint);
             let forward = self.forwards.get(&endpoint);
             let is_narrow = Kind::of(endpoint, forward) == Kind::Narrow;
-            let is_bound = is_full_nat(forward);
-            let record = Frontend {
-                endpoint,
-                is_narrow,
-                is_bound,
-                flow_seed,
-                tcp_reset: false,
-                hairpin: false,
-                idle_ticks: 0,
-                echo: Echo::Off,
-                mss_clamp: None,
-                quic: None,
-                client_address: ClientAddress::default(),
-                selector,
-            };
+            let record = Frontend::idle(endpoint, is_narrow, is_full_nat(forward), self.flow_seed(endpoint));
             records[usize::from(id.0)] = Some(record);
         }
         for (rule, selector) in model.rules.iter().zip(selectors) {
@@ -281,24 +268,13 @@ impl Compiler {
                 record.client_address = ClientAddress::of(&rule.forward);
                 record.tcp_reset = rule.tcp_reset;
                 record.hairpin = rule.hairpin;
+                record.acl = self.acls.of(rule);
+                record.may_refuse = rule.hairpin || record.acl.is_some();
                 record.selector = selector;
             }
         }
-        let hole = || Frontend {
-            endpoint: Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp }
-                .into(),
-            is_narrow: true,
-            is_bound: false,
-            flow_seed: 0,
-            tcp_reset: false,
-            hairpin: false,
-            idle_ticks: 0,
-            echo: Echo::Off,
-            mss_clamp: None,
-            quic: None,
-            client_address: ClientAddress::default(),
-            selector: Selector { seed: None, table: Arc::from([]), backends: Box::default() },
-        };
+        let nobody = Endpoint { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Tcp };
+        let hole = || Frontend::idle(nobody.into(), true, false, 0);
         records.into_iter().map(|record| record.unwrap_or_else(hole)).collect()
     }
 

@@ -4,12 +4,15 @@
 //! What the path needs of a frontend or a backend lies in one record, found by index: addresses and ports
 //! as bytes to be written, checksum differences worked out beforehand, the next hop resolved.
 
+mod acl;
 mod backend;
 mod backend6;
 mod broad;
 mod compile;
 mod forwarding;
+mod frontend;
 mod ids;
+mod intervals;
 mod kinds;
 mod local;
 mod outbound;
@@ -23,6 +26,7 @@ mod tables;
 mod word_map;
 
 pub(crate) use crate::config::MssClamp;
+pub(crate) use acl::Acl;
 pub use backend::Backend;
 pub(crate) use backend::{Forwarding, Leaving, Rewrite, Rewrite6, ToBackend, ToClient};
 pub(crate) use backend6::ToBackend6;
@@ -172,6 +176,10 @@ pub struct Frontend {
     pub(crate) flow_seed: u64,
     /// Whether its backends may be its clients: their sources are translated then.
     pub(crate) hairpin: bool,
+    /// Who may begin flows; `None`: everybody.
+    pub(crate) acl: Option<Arc<Acl>>,
+    /// Whether new flows are looked at for either.
+    pub(crate) may_refuse: bool,
     /// Whether both ends of a TCP flow that is forgotten for being idle are reset.
     pub(crate) tcp_reset: bool,
     /// Established flows without packets for more ticks than this are forgotten.
@@ -186,26 +194,6 @@ pub struct Frontend {
     pub(crate) client_address: ClientAddress,
     /// Chooses backends for new flows.
     pub selector: Selector,
-}
-
-impl Frontend {
-    /// The hash of a flow to this frontend, over the 5-tuple.
-    pub fn flow_hash(&self, hasher: &SipHash, key: impl Flow) -> u64 {
-        key.hash(hasher, self.flow_seed)
-    }
-
-    /// The part of the Maglev table, and so of new flows, that each backend in it holds: 0 to 1.
-    pub fn shares(&self) -> Vec<(BackendId, f64)> {
-        let table = self.selector.table();
-        let mut slots = vec![0usize; self.selector.backends().len()];
-        for position in table {
-            if let Some(count) = slots.get_mut(usize::from(*position)) {
-                *count += 1;
-            }
-        }
-        let share = |count| count as f64 / table.len().max(1) as f64;
-        self.selector.backends().iter().copied().zip(slots.into_iter().map(share)).collect()
-    }
 }
 
 /// Of what kind an address of ours is, if it is one.

@@ -272,7 +272,7 @@ pub(super) mod tests {
                 "is_nat_rule": false, "backend_port": 80, "forward": "nat", "distribution": "5-tuple",
                 "idle_timeout_seconds": 240.0,
                 "no_healthy_backends": "drop", "backends": 1, "backends_taking_flows": 1, "probe": null,
-                "backends_healthy": null }),
+                "backends_healthy": null, "acl": null, "acl_denied": null }),
             )
         };
         let status = json!({ "version": "1", "pid": pid, "uptime_seconds": second, "generation": 1,

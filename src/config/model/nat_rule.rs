@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    AdminState, Backend, Distribution, Forward, Frontend, Model, NoHealthyBackends, Pool, ProtocolSelector,
-    Rule,
+    Acl, AdminState, Backend, Distribution, Forward, Frontend, Model, NoHealthyBackends, Pool,
+    ProtocolSelector, Rule,
 };
 
 /// `[[nat_rule]]`: ports of one address, each of which leads to one backend, whatever probes say.
@@ -29,6 +29,8 @@ pub struct NatRule {
     pub tcp_reset: bool,
     /// Whether echo requests to the frontend's address are answered.
     pub icmp_echo: bool,
+    /// Who may begin flows; `None`: everybody.
+    pub acl: Option<Arc<Acl>>,
 }
 
 /// Whom a NAT rule leads to.
@@ -148,6 +150,7 @@ impl NatRule {
             probe: None,
             probe_name: None,
             no_healthy_backends: NoHealthyBackends::Drop,
+            acl: self.acl.clone(),
             is_nat_rule: true,
         }
     }

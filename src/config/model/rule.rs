@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Forward, Frontend, Pool, Quic};
+use super::{Acl, Forward, Frontend, Pool, Quic};
 use crate::config::probe::Probe;
 
 /// `[[rule]]`: traffic to one frontend is spread over one pool. Or a port of a `[[nat_rule]]`, whose pool is one backend.
@@ -42,6 +42,8 @@ pub struct Rule {
     pub probe_name: Option<String>,
     /// What happens to new flows while no backend is available.
     pub no_healthy_backends: NoHealthyBackends,
+    /// Who may begin flows; `None`: everybody.
+    pub acl: Option<Arc<Acl>>,
     /// Whether it is of a NAT rule.
     pub is_nat_rule: bool,
 }

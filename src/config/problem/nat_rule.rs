@@ -157,6 +157,15 @@ impl fmt::Display for NatProblem {
                 "{subject} has {ports} ports in {frontend} for the {backends} backends of pool {pool}, and each needs \
                  one; widen the range, or take backends out of the pool"
             ),
+            _ => self.fmt_against_others(f),
+        }
+    }
+}
+
+impl NatProblem {
+    /// Against ports of its own, and the rest of the file.
+    fn fmt_against_others(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::PortBeyond { subject, said: (address, port), frontend } => write!(
                 f,
                 "{subject} gives port {port} to backend {address}, which is not one of {frontend}; use one of these"
@@ -190,6 +199,7 @@ impl fmt::Display for NatProblem {
                 "{subject} leads {address} to the backend of {backend}, whose answers from there belong to rule {other} \
                  ({first}): connections to that port of {address} will not come about; use rule {other}'s frontend for it"
             ),
+            _ => Ok(()),
         }
     }
 }

@@ -89,6 +89,7 @@ distribution = "source-ip-protocol"
 idle_timeout = "1h 5s"
 probe = "ready"
 no_healthy_backends = "all"
+acl = "office"
 [[rule]]
 name = "b"
 frontend = "203.0.113.1:53/udp"
@@ -163,6 +164,7 @@ backend = "10.0.0.4:22"
 idle_timeout = "9m"
 tcp_reset = true
 icmp_echo = false
+acl = "office"
 [[nat_rule]]
 name = "n"
 frontend = "203.0.113.6:2300-2349/tcp"
@@ -178,6 +180,9 @@ forward = "dsr"
 name = "p"
 frontend = "203.0.113.7:0/any"
 backend = "10.0.0.50"
+[[acl]]
+name = "office"
+rules = ["permit 198.51.100.0/24", "deny 192.0.2.7", "permit 2001:db8::/32"]
 [[rule]]
 name = "l"
 frontend = "203.0.113.5:443/udp"

@@ -245,7 +245,7 @@ const ADDED: &[(&str, &[&str])] = &[
     (
         "dataplane = 3",
         &[
-            "g.toml:9: rule web has an unknown key \"dataplane\"; known are name, frontend, pool, backend_port, forward, source_addresses, client_address, tunnel_source, tunnel_port, gue_variant, vni, inner_mac, mss_clamp, quic, quic_config, quic_server_id_length, quic_nonce_length, quic_key, hairpin, icmp_echo, distribution, idle_timeout, tcp_reset, probe, no_healthy_backends",
+            "g.toml:9: rule web has an unknown key \"dataplane\"; known are name, frontend, pool, backend_port, forward, source_addresses, client_address, tunnel_source, tunnel_port, gue_variant, vni, inner_mac, mss_clamp, quic, quic_config, quic_server_id_length, quic_nonce_length, quic_key, hairpin, icmp_echo, distribution, idle_timeout, tcp_reset, probe, no_healthy_backends, acl",
         ],
     ),
     (

@@ -1,5 +1,6 @@
 //! The configuration's tests: text and flags in, the model or the exact findings out.
 
+mod acls;
 mod documents;
 mod emitted;
 mod findings;

@@ -123,6 +123,7 @@ fn others_keep_their_ports_when_the_pool_grows_and_shrinks() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn mistakes_in_nat_rules_are_named_with_their_lines() {
     let single = |name: &str, frontend: &str, more: &str| {
         format!("[[nat_rule]]\nname = \"{name}\"\nfrontend = \"{frontend}\"\n{more}\n")

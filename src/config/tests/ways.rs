@@ -294,7 +294,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
              these addresses a response has to come; use full-nat, dsr, ipip, gre, gue or vxlan, or a rule for each address",
             "g.toml:14: rule b has an unknown key \"forward_mode\"; known are name, frontend, pool, backend_port, forward, \
              source_addresses, client_address, tunnel_source, tunnel_port, gue_variant, vni, inner_mac, mss_clamp, quic, \
-             quic_config, quic_server_id_length, quic_nonce_length, quic_key, hairpin, icmp_echo, distribution, idle_timeout, tcp_reset, probe, no_healthy_backends",
+             quic_config, quic_server_id_length, quic_nonce_length, quic_key, hairpin, icmp_echo, distribution, idle_timeout, tcp_reset, probe, no_healthy_backends, acl",
         ],
     ),
     (

@@ -2,6 +2,7 @@
 //!
 //! A part that is broken has been reported; what depends on it is then passed over in silence.
 
+mod acls;
 mod control;
 mod forward;
 mod frontends;
@@ -28,6 +29,7 @@ use super::section::{example, nearest};
 use super::text::CPU_MAX;
 use super::{is_name, subject_of};
 
+pub use acls::ACL_RULES_MAX;
 pub use control::{METRICS_DEFAULT, SOCKET_DEFAULT};
 pub use forward::SOURCE_ADDRESSES_MAX;
 pub use nat_rules::NAT_PORTS_MAX;
@@ -50,7 +52,8 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
     let network = network::check(raw, report);
     let pools = pools::check(raw, &network, report);
     let probes = probes::check(raw, report);
-    let (rules, nat_rules) = rules::check(raw, &network, &pools, &probes, report);
+    let acls = acls::check(raw, report);
+    let (rules, nat_rules) = rules::check(raw, &network, &pools, &probes, &acls, report);
     let outbound = outbound::check(raw, &network, &pools, &rules, report);
     Model {
         dataplane,
@@ -59,6 +62,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
         routes: network.routes,
         neighbours: network.neighbours,
         pools: pools.list.into_iter().map(|pool| pool.pool).collect(),
+        acls: acls.list.into_iter().map(|(_, acl)| acl).collect(),
         nat_rules,
         rules,
         outbound,

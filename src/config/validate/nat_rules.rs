@@ -46,6 +46,7 @@ fn nat_rule(raw: &RawNatRule, checker: &mut Checker<'_>, report: &mut Report) ->
     let frontend = required(&subject, "frontend", &raw.frontend, raw.place, report).copied();
     checker.check_frontend(frontend.as_ref(), &subject, report);
     let idle_timeout = duration_in_range(&subject, "idle_timeout", &raw.idle_timeout, IDLE_TIMEOUT, report);
+    let acl = checker.acl(&raw.acl, &subject, report);
     let wants = Wants { raw, subject: &subject, checker: &*checker };
     let target = wants.target(report);
     checker.used.extend(raw.pool.value().map(|pool| ("pool", pool.clone())));
@@ -91,6 +92,7 @@ fn nat_rule(raw: &RawNatRule, checker: &mut Checker<'_>, report: &mut Report) ->
         idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT),
         tcp_reset: is_on(&raw.tcp_reset, false),
         icmp_echo: is_on(&raw.icmp_echo, true),
+        acl,
     };
     let as_rule = rule.as_rule(frontend, pool);
     Some((rule, At { value: as_rule, place: raw.place }))

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::acls::Acls;
 use super::forward::{self, Parts};
 use super::frontends::{compare_backends, compare_frontends, compare_with_probes, said};
 use super::nat_rules;
@@ -13,7 +14,7 @@ use super::probes::{self, Probes};
 use super::{Names, duration_in_range, in_range, quic, required};
 use crate::config::error::{Place, Report};
 use crate::config::model::{
-    AdminState, Backend, Distribution, ForwardMode, Frontend, NatRule, NoHealthyBackends, Rule,
+    Acl, AdminState, Backend, Distribution, ForwardMode, Frontend, NatRule, NoHealthyBackends, Rule,
 };
 use crate::config::probe::Probe;
 use crate::config::problem::{AddressFlaw, NameProblem, NetworkProblem, RuleProblem, ValueProblem};
@@ -37,6 +38,7 @@ pub(super) fn check(
     network: &Network,
     pools: &Pools,
     probes: &Probes,
+    acls: &Acls,
     report: &mut Report,
 ) -> (Vec<Rule>, Vec<NatRule>) {
     if raw.rules.is_empty() && raw.nat_rules.is_empty() && raw.outbound.is_empty() {
@@ -49,7 +51,7 @@ pub(super) fn check(
     }
     let frontends: Vec<At<Frontend>> = said(raw).copied().collect();
     let (names, used) = (Names::new("rule", raw), HashSet::new());
-    let mut checker = Checker { network, pools, probes, frontends: &frontends, names, used };
+    let mut checker = Checker { network, pools, probes, acls, frontends: &frontends, names, used };
     let mut rules: Vec<_> = raw.rules.iter().filter_map(|rule| checker.rule(rule, report)).collect();
     let own = rules.len();
     let (nat_rules, as_rules): (Vec<_>, Vec<_>) =
@@ -57,7 +59,7 @@ pub(super) fn check(
     rules.extend(as_rules);
     let outbound = raw.outbound.iter().filter_map(|rule| rule.pool.value());
     checker.used.extend(outbound.map(|pool| ("pool", pool.clone())));
-    warn_of_unused(&checker.used, pools, probes, report);
+    warn_of_unused(&checker.used, pools, probes, acls, report);
     compare_frontends(raw, report);
     compare_backends(&rules, report);
     compare_with_probes(raw, &rules, network, report);
@@ -70,6 +72,7 @@ pub(super) struct Checker<'a> {
     pub(super) network: &'a Network,
     pub(super) pools: &'a Pools,
     probes: &'a Probes,
+    pub(super) acls: &'a Acls,
     /// As they are said, of NAT rules too.
     pub(super) frontends: &'a [At<Frontend>],
     pub(super) names: Names,
@@ -85,6 +88,7 @@ impl Checker<'_> {
         let frontend = required(&subject, "frontend", &raw.frontend, raw.place, report);
         let pool = required(&subject, "pool", &raw.pool, raw.place, report);
         let probe = self.probe(raw, &subject, report);
+        let acl = self.acl(&raw.acl, &subject, report);
         let backend_port = in_range(&subject, "backend_port", &raw.backend_port, PORT, report);
         let idle_timeout =
             duration_in_range(&subject, "idle_timeout", &raw.idle_timeout, IDLE_TIMEOUT, report);
@@ -96,12 +100,8 @@ impl Checker<'_> {
         let quic = quic::check(raw, &subject, mode, frontend.map(|at| at.value), report);
         let pool = pool?;
         self.used.insert(("pool", pool.value.clone()));
-        self.pools.names.require(
-            pool,
-            &subject,
-            "add a [[pool]] of that name, or --backend NAME=ADDR",
-            report,
-        );
+        let remedy = "add a [[pool]] of that name, or --backend NAME=ADDR";
+        self.pools.names.require(pool, &subject, remedy, report);
         let found = self.pools.find(&pool.value)?;
         let (name, frontend) = (name?, frontend?.value);
         if found.is_whole && !found.pool.backends.iter().any(is_available) {
@@ -136,9 +136,21 @@ impl Checker<'_> {
             probe_name: probe.as_ref().and_then(|_| probe_name(raw)),
             probe,
             no_healthy_backends: raw.no_healthy_backends.value().copied().unwrap_or(NoHealthyBackends::Drop),
+            acl,
             is_nat_rule: false,
         };
         Some(At { value: rule, place: pool.place })
+    }
+
+    /// Its access list, if it has one.
+    pub(super) fn acl(
+        &mut self,
+        field: &Field<String>,
+        subject: &str,
+        report: &mut Report,
+    ) -> Option<Arc<Acl>> {
+        self.used.extend(field.value().map(|name| ("acl", name.clone())));
+        self.acls.find(field, subject, report)
     }
 
     pub(super) fn check_frontend(&self, frontend: Option<&At<Frontend>>, subject: &str, report: &mut Report) {
@@ -188,6 +200,7 @@ fn warn_of_unused(
     used: &HashSet<(&'static str, String)>,
     pools: &Pools,
     probes: &Probes,
+    acls: &Acls,
     report: &mut Report,
 ) {
     let unused = |kind: &'static str, name: &str| !used.contains(&(kind, name.to_owned()));
@@ -198,5 +211,9 @@ fn warn_of_unused(
     for (name, place, _) in probes.list.iter().filter(|(name, ..)| unused("probe", name)) {
         let remedy = "name it in a rule, or delete it";
         report.warn(*place, NameProblem::Unused { kind: "probe", name: name.clone(), remedy });
+    }
+    for (place, acl) in acls.list.iter().filter(|(_, acl)| unused("acl", &acl.name)) {
+        let remedy = "name it in a rule, or delete it";
+        report.warn(*place, NameProblem::Unused { kind: "acl", name: acl.name.clone(), remedy });
     }
 }

@@ -50,6 +50,13 @@ impl Sample {
             self.rules.iter().filter_map(|rule| {
                 Some(([("rule", rule.rule.as_str()), ("frontend", &rule.frontend)], rule.backends_healthy?))
             }),
+        )?;
+        page.counter(
+            "guideway_rule_acl_denied_packets",
+            "Packets of clients that the rule's access list does not let begin a flow; absent without a list.",
+            self.rules.iter().filter_map(|rule| {
+                Some(([("rule", rule.rule.as_str()), ("frontend", &rule.frontend)], rule.acl_denied?))
+            }),
         )
     }
 

@@ -27,7 +27,7 @@ use super::others::transport;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
 use crate::packet::{Flow, IpPacket, Packet};
-use crate::snapshot::{Backend, BackendId, Frontend, Hop, NextHop};
+use crate::snapshot::{Backend, BackendId, Frontend, FrontendId, Hop, NextHop};
 use crate::wire::Protocol;
 use crate::wire::bare::Numbers;
 use crate::wire::l4::TcpFlags;
@@ -177,6 +177,10 @@ impl Lanes {
         // Such a packet was made up, or loops.
         if key.is_ours(world) {
             return Err(DropReason::MartianSource);
+        }
+        if frontend.acl.as_ref().is_some_and(|acl| !acl.permits(key.client().ip())) {
+            around.counters.count_denied(FrontendId(key.frontend()));
+            return Err(DropReason::AclDenied);
         }
         let choice =
             frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;

@@ -164,13 +164,19 @@ fn backend_of(
         Conversation::Narrow(key, hash) => choose(key, hash, around.world),
         Conversation::Wide(key, hash) => choose(key, hash, around.world),
         // It goes through no tunnel.
-        Conversation::Bound(_) => None,
+        Conversation::Bound(_) => Err(DropReason::NoBackendAvailable),
     };
-    chosen.ok_or(Outcome::Drop(DropReason::NoBackendAvailable))
+    chosen.map_err(Outcome::Drop)
 }
 
-fn choose(key: impl Flow, hash: u64, world: &Snapshot) -> Option<BackendId> {
-    Some(world.frontend_of(key)?.selector.choose(&world.hash, key, hash)?.backend)
+fn choose(key: impl Flow, hash: u64, world: &Snapshot) -> Result<BackendId, DropReason> {
+    let frontend = world.frontend_of(key).ok_or(DropReason::NoBackendAvailable)?;
+    // Who may not begin a flow is told nothing of one.
+    if frontend.acl.as_ref().is_some_and(|acl| !acl.permits(key.client().ip())) {
+        return Err(DropReason::AclDenied);
+    }
+    let choice = frontend.selector.choose(&world.hash, key, hash).ok_or(DropReason::NoBackendAvailable)?;
+    Ok(choice.backend)
 }
 
 /// Sends an error about a response to the backend, in the same way as the flow's packets.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::definition::{no_twins, unknown};
+use crate::config::Cidr;
 use crate::import::report::{Findings, Place};
 use crate::import::xml::{Element, Said};
 
@@ -12,7 +13,7 @@ pub(super) struct Configuration {
     pub(super) roles: Vec<(String, Instances)>,
     pub(super) balancers: Vec<InternalBalancer>,
     pub(super) reserved_ips: Vec<Said>,
-    pub(super) acl_names: Vec<String>,
+    pub(super) controls: Vec<AccessControl>,
     pub(super) acls: Vec<EndpointAcl>,
 }
 
@@ -26,6 +27,19 @@ pub(super) struct InternalBalancer {
     pub(super) name: String,
     pub(super) place: Place,
     pub(super) address: Option<IpAddr>,
+}
+
+pub(super) struct AccessControl {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) rules: Vec<AccessRule>,
+}
+
+pub(super) struct AccessRule {
+    pub(super) order: u64,
+    /// As guideway writes it.
+    pub(super) text: String,
+    pub(super) description: Option<String>,
 }
 
 pub(super) struct EndpointAcl {
@@ -126,25 +140,52 @@ fn network(element: Element<'_, '_>, configuration: &mut Configuration, findings
     );
 }
 
-/// Rules are read so that their mistakes are found; that they are not in force is said where they are bound.
 fn access_controls(element: Element<'_, '_>, configuration: &mut Configuration, findings: &mut Findings) {
     for control in element.all("AccessControl") {
         control.check(&["name"], findings);
-        configuration.acl_names.extend(control.require("name", findings).map(|said| said.value));
-        for rule in control.all("Rule") {
-            rule.check(&["action", "order", "remoteSubnet", "description"], findings);
-            if let Some(said) = rule.require("action", findings).filter(|said| {
-                !said.value.eq_ignore_ascii_case("permit") && !said.value.eq_ignore_ascii_case("deny")
-            }) {
-                findings
-                    .error(&said.place, format!("action is \"{}\"; it must be permit or deny", said.value));
-            }
-            if let Some(said) = rule.require("order", findings) {
-                said.number("order", 0, u64::from(u32::MAX), findings);
-            }
-            rule.require("remoteSubnet", findings);
+        if control.one("Rule").is_none() {
+            findings.error(&control.place(), "this AccessControl has no Rule, and so decides nothing");
+        }
+        let rules: Vec<_> = control.all("Rule").filter_map(|rule| access_rule(rule, findings)).collect();
+        if let Some(name) = control.require("name", findings) {
+            configuration.controls.push(AccessControl { name: name.value, place: control.place(), rules });
         }
     }
+    let names = configuration.controls.iter().map(|one| (one.name.as_str(), &one.place));
+    no_twins("AccessControl", names, findings);
+}
+
+fn access_rule(rule: Element<'_, '_>, findings: &mut Findings) -> Option<AccessRule> {
+    rule.check(&["action", "order", "remoteSubnet", "description"], findings);
+    let (action, order) = (rule.require("action", findings), rule.require("order", findings));
+    let subnet = rule.require("remoteSubnet", findings);
+    let order = order.and_then(|said| said.number("order", 0, u64::from(u32::MAX), findings));
+    let word = action.as_ref().map(|said| said.value.to_ascii_lowercase()).unwrap_or_default();
+    let is_action = word == "permit" || word == "deny";
+    if let Some(said) = action.filter(|_| !is_action) {
+        findings.error(&said.place, format!("action is \"{}\"; it must be permit or deny", said.value));
+    }
+    let network = subnet.as_ref().and_then(|said| network_of(&said.value));
+    if let (Some(said), None) = (&subnet, network) {
+        let what = format!("remoteSubnet is \"{}\"; it must be a network, as in 198.51.100.0/24", said.value);
+        findings.error(&said.place, what);
+    }
+    let description = rule.get("description").map(|said| said.value).filter(|text| !text.is_empty());
+    let text = format!("{word} {}", network.filter(|_| is_action)?);
+    Some(AccessRule { order: order?, text, description })
+}
+
+/// By its first address, whichever of its addresses is said.
+fn network_of(text: &str) -> Option<Cidr> {
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
+    let address: IpAddr = address.trim().parse().ok()?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let prefix_len = match prefix {
+        Some(digits) => digits.trim().parse().ok().filter(|len| *len <= most)?,
+        None => most,
+    };
+    let network = Cidr { address, prefix_len };
+    Some(Cidr { address: network.range().first, prefix_len })
 }
 
 fn endpoint_acl(element: Element<'_, '_>, findings: &mut Findings) -> Option<EndpointAcl> {
@@ -188,8 +229,8 @@ fn instance_address(element: Element<'_, '_>, findings: &mut Findings) {
                     ip.check(&["name", "idleTimeoutInMinutes", "domainNameLabel"], findings);
                     let name = ip.get("name").map(|said| said.value).unwrap_or_default();
                     let what = format!(
-                        "PublicIP {name}: each instance of role {role} has a public address of its own, which this version \
-                         of guideway does not translate; route such addresses to the instances"
+                        "PublicIP {name}: each instance of role {role} has a public address of its own, and nothing says which; give each a \
+                         [[nat_rule]] with frontend = \"ADDRESS:0/any\" and its backend, which translates TCP and UDP"
                     );
                     findings.loss(&ip.place(), what);
                 }

@@ -1,0 +1,58 @@
+//! Access lists.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Names, required};
+use crate::config::error::{Place, Report};
+use crate::config::model::{Acl, AclRule};
+use crate::config::problem::ValueProblem;
+use crate::config::raw::{At, Field, RawConfig};
+use crate::config::subject_of;
+
+/// The most rules of all access lists together: some 40 bytes of memory each.
+pub const ACL_RULES_MAX: usize = 1 << 18;
+
+/// All access lists.
+pub(super) struct Acls {
+    /// With their places.
+    pub(super) list: Vec<(Place, Arc<Acl>)>,
+    names: Names,
+    by_name: HashMap<String, usize>,
+}
+
+/// Checks all access lists.
+pub(super) fn check(raw: &RawConfig, report: &mut Report) -> Acls {
+    let mut acls = Acls { list: Vec::new(), names: Names::new("acl", raw), by_name: HashMap::new() };
+    let mut count = 0;
+    for one in &raw.acls {
+        let name = acls.names.add(&one.name, one.place, report);
+        let subject = subject_of("acl", name.as_deref().unwrap_or_default());
+        let rules = required(&subject, "rules", &one.rules, one.place, report);
+        let (Some(name), Some(At { value: rules, place })) = (name, rules) else { continue };
+        count += rules.len();
+        if count > ACL_RULES_MAX {
+            let what = "rules in all access lists".to_owned();
+            report.error(*place, ValueProblem::TooMany { what, count, max: ACL_RULES_MAX });
+            break;
+        }
+        if rules.is_empty() {
+            let key = "rules";
+            report.error(*place, ValueProblem::MissingKey { subject, key, example: super::example(key) });
+        }
+        let rules: Vec<AclRule> = rules.iter().map(|rule| rule.value).collect();
+        acls.by_name.insert(name.clone(), acls.list.len());
+        acls.list.push((one.name.place_or(one.place), Arc::new(Acl { name, rules })));
+    }
+    acls
+}
+
+impl Acls {
+    /// The list of that name; reported where there is none.
+    pub(super) fn find(&self, field: &Field<String>, subject: &str, report: &mut Report) -> Option<Arc<Acl>> {
+        let wanted = field.given()?;
+        self.names.require(wanted, subject, "add an [[acl]] of that name", report);
+        let found = self.by_name.get(&wanted.value).and_then(|index| self.list.get(*index));
+        found.map(|(_, acl)| Arc::clone(acl))
+    }
+}
