@@ -129,6 +129,8 @@ fn cases(cpus: &[CoreId]) -> Vec<Case> {
     let mut cases: Vec<Case> = sizes.map(|flows| hits("hit", NAT, flows, RING)).into();
     cases.extend(sizes[1..].iter().map(|flows| zipf_hits(*flows)));
     cases.extend([1_000, 100_000, 1_000_000, 10_000_000].map(|flows| new_flows("new flow", NAT, flows)));
+    let listed = Way { acl: 10_000, ..NAT };
+    cases.extend([1_000, 1_000_000].map(|flows| new_flows("new flow, access list of 10,000", listed, flows)));
     cases.extend([1_000_000, 10_000_000].map(mix));
     cases.extend([1_000_000, 10_000_000].map(flood));
     cases.extend([1_000, 1_000_000].map(|flows| responses("response", NAT, flows)));
@@ -139,7 +141,7 @@ fn cases(cpus: &[CoreId]) -> Vec<Case> {
     cases.extend([1_000, 1_000_000].map(|flows| new_flows("new flow, IPv6", NAT6, flows)));
     cases.extend([1_000, 1_000_000].map(|flows| responses("response, IPv6", NAT6, flows)));
     for forward in FORWARDS {
-        let way = Way { is_ipv6: false, forward };
+        let way = Way { forward, ..NAT };
         cases.extend([1_000, 1_000_000].map(|flows| hits(&format!("hit, {forward}"), way, flows, RING)));
     }
     let floods = [
@@ -196,7 +198,7 @@ impl Kind {
         match self {
             Kind::Hit | Kind::New | Kind::Response | Kind::Flood => NAT,
             Kind::Hit6 | Kind::New6 | Kind::Response6 => NAT6,
-            Kind::Vxlan => Way { is_ipv6: false, forward: "vxlan" },
+            Kind::Vxlan => Way { forward: "vxlan", ..NAT },
         }
     }
 }

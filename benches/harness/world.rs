@@ -1,5 +1,6 @@
 //! Sixteen frontends, fourteen of TCP and two of UDP, with a hundred backends each, and workers on them.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use guideway::config::{ConfigFlags, Model, load_text};
@@ -28,11 +29,13 @@ pub struct Way {
     pub is_ipv6: bool,
     /// The rules' `forward`.
     pub forward: &'static str,
+    /// Networks in the access list of the rules; 0 for none.
+    pub acl: u32,
 }
 
 /// NAT of IPv4: what is measured where nothing else is said.
-pub const NAT: Way = Way { is_ipv6: false, forward: "nat" };
-pub const NAT6: Way = Way { is_ipv6: true, forward: "nat" };
+pub const NAT: Way = Way { is_ipv6: false, forward: "nat", acl: 0 };
+pub const NAT6: Way = Way { is_ipv6: true, forward: "nat", acl: 0 };
 
 pub fn model(way: Way) -> Model {
     let mut text = String::from(
@@ -42,6 +45,8 @@ pub fn model(way: Way) -> Model {
     );
     let of_family = |ipv4: String, ipv6: String| if way.is_ipv6 { ipv6 } else { ipv4 };
     let port = if way.forward == "nat" { "backend_port = 8443\n" } else { "" };
+    let acl = if way.acl > 0 { "acl = \"many\"\n" } else { "" };
+    text += &access_list(way.acl);
     for f in 1..=FRONTENDS {
         let address = |b| of_family(format!("10.0.{f}.{b}"), format!("2001:db8:2::{f:x}:{b:x}"));
         let backends: Vec<String> =
@@ -51,7 +56,7 @@ pub fn model(way: Way) -> Model {
         text += &format!(
             "[[pool]]\nname = \"p{f}\"\nbackends = [{}]\n[[rule]]\nname = \"r{f}\"\n\
              frontend = \"{frontend}:443/{protocol}\"\npool = \"p{f}\"\n{port}\
-             forward = \"{}\"\nidle_timeout = \"24h\"\n",
+             forward = \"{}\"\nidle_timeout = \"24h\"\n{acl}",
             backends.join(", "),
             way.forward
         );
@@ -60,6 +65,17 @@ pub fn model(way: Way) -> Model {
         Ok(loaded) => loaded.model,
         Err(findings) => panic!("{findings}"),
     }
+}
+
+/// So many networks of 256 addresses, spread over those that clients have; all of these are let in.
+fn access_list(networks: u32) -> String {
+    if networks == 0 {
+        return String::new();
+    }
+    let step = 0x4000_0000 / networks;
+    let network = |n| format!("\"permit {}/24\"", Ipv4Addr::from((0x0b00_0000 + n * step) & !0xff));
+    let all: Vec<String> = (0..networks).map(network).collect();
+    format!("[[acl]]\nname = \"many\"\nrules = [{}, \"permit 0.0.0.0/0\"]\n", all.join(", "))
 }
 
 /// So many workers on one snapshot, each with a ring of so many frames that fills from `port` and a table for so many
