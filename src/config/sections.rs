@@ -90,7 +90,7 @@ pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
     let (source, tree) = Source::parse(text, report);
     let root = Section::root(&source, &tree, ROOT_KEYS, report);
     let mut reader = Reader { source: &source, root: &root, report };
-    let raw = RawConfig {
+    RawConfig {
         dataplane: reader.single("dataplane", "[dataplane]", DATAPLANE_KEYS, dataplane),
         control: reader.single("control", "[control]", CONTROL_KEYS, control),
         ports: reader.each("port", "[[port]]", "name", PORT_KEYS, port),
@@ -104,8 +104,7 @@ pub(crate) fn read(text: &str, report: &mut Report) -> RawConfig {
         outbound: reader.each("outbound_rule", "[[outbound_rule]]", "name", OUTBOUND_KEYS, outbound),
         // A misspelt section has lost its content as well.
         is_partial: source.is_partial || !root.misspelt.is_empty(),
-    };
-    raw
+    }
 }
 
 struct Reader<'r, 's, 't> {
