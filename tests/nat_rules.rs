@@ -6,6 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
+use etherparse::{SlicedPacket, TransportSlice};
 use guideway::config::{ConfigFlags, Model, load_text};
 use guideway::control::{Load, Manager, Override, REPLAY_KEY, reload};
 use guideway::dataplane::{FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort};
@@ -244,4 +245,39 @@ fn an_own_address_leads_to_its_backend_by_all_ports_and_is_where_that_is_seen_fr
         assert_eq!(sent, [(OUTSIDE, seen.frame())]);
         assert_balanced(&balancer);
     }
+}
+
+#[test]
+fn ports_that_no_backend_has_yet_are_not_lent_to_outbound_flows() {
+    let text = |instances| {
+        format!(
+            "{TWO_ARMS}
+[[pool]]
+name = \"web\"
+addresses = \"10.0.0.4-10.0.0.99\"
+instances = {instances}
+[[nat_rule]]
+name = \"each\"
+frontend = \"203.0.113.11:1024-1523/tcp\"
+pool = \"web\"
+backend_port = 22
+[[outbound_rule]]
+name = \"egress\"
+pool = \"web\"
+frontends = [\"203.0.113.11\"]
+"
+        )
+    };
+    let mut replay = balancer(&text(1), 1);
+    let open = |from| {
+        let to = ([192, 0, 2, 99], 443);
+        Spec { macs: ([2, 0, 10, 0, 0, 4], INSIDE_MAC), from: ([10, 0, 0, 4], from), to, ..Spec::tcp("S") }
+    };
+    for from in 20_000..20_600 {
+        let sent = replay.frame(seconds(0.0), INSIDE, open(from).frame());
+        let packet = SlicedPacket::from_ethernet(&sent[0].1).unwrap();
+        let Some(TransportSlice::Tcp(tcp)) = packet.transport else { panic!("{packet:?}") };
+        assert!(tcp.source_port() >= 1528, "{}", tcp.source_port());
+    }
+    assert_balanced(&replay);
 }

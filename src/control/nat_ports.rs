@@ -77,14 +77,15 @@ impl NatPortsFile {
         if ports == self.kept {
             return;
         }
-        if let Err(error) = keep(&self.directory, &ports) {
-            log::warn!(
+        match keep(&self.directory, &ports) {
+            Ok(()) => self.kept = ports,
+            // Tried again with the next change.
+            Err(error) => log::warn!(
                 "{}: {error}; the ports of NAT rules are given out anew at the next start, in the order of their pools. Make \
                  the directory writable, name another with --state-directory, or give the rules ports = [...]",
                 self.directory.join(FILE_NAME).display()
-            );
+            ),
         }
-        self.kept = ports;
     }
 }
 

@@ -180,8 +180,6 @@ impl Way6<'_> {
     fn take<const WAY: bool>(self, frame: &mut [u8]) -> Result<(), Refusal> {
         match Plain::mut_from_prefix(frame) {
             Ok((headers, _)) if headers.next_header == self.protocol => self.translate::<WAY>(headers),
-            // Packets of another family look like anything.
-            _ if self.protocol == 0 => Err(Refusal::Mtu),
             _ => take_any::<WAY>(self.hop, self.rewrite, self.counters, frame),
         }
     }

@@ -54,7 +54,7 @@ pub(crate) fn model(raw: &RawConfig, report: &mut Report) -> Model {
     let probes = probes::check(raw, report);
     let acls = acls::check(raw, report);
     let (rules, nat_rules) = rules::check(raw, &network, &pools, &probes, &acls, report);
-    let outbound = outbound::check(raw, &network, &pools, &rules, report);
+    let outbound = outbound::check(raw, &network, &pools, &rules, &nat_rules, report);
     Model {
         dataplane,
         control,

@@ -179,6 +179,10 @@ impl Wants<'_> {
             report.error(place, NetworkProblem::Own { subject: whose(), address, port: port.name.clone() });
         } else if let Some(At { place: frontend, .. }) = self.checker.frontends.iter().find(taken) {
             report.error(place, NatProblem::IsFrontend { subject, address, frontend: *frontend });
+        } else if let Some(At { place: frontend, .. }) =
+            self.checker.outbound.iter().find(|at| at.value == address)
+        {
+            report.error(place, NatProblem::IsFrontend { subject, address, frontend: *frontend });
         } else if !network.ports.is_empty() && network.is_whole && !network.is_reachable(address) {
             report.error(place, NatProblem::Unreachable { subject, address });
         } else {

@@ -10,7 +10,7 @@ use super::rules::{IDLE_TIMEOUT, IDLE_TIMEOUT_DEFAULT, RULES_MAX};
 use super::{Names, duration_in_range, in_range, required};
 use crate::config::error::{Place, Report};
 use crate::config::model::{
-    Forward, OUTBOUND_BLOCK_LEN, OUTBOUND_PORTS_PER_FRONTEND, OutboundProtocol, OutboundRule, Rule,
+    Forward, NatRule, OUTBOUND_BLOCK_LEN, OUTBOUND_PORTS_PER_FRONTEND, OutboundProtocol, OutboundRule, Rule,
 };
 use crate::config::problem::{NetworkProblem, OutboundProblem, ValueProblem};
 use crate::config::raw::{At, RawConfig, RawOutbound};
@@ -27,12 +27,13 @@ const PORTS: (i128, i128) = (8, 64_000);
 /// From 1024 on.
 const PORTS_OF_ADDRESS: u64 = 64_512;
 
-/// Checks all outbound rules. `rules` are those that are sound.
+/// Checks all outbound rules. `rules` and `nat_rules` are those that are sound.
 pub(super) fn check(
     raw: &RawConfig,
     network: &Network,
     pools: &Pools,
     rules: &[Rule],
+    nat_rules: &[NatRule],
     report: &mut Report,
 ) -> Vec<OutboundRule> {
     if let Some(first_beyond) = raw.outbound.get(RULES_MAX) {
@@ -41,7 +42,7 @@ pub(super) fn check(
         report.error(first_beyond.place, problem);
         return Vec::new();
     }
-    let mut checker = Checker { network, pools, rules, names: Names::new("outbound rule", raw) };
+    let mut checker = Checker { network, pools, rules, nat_rules, names: Names::new("outbound rule", raw) };
     let found: Vec<At<OutboundRule>> =
         raw.outbound.iter().filter_map(|rule| checker.rule(rule, report)).collect();
     compare(&found, report);
@@ -52,6 +53,7 @@ struct Checker<'a> {
     network: &'a Network,
     pools: &'a Pools,
     rules: &'a [Rule],
+    nat_rules: &'a [NatRule],
     names: Names,
 }
 
@@ -158,10 +160,11 @@ impl Checker<'_> {
     fn reserved(&self, address: IpAddr, protocol: OutboundProtocol) -> u64 {
         let of = |wanted: OutboundProtocol, number: u8| {
             let mut blocks = BTreeSet::new();
-            let there =
-                self.rules.iter().map(|rule| rule.frontend).filter(|frontend| {
-                    frontend.network().contains(address) && frontend.protocol.takes(number)
-                });
+            // Of a NAT rule also the ports that no backend has yet.
+            let nat_rules = self.nat_rules.iter().map(|rule| rule.frontend);
+            let frontends = self.rules.iter().map(|rule| rule.frontend).chain(nat_rules);
+            let there = frontends
+                .filter(|frontend| frontend.network().contains(address) && frontend.protocol.takes(number));
             for frontend in there {
                 let block = |port: u16| u32::from(port.max(1024)) / OUTBOUND_BLOCK_LEN;
                 if frontend.last_port >= 1024 {

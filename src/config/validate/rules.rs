@@ -1,6 +1,7 @@
 //! Rules: each by itself.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,8 @@ pub(super) fn check(
     }
     let frontends: Vec<At<Frontend>> = said(raw).copied().collect();
     let (names, used) = (Names::new("rule", raw), HashSet::new());
-    let mut checker = Checker { network, pools, probes, acls, frontends: &frontends, names, used };
+    let outbound = raw.outbound.iter().filter_map(|rule| rule.frontends.value()).flatten().copied().collect();
+    let mut checker = Checker { outbound, network, pools, probes, acls, frontends: &frontends, names, used };
     let mut rules: Vec<_> = raw.rules.iter().filter_map(|rule| checker.rule(rule, report)).collect();
     let own = rules.len();
     let (nat_rules, as_rules): (Vec<_>, Vec<_>) =
@@ -76,6 +78,8 @@ pub(super) struct Checker<'a> {
     /// As they are said, of NAT rules too.
     pub(super) frontends: &'a [At<Frontend>],
     pub(super) names: Names,
+    /// The frontends of outbound rules.
+    pub(super) outbound: Vec<At<IpAddr>>,
     /// Pools and probes by kind and name.
     pub(super) used: HashSet<(&'static str, String)>,
 }

@@ -207,9 +207,12 @@ impl Allotter {
         for (address, claims) in self.frontends.iter().flatten() {
             for (kind, protocol) in [(PortKind::Tcp, 6), (PortKind::Udp, 17)] {
                 let mut reserved = vec![false; BLOCKS];
-                let there = model.rules.iter().map(|rule| rule.frontend).filter(|frontend| {
-                    frontend.network().contains(*address) && frontend.protocol.takes(protocol)
-                });
+                // Of a NAT rule also the ports that no backend has yet: a pool that grows would cut flows off.
+                let nat_rules = model.nat_rules.iter().map(|rule| rule.frontend);
+                let there =
+                    model.rules.iter().map(|rule| rule.frontend).chain(nat_rules).filter(|frontend| {
+                        frontend.network().contains(*address) && frontend.protocol.takes(protocol)
+                    });
                 for frontend in there {
                     let Some(last) = Claims::block_of(frontend.last_port) else { continue };
                     let first = Claims::block_of(frontend.first_port).unwrap_or(0);
