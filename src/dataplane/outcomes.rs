@@ -27,7 +27,7 @@ pub enum Outcome {
     Ask(WorkerId),
     /// Kept at this place until the first fragment of its datagram comes.
     Hold(u16),
-    /// Forwarded in parts; the number counts [`Outcomes::cuts`].
+    /// Forwarded in parts; the number counts `Outcomes::cuts`.
     ForwardInParts(u8),
     /// Not sent on.
     Drop(DropReason),
