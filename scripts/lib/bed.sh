@@ -117,30 +117,37 @@ bed_ipv6() {
     done
 }
 
+# `bed_nginx_head HOME`: how each server's configuration begins, as far as its servers within http.
+# In a user namespace there is no other user to become, and the usual directories are not ours to write.
+bed_nginx_head() {
+    cat <<NGINX
+user root;
+worker_processes 1;
+pid $1/pid;
+error_log $1/error.log;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    keepalive_requests 100000000;
+    client_body_temp_path $1/1;
+    proxy_temp_path $1/2;
+    fastcgi_temp_path $1/3;
+    uwsgi_temp_path $1/4;
+    scgi_temp_path $1/5;
+NGINX
+}
+
 # `bed_nginx N`: a web server on backend N.
 #   /who   who it is, and who it thinks asks
 #   /...   files of $run/www
 # Port 81 takes the PROXY protocol, and says there who that says asks.
-# In a user namespace there is no other user to become, and the usual directories are not ours to write.
 bed_nginx() {
     local home=$run/nginx-b$1
     local listen6=''
     [[ ! -e /proc/net/if_inet6 ]] || listen6='listen [::]:80 ipv6only=on backlog=4096;'
     mkdir -p "$home" "$run/www"
     cat >"$home/nginx.conf" <<NGINX
-user root;
-worker_processes 1;
-pid $home/pid;
-error_log $home/error.log;
-events { worker_connections 4096; }
-http {
-    access_log off;
-    keepalive_requests 100000000;
-    client_body_temp_path $home/1;
-    proxy_temp_path $home/2;
-    fastcgi_temp_path $home/3;
-    uwsgi_temp_path $home/4;
-    scgi_temp_path $home/5;
+$(bed_nginx_head "$home")
     server {
         listen 80 backlog=4096;
         $listen6
@@ -166,19 +173,7 @@ bed_nginx_tls() {
     [[ -f $run/key.pem ]] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=any \
         -keyout "$run/key.pem" -out "$run/certificate.pem" 2>/dev/null
     cat >"$home/nginx.conf" <<NGINX
-user root;
-worker_processes 1;
-pid $home/pid;
-error_log $home/error.log;
-events { worker_connections 4096; }
-http {
-    access_log off;
-    keepalive_requests 100000000;
-    client_body_temp_path $home/1;
-    proxy_temp_path $home/2;
-    fastcgi_temp_path $home/3;
-    uwsgi_temp_path $home/4;
-    scgi_temp_path $home/5;
+$(bed_nginx_head "$home")
     server {
         listen $2 ssl backlog=4096;
         ssl_certificate $run/certificate.pem;
