@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use common::{INSIDE, OUTSIDE, assert_balanced, counts, model};
+use guideway::config::{ConfigFlags, load_text};
 use outbound_bed::{Bed, EGRESS, Kind, Packet, at, config};
 
 const SERVERS: [&str; 2] = ["192.0.2.7", "2001:db8:2::7"];
@@ -481,4 +482,51 @@ source_addresses = [\"10.0.0.200\"]";
         "outbound-no-port+1"
     );
     assert_eq!(bed.flows(0, 4, Kind::Tcp("")), (160, 160, 160, 0, 1));
+}
+
+/// Fifty backends by each of two rules, which leave from one frontend.
+fn two_rules(first: &str, second: &str) -> String {
+    let backends: Vec<String> = (54..104).map(|n| format!("{{ address = \"10.0.0.{n}\" }}")).collect();
+    let rest = format!(
+        "frontends = [\"203.0.113.11\"]\n{first}
+[[pool]]\nname = \"more\"\nbackends = [{}]
+[[outbound_rule]]\nname = \"more\"\npool = \"more\"\nfrontends = [\"203.0.113.11\"]\n{second}",
+        backends.join(", ")
+    );
+    config(50, &rest)
+}
+
+#[test]
+fn rules_share_the_ports_of_a_frontend() {
+    let cases = [
+        ("", "", (640, 640)),
+        ("ports_per_backend = 1200", "", (1200, 88)),
+        ("", "ports_per_backend = 1200", (88, 1200)),
+        ("protocol = \"tcp\"", "protocol = \"udp\"\nports_per_backend = 1200", (1024, 0)),
+    ];
+    for (first, second, (of_first, of_second)) in cases {
+        let bed = Bed::new(&two_rules(first, second), 2);
+        let ports = |host: u8| bed.told(0, host).ports.values().map(|ports| ports[0].allocated).sum::<u64>();
+        for host in 4..54 {
+            assert_eq!((ports(host), ports(host + 50)), (of_first, of_second), "{first} {second} {host}");
+        }
+    }
+}
+
+#[test]
+fn rules_that_want_more_than_their_frontends_have_together_are_told() {
+    let told = |first: &str, second: &str| {
+        let text = two_rules(first, second);
+        let found = load_text("test.toml", &text, &ConfigFlags::default());
+        found.err().map(|findings| findings.to_string()).unwrap_or_default()
+    };
+    let both = told("ports_per_backend = 1000", "ports_per_backend = 1000");
+    let expected = "outbound rule more has 1000 ports for each of 50 backends, 50000 in all, and its 1 frontends of \
+                    their family have 14000 beside the 50000 of other outbound rules; add frontends, or set \
+                    ports_per_backend to 280 or less";
+    assert!(both.contains(expected) && both.matches("outbound rule").count() == 2, "{both}");
+    assert!(told("ports_per_backend = 1280", "").contains("outbound rule egress has 1280 ports"));
+    assert_eq!(told("ports_per_backend = 1000", "ports_per_backend = 280"), "");
+    let tcp = "protocol = \"tcp\"\nports_per_backend = 1000";
+    assert_eq!(told(tcp, "protocol = \"udp\"\nports_per_backend = 1000"), "");
 }
