@@ -530,3 +530,30 @@ fn rules_that_want_more_than_their_frontends_have_together_are_told() {
     let tcp = "protocol = \"tcp\"\nports_per_backend = 1000";
     assert_eq!(told(tcp, "protocol = \"udp\"\nports_per_backend = 1000"), "");
 }
+
+#[test]
+fn a_packet_just_before_the_reset_is_not_its_end() {
+    for workers in [1, 3] {
+        let rule = |timeout| config(1, &format!("{EGRESS}\ntcp_reset = true\nidle_timeout = \"{timeout}s\""));
+        let mut bed = Bed::new(&rule(10), workers);
+        let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
+        let sent = connect(&mut bed, backend, server);
+        bed.now += 5.0;
+        bed.out(&Packet::new(Kind::Udp, backend, server));
+        // Over at once, and not swept yet.
+        bed.replay.reload(&model(&rule(2))).unwrap();
+        let late = Packet { sequence: 1011, ..Packet::new(Kind::Tcp("A"), backend, server) };
+        assert_eq!(bed.refused(INSIDE, &late), "outbound-no-flow+1");
+        bed.now += 1.0;
+        let other = Packet::new(Kind::Udp, backend, server);
+        let frames = bed.frames(INSIDE, other.frame(bed.macs_in(backend)));
+        let resets = frames.iter().filter(|(_, frame)| frame[23] == 6).map(|(port, frame)| {
+            let got = Packet::read(frame, &late);
+            (*port, (got.kind, got.from, got.to))
+        });
+        let reset = Kind::Tcp("RA");
+        let expected = [(OUTSIDE, (reset, sent.from, server)), (INSIDE, (reset, server, backend))];
+        assert_eq!(resets.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
+        assert_balanced(&bed.replay);
+    }
+}

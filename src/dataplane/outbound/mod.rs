@@ -27,7 +27,7 @@ use super::nat::Refusal;
 use super::steer::Steering;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::snapshot::{Member, NextHop, PortKind, Snapshot};
+use crate::snapshot::{Member, MemberWay, NextHop, PortKind, Snapshot};
 use crate::wire::bare::{Bare, Numbers};
 use ports::{Ports, Wanted};
 use sort::Direction;
@@ -289,9 +289,14 @@ impl Flows {
             if !is_new {
                 return Ok(Found { flow: found, is_new: false });
             }
+            let reopens = is_opening && way.opens;
+            if is_over && !reopens && flow.ends_by_reset(way) {
+                // The sweep has yet to tell both ends.
+                return Err(Outcome::Drop(DropReason::OutboundNoFlow));
+            }
             // It keeps its port if another takes its place.
             counters.outbound.ended(number, kind, flow.state.is_answered());
-            if is_opening && way.opens {
+            if reopens {
                 flow.state = State::default();
                 return Ok(Found { flow: found, is_new: true });
             }
@@ -370,6 +375,11 @@ fn answer_by_reset<F: Frame>(frame: &mut F, bare: &Bare, numbers: Numbers, next_
 }
 
 impl Flow {
+    /// Whether both ends are told of its end.
+    fn ends_by_reset(&self, way: &MemberWay) -> bool {
+        self.kind() == PortKind::Tcp && way.tcp_reset && self.state.is_established()
+    }
+
     /// Who has it, and what its rule says.
     fn owner<'a>(&self, table: &mut Table, world: &'a Snapshot) -> Option<(Mapping, &'a Member)> {
         let mapping = table.mapping(self.mapping)?;
