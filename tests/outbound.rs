@@ -557,3 +557,30 @@ fn a_packet_just_before_the_reset_is_not_its_end() {
         assert_balanced(&bed.replay);
     }
 }
+
+#[test]
+fn frontends_that_nothing_is_left_of_count_no_more() {
+    let rule = |backends: u8, hosts: std::ops::Range<u8>| {
+        let all: Vec<String> = hosts.map(|host| format!("\"203.0.113.{host}\"")).collect();
+        model(&config(backends, &format!("frontends = [{}]", all.join(", "))))
+    };
+    let mut bed = Bed::new(&config(1, "frontends = [\"203.0.113.20\"]"), 3);
+    let server = at("192.0.2.7", 80);
+    // Two backends have ports of two of forty.
+    bed.replay.reload(&rule(2, 20..60)).unwrap();
+    bed.out(&Packet::new(Kind::Udp, bed.backend(0, 4), server));
+    bed.replay.reload(&rule(2, 100..140)).unwrap();
+    bed.replay.reload(&rule(40, 100..140)).unwrap();
+    // Of all: workers give ports of the old ones away until they have heard of the new ones.
+    let refused = bed.replay.reload(&rule(40, 150..190)).unwrap_err().to_string();
+    assert!(refused.contains("remove old ones by a reload before"), "{refused}");
+    bed.replay.reload(&rule(40, 150..151)).unwrap();
+    bed.now += 300.0;
+    bed.out(&Packet::new(Kind::Udp, bed.backend(0, 5), server));
+    bed.replay.reload(&rule(40, 150..190)).unwrap();
+    for host in [4, 5] {
+        let sent = bed.out(&Packet::new(Kind::Tcp("S"), bed.backend(0, host), server));
+        assert_eq!(bed.back(&sent.answer()).to, bed.backend(0, host));
+    }
+    assert_balanced(&bed.replay);
+}

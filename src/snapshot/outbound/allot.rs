@@ -81,25 +81,37 @@ fn kinds(protocol: OutboundProtocol) -> &'static [PortKind] {
 }
 
 impl Allotter {
-    /// Whether there are numbers enough; those that linger count.
+    /// Whether there are numbers enough; those that linger count. So do those that no rule has any more from now on: until
+    /// workers know, they give ports of them to flows.
     pub(in crate::snapshot) fn check(&self, model: &Model) -> Result<(), TooMany> {
         let addresses: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.frontends.iter().copied()).collect();
         let backends: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.pool.backends.iter().map(|b| b.address)).collect();
         let known: BTreeSet<IpAddr> = self.frontends.iter().flatten().map(|(address, _)| *address).collect();
-        let wanted = addresses.union(&known).count();
-        if wanted > OUTBOUND_ADDRESSES_MAX {
-            return Err(TooMany {
-                what: "frontends of outbound rules",
-                wanted,
-                limit: OUTBOUND_ADDRESSES_MAX,
-            });
+        let members: BTreeSet<IpAddr> = self.members.keys().copied().collect();
+        let is_fine = |frontends, members| frontends <= OUTBOUND_ADDRESSES_MAX && members <= MEMBERS_MAX;
+        if is_fine(addresses.union(&known).count(), backends.union(&members).count()) {
+            return Ok(());
         }
-        let wanted = backends.iter().filter(|address| !self.members.contains_key(address)).count();
-        let wanted = wanted + self.members.len();
+        let holdings = self.holdings();
+        let in_use = in_use(&holdings);
+        let lingering = (0u8..).zip(&self.frontends).filter(|(number, one)| {
+            one.as_ref().is_some_and(|(address, _)| !addresses.contains(address)) && in_use.contains(number)
+        });
+        let wanted = addresses.len() + lingering.count();
+        if wanted > OUTBOUND_ADDRESSES_MAX {
+            let what = "frontends of outbound rules, old and new (remove old ones by a reload before),";
+            return Err(TooMany { what, wanted, limit: OUTBOUND_ADDRESSES_MAX });
+        }
+        let lingering = self
+            .members
+            .iter()
+            .filter(|(address, member)| !backends.contains(address) && holds(&holdings, member.number));
+        let wanted = backends.len() + lingering.count();
         if wanted > MEMBERS_MAX {
-            return Err(TooMany { what: "backends of outbound rules", wanted, limit: MEMBERS_MAX });
+            let what = "backends of outbound rules, old and new (remove old ones by a reload before),";
+            return Err(TooMany { what, wanted, limit: MEMBERS_MAX });
         }
         Ok(())
     }
@@ -165,9 +177,8 @@ impl Allotter {
     fn forget(&mut self, model: &Model, holdings: &Holdings) {
         let backends: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.pool.backends.iter().map(|b| b.address)).collect();
-        let holds = |number: u32| PortKind::ALL.iter().any(|kind| holdings.contains_key(&(number, *kind)));
-        self.members.retain(|address, member| backends.contains(address) || holds(member.number));
-        let in_use: BTreeSet<u8> = holdings.values().flatten().map(|held| held.frontend).collect();
+        self.members.retain(|address, member| backends.contains(address) || holds(holdings, member.number));
+        let in_use = in_use(holdings);
         let wanted: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.frontends.iter().copied()).collect();
         for (number, one) in (0u8..).zip(&mut self.frontends) {
@@ -419,6 +430,16 @@ impl Allotter {
             version: self.version,
         }
     }
+}
+
+/// Whether a backend has blocks.
+fn holds(holdings: &Holdings, number: u32) -> bool {
+    PortKind::ALL.iter().any(|kind| holdings.contains_key(&(number, *kind)))
+}
+
+/// Frontends that backends have blocks of.
+fn in_use(holdings: &Holdings) -> BTreeSet<u8> {
+    holdings.values().flatten().map(|held| held.frontend).collect()
 }
 
 /// A bit for each frontend, of which there are no more than bits.
