@@ -225,7 +225,7 @@ fn flows_end_when_they_should() {
                     if *is_out {
                         bed.out(&Packet::new(Kind::Tcp(flags), backend, server));
                     } else {
-                        bed.back(&Packet { kind: Kind::Tcp(flags), ..sent.answer() });
+                        bed.back(&Packet { kind: Kind::Tcp(flags), sequence: 2000, ..sent.answer() });
                     }
                 }
                 bed.now += after;
@@ -267,12 +267,12 @@ fn an_end_that_goes_on_has_not_taken_a_reset() {
     let mut bed = Bed::new(&config(1, EGRESS), 1);
     let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
     let sent = connect(&mut bed, backend, server);
-    bed.back(&Packet { kind: Kind::Tcp("R"), ..sent.answer() });
+    bed.back(&Packet { kind: Kind::Tcp("R"), sequence: 2000, ..sent.answer() });
     bed.out(&Packet::new(Kind::Tcp("A"), backend, server));
     bed.now += 100.0;
     bed.back(&Packet { kind: Kind::Tcp("A"), ..sent.answer() });
     // A connection that is over gives its port to the next of the same ends.
-    bed.back(&Packet { kind: Kind::Tcp("R"), ..sent.answer() });
+    bed.back(&Packet { kind: Kind::Tcp("R"), sequence: 2000, ..sent.answer() });
     assert_eq!(bed.out(&Packet::new(Kind::Tcp("S"), backend, server)).from, sent.from);
     assert_eq!(bed.flows(0, 4, Kind::Tcp("")), (1, 1, 2, 1, 0));
 }
@@ -451,7 +451,7 @@ fn a_reset_from_outside_begins_its_time_anew() {
     let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
     let sent = connect(&mut bed, backend, server);
     bed.now += 100.0;
-    let reset = Packet { kind: Kind::Tcp("R"), ..sent.answer() };
+    let reset = Packet { kind: Kind::Tcp("R"), sequence: 2000, ..sent.answer() };
     bed.back(&reset);
     for _ in 0..2 {
         bed.now += 7.0;
@@ -583,4 +583,26 @@ fn frontends_that_nothing_is_left_of_count_no_more() {
         assert_eq!(bed.back(&sent.answer()).to, bed.backend(0, host));
     }
     assert_balanced(&bed.replay);
+}
+
+#[test]
+fn a_reset_that_is_made_up_ends_nothing() {
+    // How far from where the connection is, and whether it is taken.
+    for (off, is_taken) in
+        [(0u32, true), (40_000, true), (65_536, false), (1 << 31, false), (u32::MAX, false)]
+    {
+        let mut bed = Bed::new(&config(1, EGRESS), 2);
+        let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
+        let sent = connect(&mut bed, backend, server);
+        let reset = Packet { kind: Kind::Tcp("R"), sequence: 2000u32.wrapping_add(off), ..sent.answer() };
+        // It is the backend's to judge.
+        assert_eq!(bed.back(&reset).kind, Kind::Tcp("R"));
+        bed.now += 16.0;
+        let more = Packet { kind: Kind::Tcp("A"), ..sent.answer() };
+        if is_taken {
+            assert_eq!(bed.refused(OUTSIDE, &more), "outbound-filtered+1", "{off}");
+        } else {
+            bed.back(&more);
+        }
+    }
 }

@@ -205,7 +205,9 @@ impl Lanes {
             if !flow.state.is_answered() {
                 around.counters.outbound.answered(owner, kind);
             }
-            let state = flow.state.after_in(flags);
+            let is_in_place = numbers
+                .is_none_or(|numbers| state::is_reset_in_place(numbers.sequence, flow.position.to_client));
+            let state = flow.state.after_in(flags, is_in_place);
             if state.closes_more_than(flow.state) {
                 flow.see(now);
             }
