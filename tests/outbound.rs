@@ -606,3 +606,27 @@ fn a_reset_that_is_made_up_ends_nothing() {
         }
     }
 }
+
+#[test]
+fn what_opens_again_leaves_from_where_it_may() {
+    for workers in [1, 3] {
+        let mut bed = Bed::new(&config(1, "frontends = [\"203.0.113.11\"]"), workers);
+        let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
+        let sent = connect(&mut bed, backend, server);
+        for flags in ["FA", "A"] {
+            bed.out(&Packet::new(Kind::Tcp(flags), backend, server));
+            bed.back(&Packet { kind: Kind::Tcp(flags), ..sent.answer() });
+        }
+        bed.replay.reload(&model(&config(1, "frontends = [\"203.0.113.20\"]"))).unwrap();
+        let again = bed.out(&Packet::new(Kind::Tcp("S"), backend, server));
+        assert_eq!(again.from.ip(), at("203.0.113.20", 0).ip());
+        assert_eq!(bed.back(&again.answer()).to, backend);
+        assert_eq!(bed.refused(OUTSIDE, &sent.answer()), "no-rule+1");
+        assert_eq!(bed.flows(0, 4, Kind::Tcp("")), (1, 0, 2, 2, 0));
+        // Where it may leave from the same, it does.
+        bed.back(&Packet { kind: Kind::Tcp("FA"), ..again.answer() });
+        bed.out(&Packet::new(Kind::Tcp("FA"), backend, server));
+        assert_eq!(bed.out(&Packet::new(Kind::Tcp("S"), backend, server)).from, again.from);
+        assert_balanced(&bed.replay);
+    }
+}

@@ -296,14 +296,19 @@ impl Flows {
                 // The sweep has yet to tell both ends.
                 return Err(Outcome::Drop(DropReason::OutboundNoFlow));
             }
-            // It keeps its port if another takes its place.
             counters.outbound.ended(number, kind, flow.state.is_answered());
-            if reopens {
+            let Outside { number, port } = mapping.outside();
+            if reopens && world.outbound.lends(way, number, kind, port) {
+                // It keeps its port if another takes its place.
                 flow.state = State::default();
                 return Ok(Found { flow: found, is_new: true });
             }
             self.forget(found, world);
-            return Err(Outcome::Drop(DropReason::OutboundNoFlow));
+            if !reopens {
+                return Err(Outcome::Drop(DropReason::OutboundNoFlow));
+            }
+            // The mapping may be gone with its flow.
+            (after, with_room) = (None, None);
         }
         if !way.opens {
             return Err(Outcome::Drop(DropReason::NotOurs));
