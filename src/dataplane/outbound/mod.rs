@@ -278,11 +278,11 @@ impl Flows {
         while let Some(index) = self.table.find_mapping(inside, after, &world.hash) {
             after = Some(index);
             let Some(mapping) = self.table.mapping(index) else { break };
-            let Some(found) = self.table.find(mapping.outside(), far, &world.hash) else {
-                // One that the rule has no more, or another rule has, serves what it served.
-                let is_in_use =
-                    world.outbound.lends(way, mapping.outside().number, kind, mapping.outside().port);
-                with_room = with_room.or(is_in_use.then_some(index));
+            let outside = mapping.outside();
+            // One that the rule has no more, or another rule has, serves what it served.
+            let lends = || world.outbound.lends(way, outside.number, kind, outside.port);
+            let Some(found) = self.table.find(outside, far, &world.hash) else {
+                with_room = with_room.or(lends().then_some(index));
                 continue;
             };
             let Some(flow) = self.table.flow(found).filter(|flow| flow.mapping == index) else { continue };
@@ -297,8 +297,7 @@ impl Flows {
                 return Err(Outcome::Drop(DropReason::OutboundNoFlow));
             }
             counters.outbound.ended(number, kind, flow.state.is_answered());
-            let Outside { number, port } = mapping.outside();
-            if reopens && world.outbound.lends(way, number, kind, port) {
+            if reopens && lends() {
                 // It keeps its port if another takes its place.
                 flow.state = State::default();
                 return Ok(Found { flow: found, is_new: true });
