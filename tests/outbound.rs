@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use common::{INSIDE, OUTSIDE, assert_balanced, counts, model};
+use guideway::config::{ConfigFlags, load_text};
 use outbound_bed::{Bed, EGRESS, Kind, Packet, at, config};
 
 const SERVERS: [&str; 2] = ["192.0.2.7", "2001:db8:2::7"];
@@ -224,7 +225,7 @@ fn flows_end_when_they_should() {
                     if *is_out {
                         bed.out(&Packet::new(Kind::Tcp(flags), backend, server));
                     } else {
-                        bed.back(&Packet { kind: Kind::Tcp(flags), ..sent.answer() });
+                        bed.back(&Packet { kind: Kind::Tcp(flags), sequence: 2000, ..sent.answer() });
                     }
                 }
                 bed.now += after;
@@ -266,12 +267,12 @@ fn an_end_that_goes_on_has_not_taken_a_reset() {
     let mut bed = Bed::new(&config(1, EGRESS), 1);
     let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
     let sent = connect(&mut bed, backend, server);
-    bed.back(&Packet { kind: Kind::Tcp("R"), ..sent.answer() });
+    bed.back(&Packet { kind: Kind::Tcp("R"), sequence: 2000, ..sent.answer() });
     bed.out(&Packet::new(Kind::Tcp("A"), backend, server));
     bed.now += 100.0;
     bed.back(&Packet { kind: Kind::Tcp("A"), ..sent.answer() });
     // A connection that is over gives its port to the next of the same ends.
-    bed.back(&Packet { kind: Kind::Tcp("R"), ..sent.answer() });
+    bed.back(&Packet { kind: Kind::Tcp("R"), sequence: 2000, ..sent.answer() });
     assert_eq!(bed.out(&Packet::new(Kind::Tcp("S"), backend, server)).from, sent.from);
     assert_eq!(bed.flows(0, 4, Kind::Tcp("")), (1, 1, 2, 1, 0));
 }
@@ -450,7 +451,7 @@ fn a_reset_from_outside_begins_its_time_anew() {
     let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
     let sent = connect(&mut bed, backend, server);
     bed.now += 100.0;
-    let reset = Packet { kind: Kind::Tcp("R"), ..sent.answer() };
+    let reset = Packet { kind: Kind::Tcp("R"), sequence: 2000, ..sent.answer() };
     bed.back(&reset);
     for _ in 0..2 {
         bed.now += 7.0;
@@ -481,4 +482,151 @@ source_addresses = [\"10.0.0.200\"]";
         "outbound-no-port+1"
     );
     assert_eq!(bed.flows(0, 4, Kind::Tcp("")), (160, 160, 160, 0, 1));
+}
+
+/// Fifty backends by each of two rules, which leave from one frontend.
+fn two_rules(first: &str, second: &str) -> String {
+    let backends: Vec<String> = (54..104).map(|n| format!("{{ address = \"10.0.0.{n}\" }}")).collect();
+    let rest = format!(
+        "frontends = [\"203.0.113.11\"]\n{first}
+[[pool]]\nname = \"more\"\nbackends = [{}]
+[[outbound_rule]]\nname = \"more\"\npool = \"more\"\nfrontends = [\"203.0.113.11\"]\n{second}",
+        backends.join(", ")
+    );
+    config(50, &rest)
+}
+
+#[test]
+fn rules_share_the_ports_of_a_frontend() {
+    let cases = [
+        ("", "", (640, 640)),
+        ("ports_per_backend = 1200", "", (1200, 88)),
+        ("", "ports_per_backend = 1200", (88, 1200)),
+        ("protocol = \"tcp\"", "protocol = \"udp\"\nports_per_backend = 1200", (1024, 0)),
+    ];
+    for (first, second, (of_first, of_second)) in cases {
+        let bed = Bed::new(&two_rules(first, second), 2);
+        let ports = |host: u8| bed.told(0, host).ports.values().map(|ports| ports[0].allocated).sum::<u64>();
+        for host in 4..54 {
+            assert_eq!((ports(host), ports(host + 50)), (of_first, of_second), "{first} {second} {host}");
+        }
+    }
+}
+
+#[test]
+fn rules_that_want_more_than_their_frontends_have_together_are_told() {
+    let told = |first: &str, second: &str| {
+        let text = two_rules(first, second);
+        let found = load_text("test.toml", &text, &ConfigFlags::default());
+        found.err().map(|findings| findings.to_string()).unwrap_or_default()
+    };
+    let both = told("ports_per_backend = 1000", "ports_per_backend = 1000");
+    let expected = "outbound rule more has 1000 ports for each of 50 backends, 50000 in all, and its 1 frontends of \
+                    their family have 14000 beside the 50000 of other outbound rules; add frontends, or set \
+                    ports_per_backend to 280 or less";
+    assert!(both.contains(expected) && both.matches("outbound rule").count() == 2, "{both}");
+    assert!(told("ports_per_backend = 1280", "").contains("outbound rule egress has 1280 ports"));
+    assert_eq!(told("ports_per_backend = 1000", "ports_per_backend = 280"), "");
+    let tcp = "protocol = \"tcp\"\nports_per_backend = 1000";
+    assert_eq!(told(tcp, "protocol = \"udp\"\nports_per_backend = 1000"), "");
+}
+
+#[test]
+fn a_packet_just_before_the_reset_is_not_its_end() {
+    for workers in [1, 3] {
+        let rule = |timeout| config(1, &format!("{EGRESS}\ntcp_reset = true\nidle_timeout = \"{timeout}s\""));
+        let mut bed = Bed::new(&rule(10), workers);
+        let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
+        let sent = connect(&mut bed, backend, server);
+        bed.now += 5.0;
+        bed.out(&Packet::new(Kind::Udp, backend, server));
+        // Over at once, and not swept yet.
+        bed.replay.reload(&model(&rule(2))).unwrap();
+        let late = Packet { sequence: 1011, ..Packet::new(Kind::Tcp("A"), backend, server) };
+        assert_eq!(bed.refused(INSIDE, &late), "outbound-no-flow+1");
+        bed.now += 1.0;
+        let other = Packet::new(Kind::Udp, backend, server);
+        let frames = bed.frames(INSIDE, other.frame(bed.macs_in(backend)));
+        let resets = frames.iter().filter(|(_, frame)| frame[23] == 6).map(|(port, frame)| {
+            let got = Packet::read(frame, &late);
+            (*port, (got.kind, got.from, got.to))
+        });
+        let reset = Kind::Tcp("RA");
+        let expected = [(OUTSIDE, (reset, sent.from, server)), (INSIDE, (reset, server, backend))];
+        assert_eq!(resets.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
+        assert_balanced(&bed.replay);
+    }
+}
+
+#[test]
+fn frontends_that_nothing_is_left_of_count_no_more() {
+    let rule = |backends: u8, hosts: std::ops::Range<u8>| {
+        let all: Vec<String> = hosts.map(|host| format!("\"203.0.113.{host}\"")).collect();
+        model(&config(backends, &format!("frontends = [{}]", all.join(", "))))
+    };
+    let mut bed = Bed::new(&config(1, "frontends = [\"203.0.113.20\"]"), 3);
+    let server = at("192.0.2.7", 80);
+    // Two backends have ports of two of forty.
+    bed.replay.reload(&rule(2, 20..60)).unwrap();
+    bed.out(&Packet::new(Kind::Udp, bed.backend(0, 4), server));
+    bed.replay.reload(&rule(2, 100..140)).unwrap();
+    bed.replay.reload(&rule(40, 100..140)).unwrap();
+    // Of all: workers give ports of the old ones away until they have heard of the new ones.
+    let refused = bed.replay.reload(&rule(40, 150..190)).unwrap_err().to_string();
+    assert!(refused.contains("remove old ones by a reload before"), "{refused}");
+    bed.replay.reload(&rule(40, 150..151)).unwrap();
+    bed.now += 300.0;
+    bed.out(&Packet::new(Kind::Udp, bed.backend(0, 5), server));
+    bed.replay.reload(&rule(40, 150..190)).unwrap();
+    for host in [4, 5] {
+        let sent = bed.out(&Packet::new(Kind::Tcp("S"), bed.backend(0, host), server));
+        assert_eq!(bed.back(&sent.answer()).to, bed.backend(0, host));
+    }
+    assert_balanced(&bed.replay);
+}
+
+#[test]
+fn a_reset_that_is_made_up_ends_nothing() {
+    // How far from where the connection is, and whether it is taken.
+    for (off, is_taken) in
+        [(0u32, true), (40_000, true), (65_536, false), (1 << 31, false), (u32::MAX, false)]
+    {
+        let mut bed = Bed::new(&config(1, EGRESS), 2);
+        let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
+        let sent = connect(&mut bed, backend, server);
+        let reset = Packet { kind: Kind::Tcp("R"), sequence: 2000u32.wrapping_add(off), ..sent.answer() };
+        // It is the backend's to judge.
+        assert_eq!(bed.back(&reset).kind, Kind::Tcp("R"));
+        bed.now += 16.0;
+        let more = Packet { kind: Kind::Tcp("A"), ..sent.answer() };
+        if is_taken {
+            assert_eq!(bed.refused(OUTSIDE, &more), "outbound-filtered+1", "{off}");
+        } else {
+            bed.back(&more);
+        }
+    }
+}
+
+#[test]
+fn what_opens_again_leaves_from_where_it_may() {
+    for workers in [1, 3] {
+        let mut bed = Bed::new(&config(1, "frontends = [\"203.0.113.11\"]"), workers);
+        let (backend, server) = (bed.backend(0, 4), at("192.0.2.7", 80));
+        let sent = connect(&mut bed, backend, server);
+        for flags in ["FA", "A"] {
+            bed.out(&Packet::new(Kind::Tcp(flags), backend, server));
+            bed.back(&Packet { kind: Kind::Tcp(flags), ..sent.answer() });
+        }
+        bed.replay.reload(&model(&config(1, "frontends = [\"203.0.113.20\"]"))).unwrap();
+        let again = bed.out(&Packet::new(Kind::Tcp("S"), backend, server));
+        assert_eq!(again.from.ip(), at("203.0.113.20", 0).ip());
+        assert_eq!(bed.back(&again.answer()).to, backend);
+        assert_eq!(bed.refused(OUTSIDE, &sent.answer()), "no-rule+1");
+        assert_eq!(bed.flows(0, 4, Kind::Tcp("")), (1, 0, 2, 2, 0));
+        // Where it may leave from the same, it does.
+        bed.back(&Packet { kind: Kind::Tcp("FA"), ..again.answer() });
+        bed.out(&Packet::new(Kind::Tcp("FA"), backend, server));
+        assert_eq!(bed.out(&Packet::new(Kind::Tcp("S"), backend, server)).from, again.from);
+        assert_balanced(&bed.replay);
+    }
 }

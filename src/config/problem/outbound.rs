@@ -67,12 +67,14 @@ pub enum OutboundProblem {
         ports: u32,
         /// Backends of the family.
         backends: usize,
-        /// Ports of the frontends of the family, those left out that rules have.
+        /// Ports of the frontends of the family, those left out that rules and other outbound rules have.
         available: u64,
         /// Such frontends.
         frontends: usize,
         /// Ports of blocks that rules have ports in.
         reserved: u64,
+        /// Ports that other outbound rules have there.
+        shared: u64,
     },
 }
 
@@ -110,7 +112,7 @@ impl fmt::Display for OutboundProblem {
                 ports / 8 * 8,
                 ports / 8 * 8 + 8
             ),
-            Self::TooFewPorts { subject, ports, backends, available, frontends, reserved } => {
+            Self::TooFewPorts { subject, ports, backends, available, frontends, reserved, shared } => {
                 let each = available / (*backends as u64).max(1) / 8 * 8;
                 write!(
                     f,
@@ -120,6 +122,9 @@ impl fmt::Display for OutboundProblem {
                 )?;
                 if *reserved > 0 {
                     write!(f, " (rules have ports in blocks of {reserved} more)")?;
+                }
+                if *shared > 0 {
+                    write!(f, " beside the {shared} of other outbound rules")?;
                 }
                 match each {
                     0 => write!(f, "; add frontends that rules leave more of"),

@@ -46,6 +46,7 @@ pub(super) fn check(
     let found: Vec<At<OutboundRule>> =
         raw.outbound.iter().filter_map(|rule| checker.rule(rule, report)).collect();
     compare(&found, report);
+    checker.check_shared(&found, report);
     found.into_iter().map(|rule| rule.value).collect()
 }
 
@@ -140,18 +141,50 @@ impl Checker<'_> {
             let frontends: Vec<IpAddr> =
                 rule.frontends.iter().copied().filter(|address| is_like(*address)).collect();
             let reserved = frontends.iter().map(|address| self.reserved(*address, rule.protocol));
-            let left = |reserved: u64| {
-                PORTS_OF_ADDRESS.saturating_sub(reserved).min(OUTBOUND_PORTS_PER_FRONTEND.into())
-            };
-            let (reserved, available) = reserved.fold((0, 0), |(all, sum), one| (all + one, sum + left(one)));
+            let (reserved, available) =
+                reserved.fold((0, 0), |(all, sum), one| (all + one, sum + left_of(one)));
             let wanted = u64::from(ports) * backends as u64;
             // What the size of the pool gives is as much as there is, but not nothing.
             let least = if rule.ports_per_backend.is_some() { wanted } else { 8 * backends as u64 };
             if least > available {
                 let (subject, frontends) = (subject(), frontends.len());
-                let problem =
-                    OutboundProblem::TooFewPorts { subject, ports, backends, available, frontends, reserved };
+                let problem = OutboundProblem::TooFewPorts {
+                    subject,
+                    ports,
+                    backends,
+                    available,
+                    frontends,
+                    reserved,
+                    shared: 0,
+                };
                 report.error(place, problem);
+            }
+        }
+    }
+
+    /// Whether rules that leave from the same frontends find as many ports there as their backends are to have together.
+    fn check_shared(&self, rules: &[At<OutboundRule>], report: &mut Report) {
+        let frontends: BTreeSet<IpAddr> =
+            rules.iter().flat_map(|rule| rule.value.frontends.iter().copied()).collect();
+        if frontends.len() > OUTBOUND_FRONTENDS_MAX {
+            return;
+        }
+        let mut told = BTreeSet::new();
+        for is_v4 in [true, false] {
+            for protocol in [OutboundProtocol::Tcp, OutboundProtocol::Udp] {
+                let left: Vec<(u64, u64)> = frontends
+                    .iter()
+                    .map(|address| self.reserved(*address, protocol))
+                    .map(|reserved| (left_of(reserved), reserved))
+                    .collect();
+                let wants: Vec<Want> =
+                    rules.iter().filter_map(|rule| Want::of(rule, protocol, is_v4, &frontends)).collect();
+                for set in sets_of(&wants) {
+                    let Some((rule, problem)) = too_few(&wants, set, &left) else { continue };
+                    if told.insert(rule.value.name.clone()) {
+                        report.error(rule.place, problem);
+                    }
+                }
             }
         }
     }
@@ -175,6 +208,84 @@ impl Checker<'_> {
         };
         of(OutboundProtocol::Tcp, 6).max(of(OutboundProtocol::Udp, 17))
     }
+}
+
+/// Ports of an address that flows can have.
+fn left_of(reserved: u64) -> u64 {
+    PORTS_OF_ADDRESS.saturating_sub(reserved).min(OUTBOUND_PORTS_PER_FRONTEND.into())
+}
+
+/// What a rule wants of the ports of one protocol and family.
+struct Want<'a> {
+    rule: &'a At<OutboundRule>,
+    backends: usize,
+    /// Its frontends of that family: a bit each, by their order among all.
+    frontends: u64,
+    /// What the size of the pool gives is as much as there is, but not nothing.
+    least: u64,
+}
+
+impl<'a> Want<'a> {
+    fn of(
+        rule: &'a At<OutboundRule>,
+        protocol: OutboundProtocol,
+        is_v4: bool,
+        all: &BTreeSet<IpAddr>,
+    ) -> Option<Self> {
+        let At { value, .. } = rule;
+        let backends = value.pool.backends.iter().filter(|one| one.address.is_ipv4() == is_v4).count();
+        let is_sound = value.ports().is_multiple_of(OUTBOUND_BLOCK_LEN);
+        if !value.protocol.overlaps(protocol) || backends == 0 || !is_sound {
+            return None;
+        }
+        let is_its = |address: &IpAddr| address.is_ipv4() == is_v4 && value.frontends.contains(address);
+        let bits = all.iter().enumerate().filter(|(_, address)| is_its(address)).map(|(bit, _)| 1 << bit);
+        let each = value.ports_per_backend.unwrap_or(OUTBOUND_BLOCK_LEN);
+        Some(Self { rule, backends, frontends: bits.sum(), least: u64::from(each) * backends as u64 })
+    }
+}
+
+/// The sets of frontends to look at: each rule's, and all that rules with some in common have together.
+fn sets_of(wants: &[Want<'_>]) -> BTreeSet<u64> {
+    let own: BTreeSet<u64> = wants.iter().map(|want| want.frontends).collect();
+    let mut apart: Vec<u64> = Vec::new();
+    for set in &own {
+        let joined = apart.extract_if(.., |one| *one & set != 0).fold(*set, |all, one| all | one);
+        apart.push(joined);
+    }
+    own.into_iter().chain(apart).collect()
+}
+
+/// The rule to be changed where those whose frontends are all in `set` want more than there is, together.
+fn too_few<'a>(
+    wants: &[Want<'a>],
+    set: u64,
+    left: &[(u64, u64)],
+) -> Option<(&'a At<OutboundRule>, OutboundProblem)> {
+    let sum = |set: u64| {
+        let those = left.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1);
+        those.fold((0, 0), |(all, of_rules), (_, (one, reserved))| (all + one, of_rules + reserved))
+    };
+    let there: Vec<&Want<'_>> = wants.iter().filter(|want| want.frontends & !set == 0).collect();
+    let (available, reserved) = sum(set);
+    let least: u64 = there.iter().map(|want| want.least).sum();
+    // What one wants too much of by itself was said of it.
+    if least <= available || there.len() < 2 || there.iter().any(|want| want.least > sum(want.frontends).0) {
+        return None;
+    }
+    let is_said = |want: &&&Want<'_>| want.rule.value.ports_per_backend.is_some();
+    let want = there.iter().rfind(is_said).or(there.last())?;
+    let shared = least - want.least;
+    let problem = OutboundProblem::TooFewPorts {
+        subject: subject_of("outbound rule", &want.rule.value.name),
+        ports: want.rule.value.ports(),
+        backends: want.backends,
+        available: available.saturating_sub(shared),
+        frontends: set.count_ones() as usize,
+        reserved,
+        shared,
+    };
+    Some((want.rule, problem))
 }
 
 fn is_source_of(rule: &Rule, address: IpAddr) -> bool {

@@ -27,7 +27,7 @@ use super::nat::Refusal;
 use super::steer::Steering;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
-use crate::snapshot::{Member, NextHop, PortKind, Snapshot};
+use crate::snapshot::{Member, MemberWay, NextHop, PortKind, Snapshot};
 use crate::wire::bare::{Bare, Numbers};
 use ports::{Ports, Wanted};
 use sort::Direction;
@@ -205,7 +205,9 @@ impl Lanes {
             if !flow.state.is_answered() {
                 around.counters.outbound.answered(owner, kind);
             }
-            let state = flow.state.after_in(flags);
+            let is_in_place = numbers
+                .is_none_or(|numbers| state::is_reset_in_place(numbers.sequence, flow.position.to_client));
+            let state = flow.state.after_in(flags, is_in_place);
             if state.closes_more_than(flow.state) {
                 flow.see(now);
             }
@@ -276,11 +278,11 @@ impl Flows {
         while let Some(index) = self.table.find_mapping(inside, after, &world.hash) {
             after = Some(index);
             let Some(mapping) = self.table.mapping(index) else { break };
-            let Some(found) = self.table.find(mapping.outside(), far, &world.hash) else {
-                // One that the rule has no more, or another rule has, serves what it served.
-                let is_in_use =
-                    world.outbound.lends(way, mapping.outside().number, kind, mapping.outside().port);
-                with_room = with_room.or(is_in_use.then_some(index));
+            let outside = mapping.outside();
+            // One that the rule has no more, or another rule has, serves what it served.
+            let lends = || world.outbound.lends(way, outside.number, kind, outside.port);
+            let Some(found) = self.table.find(outside, far, &world.hash) else {
+                with_room = with_room.or(lends().then_some(index));
                 continue;
             };
             let Some(flow) = self.table.flow(found).filter(|flow| flow.mapping == index) else { continue };
@@ -289,14 +291,23 @@ impl Flows {
             if !is_new {
                 return Ok(Found { flow: found, is_new: false });
             }
-            // It keeps its port if another takes its place.
+            let reopens = is_opening && way.opens;
+            if is_over && !reopens && flow.ends_by_reset(way) {
+                // The sweep has yet to tell both ends.
+                return Err(Outcome::Drop(DropReason::OutboundNoFlow));
+            }
             counters.outbound.ended(number, kind, flow.state.is_answered());
-            if is_opening && way.opens {
+            if reopens && lends() {
+                // It keeps its port if another takes its place.
                 flow.state = State::default();
                 return Ok(Found { flow: found, is_new: true });
             }
             self.forget(found, world);
-            return Err(Outcome::Drop(DropReason::OutboundNoFlow));
+            if !reopens {
+                return Err(Outcome::Drop(DropReason::OutboundNoFlow));
+            }
+            // The mapping may be gone with its flow.
+            (after, with_room) = (None, None);
         }
         if !way.opens {
             return Err(Outcome::Drop(DropReason::NotOurs));
@@ -370,6 +381,11 @@ fn answer_by_reset<F: Frame>(frame: &mut F, bare: &Bare, numbers: Numbers, next_
 }
 
 impl Flow {
+    /// Whether both ends are told of its end.
+    fn ends_by_reset(&self, way: &MemberWay) -> bool {
+        self.kind() == PortKind::Tcp && way.tcp_reset && self.state.is_established()
+    }
+
     /// Who has it, and what its rule says.
     fn owner<'a>(&self, table: &mut Table, world: &'a Snapshot) -> Option<(Mapping, &'a Member)> {
         let mapping = table.mapping(self.mapping)?;

@@ -16,6 +16,16 @@ const RESET_TICKS: u32 = 15 * TICKS_PER_SECOND;
 /// RFC 5508 section 3.2, REQ-2: no less than 60 seconds.
 const ECHO_TICKS: u32 = 60 * TICKS_PER_SECOND;
 
+/// How far a reset may be ahead of what the backend has acknowledged, for data on its way: RFC 5961 section 3.2 has it in
+/// the window, of which this is the largest without scaling (RFC 9293 section 3.1).
+const RESET_AHEAD: u32 = 65_535;
+
+/// Whether a reset at `sequence` may be of who knows the connection, of which the backend expects `expected` next. Before it
+/// expects anything, any may.
+pub(super) fn is_reset_in_place(sequence: u32, expected: u32) -> bool {
+    expected == 0 || sequence.wrapping_sub(expected) <= RESET_AHEAD
+}
+
 /// Bits of what has been seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(transparent)]
@@ -76,9 +86,10 @@ impl State {
         Self(bits)
     }
 
-    /// After a packet of the other end's.
-    pub(super) fn after_in(self, flags: TcpFlags) -> Self {
-        let reset = if flags.any(TcpFlags::RST) { RESET } else { 0 };
+    /// After a packet of the other end's. Whoever made up its reset does not know where the connection is: that is the
+    /// backend's to judge, and ends nothing here.
+    pub(super) fn after_in(self, flags: TcpFlags, is_in_place: bool) -> Self {
+        let reset = if flags.any(TcpFlags::RST) && is_in_place { RESET } else { 0 };
         let fin = if flags.any(TcpFlags::FIN) { FIN_IN } else { 0 };
         Self(self.0 | ANSWERED | reset | fin)
     }

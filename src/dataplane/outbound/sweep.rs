@@ -75,7 +75,7 @@ impl Flows {
         if flow.idle_ticks(now) <= flow.state.timeout(kind, way) {
             return Some(true);
         }
-        if !(kind == PortKind::Tcp && way.tcp_reset && flow.state.is_established()) {
+        if !flow.ends_by_reset(way) {
             counters.outbound.ended(mapping.member, kind, flow.state.is_answered());
             self.forget(index, world);
             return Some(true);

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{
-    BLOCK_LEN, BLOCKS, Claims, MEMBERS_MAX, Member, MemberWay, OUTBOUND_ADDRESSES_MAX, Outbound, PortKind,
-};
+use super::demand::Demand;
+use super::{BLOCKS, Claims, MEMBERS_MAX, Member, MemberWay, OUTBOUND_ADDRESSES_MAX, Outbound, PortKind};
 use crate::config::{Frontend, Model, OutboundProtocol, OutboundRule};
 use crate::packet::{SipHash, wide_endpoint};
 use crate::snapshot::{Routes, TooMany, WideMap};
@@ -54,7 +53,7 @@ struct Held {
 
 type Holdings = BTreeMap<(u32, PortKind), Vec<Held>>;
 
-fn kinds(protocol: OutboundProtocol) -> &'static [PortKind] {
+pub(super) fn kinds(protocol: OutboundProtocol) -> &'static [PortKind] {
     match protocol {
         OutboundProtocol::Tcp => &[PortKind::Tcp],
         OutboundProtocol::Udp => &[PortKind::Udp],
@@ -63,25 +62,37 @@ fn kinds(protocol: OutboundProtocol) -> &'static [PortKind] {
 }
 
 impl Allotter {
-    /// Whether there are numbers enough; those that linger count.
+    /// Whether there are numbers enough; those that linger count. So do those that no rule has any more from now on: until
+    /// workers know, they give ports of them to flows.
     pub(in crate::snapshot) fn check(&self, model: &Model) -> Result<(), TooMany> {
         let addresses: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.frontends.iter().copied()).collect();
         let backends: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.pool.backends.iter().map(|b| b.address)).collect();
         let known: BTreeSet<IpAddr> = self.frontends.iter().flatten().map(|(address, _)| *address).collect();
-        let wanted = addresses.union(&known).count();
-        if wanted > OUTBOUND_ADDRESSES_MAX {
-            return Err(TooMany {
-                what: "frontends of outbound rules",
-                wanted,
-                limit: OUTBOUND_ADDRESSES_MAX,
-            });
+        let members: BTreeSet<IpAddr> = self.members.keys().copied().collect();
+        let is_fine = |frontends, members| frontends <= OUTBOUND_ADDRESSES_MAX && members <= MEMBERS_MAX;
+        if is_fine(addresses.union(&known).count(), backends.union(&members).count()) {
+            return Ok(());
         }
-        let wanted = backends.iter().filter(|address| !self.members.contains_key(address)).count();
-        let wanted = wanted + self.members.len();
+        let holdings = self.holdings();
+        let in_use = in_use(&holdings);
+        let lingering = (0u8..).zip(&self.frontends).filter(|(number, one)| {
+            one.as_ref().is_some_and(|(address, _)| !addresses.contains(address)) && in_use.contains(number)
+        });
+        let wanted = addresses.len() + lingering.count();
+        if wanted > OUTBOUND_ADDRESSES_MAX {
+            let what = "frontends of outbound rules, old and new (remove old ones by a reload before),";
+            return Err(TooMany { what, wanted, limit: OUTBOUND_ADDRESSES_MAX });
+        }
+        let lingering = self
+            .members
+            .iter()
+            .filter(|(address, member)| !backends.contains(address) && holds(&holdings, member.number));
+        let wanted = backends.len() + lingering.count();
         if wanted > MEMBERS_MAX {
-            return Err(TooMany { what: "backends of outbound rules", wanted, limit: MEMBERS_MAX });
+            let what = "backends of outbound rules, old and new (remove old ones by a reload before),";
+            return Err(TooMany { what, wanted, limit: MEMBERS_MAX });
         }
         Ok(())
     }
@@ -107,8 +118,9 @@ impl Allotter {
         self.forget(model, &holdings);
         self.number(model);
         self.reserve(model);
+        let demands = self.demands(model);
         for rule in &model.outbound {
-            self.hand_out_by(rule, &mut holdings);
+            self.hand_out_by(rule, &demands, &mut holdings);
         }
         // What is left is of backends that are in no rule any more, or of frontends that theirs has no more.
         for ((owner, kind), held) in holdings {
@@ -120,7 +132,7 @@ impl Allotter {
         }
     }
 
-    fn claims(&self, number: u8) -> Option<&Claims> {
+    pub(super) fn claims(&self, number: u8) -> Option<&Claims> {
         self.frontends.get(usize::from(number))?.as_ref().map(|(_, claims)| &**claims)
     }
 
@@ -146,9 +158,8 @@ impl Allotter {
     fn forget(&mut self, model: &Model, holdings: &Holdings) {
         let backends: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.pool.backends.iter().map(|b| b.address)).collect();
-        let holds = |number: u32| PortKind::ALL.iter().any(|kind| holdings.contains_key(&(number, *kind)));
-        self.members.retain(|address, member| backends.contains(address) || holds(member.number));
-        let in_use: BTreeSet<u8> = holdings.values().flatten().map(|held| held.frontend).collect();
+        self.members.retain(|address, member| backends.contains(address) || holds(holdings, member.number));
+        let in_use = in_use(holdings);
         let wanted: BTreeSet<IpAddr> =
             model.outbound.iter().flat_map(|rule| rule.frontends.iter().copied()).collect();
         for (number, one) in (0u8..).zip(&mut self.frontends) {
@@ -196,7 +207,7 @@ impl Allotter {
         self.next_number = free.next().unwrap_or(0);
     }
 
-    fn number_of(&self, address: IpAddr) -> Option<u8> {
+    pub(super) fn number_of(&self, address: IpAddr) -> Option<u8> {
         let found =
             self.frontends.iter().position(|one| one.as_ref().is_some_and(|(own, _)| *own == address));
         found.map(|number| number as u8)
@@ -227,7 +238,7 @@ impl Allotter {
         }
     }
 
-    fn hand_out_by(&mut self, rule: &OutboundRule, holdings: &mut Holdings) {
+    fn hand_out_by(&mut self, rule: &OutboundRule, demands: &[Demand], holdings: &mut Holdings) {
         for is_v4 in [true, false] {
             let numbers: Vec<u8> = rule
                 .frontends
@@ -243,7 +254,8 @@ impl Allotter {
                 continue;
             }
             for kind in kinds(rule.protocol) {
-                self.hand_out_kind(rule, *kind, &numbers, &backends, holdings);
+                let each = self.each(rule, *kind, (&numbers, backends.len()), demands);
+                self.hand_out_kind(each, *kind, &numbers, &backends, holdings);
             }
         }
     }
@@ -252,20 +264,12 @@ impl Allotter {
     /// fewest have.
     fn hand_out_kind(
         &mut self,
-        rule: &OutboundRule,
+        each: usize,
         kind: PortKind,
         numbers: &[u8],
         backends: &[IpAddr],
         holdings: &mut Holdings,
     ) {
-        let each = rule.ports() as usize / BLOCK_LEN;
-        let usable = |number: &u8| {
-            let is_usable =
-                |block: &usize| self.claims(*number).is_some_and(|c| !c.at(kind, *block).is_reserved());
-            (0..BLOCKS).filter(is_usable).count()
-        };
-        let all: usize = numbers.iter().map(usable).sum();
-        let each = each.min(all / backends.len());
         let mut homes: BTreeMap<u8, usize> = numbers.iter().map(|number| (*number, 0)).collect();
         let mut wanting = Vec::new();
         for address in backends {
@@ -367,6 +371,16 @@ impl Allotter {
             version: self.version,
         }
     }
+}
+
+/// Whether a backend has blocks.
+fn holds(holdings: &Holdings, number: u32) -> bool {
+    PortKind::ALL.iter().any(|kind| holdings.contains_key(&(number, *kind)))
+}
+
+/// Frontends that backends have blocks of.
+fn in_use(holdings: &Holdings) -> BTreeSet<u8> {
+    holdings.values().flatten().map(|held| held.frontend).collect()
 }
 
 fn position(all: &[u8], number: u8) -> usize {

@@ -2,6 +2,7 @@
 
 mod allot;
 mod claims;
+mod demand;
 
 use std::net::IpAddr;
 use std::sync::Arc;
