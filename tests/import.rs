@@ -70,6 +70,24 @@ fn the_classic_sample_becomes_what_it_says() {
 }
 
 #[test]
+fn instances_of_the_classic_sample_get_the_public_addresses_that_are_said() {
+    let desk = tempfile::tempdir().unwrap();
+    for name in ["tide.csdef", "tide.cscfg"] {
+        std::fs::write(desk.path().join(name), sample(name)).unwrap();
+    }
+    let own = "[frontends]\nrelay-pip = \"203.0.113.20-203.0.113.39\"";
+    std::fs::write(desk.path().join("classic.toml"), sample("classic.toml").replace("[frontends]", own))
+        .unwrap();
+    let (code, text, findings) = run_in(desk.path(), CLASSIC);
+    assert!(code == Some(0) && !findings.contains("PublicIP"), "{findings}");
+    std::fs::write(desk.path().join("gw.toml"), text).unwrap();
+    let (code, out, err) = run_in(desk.path(), "check --config gw.toml");
+    assert!(code == Some(0) && out.contains("sound"), "{out}{err}");
+    assert!(backend(&desk, "192.0.2.7:5000", "203.0.113.20:3389/tcp").starts_with("10.20.2.20"));
+    assert!(backend(&desk, "192.0.2.7:5000", "203.0.113.21:9999/udp").starts_with("10.20.2.21"));
+}
+
+#[test]
 fn the_arm_sample_becomes_what_it_says() {
     let desk = import_and_check(ARM, "arm-result");
     assert!(backend(&desk, "192.0.2.7:5000", "203.0.113.10:2201/tcp").starts_with("10.20.1.20"));

@@ -3,6 +3,7 @@
 //! ```toml
 //! [frontends]                       # who asks for what is in `docs/AZURE.md`
 //! public = "203.0.113.10"
+//! relay-pip = "203.0.113.20-203.0.113.39"   # of a role's instances, one each; or a list
 //!
 //! [pools]
 //! Front = "10.20.1.4-10.20.1.99"    # or a list: ["10.20.1.4", "10.20.1.5"]
@@ -32,11 +33,21 @@ use crate::config::AddressRange;
 const PASSED_ON: [&str; 5] = ["dataplane", "control", "port", "route", "neighbour"];
 const OWN: [&str; 4] = ["frontends", "pools", "members", "local_ports"];
 
-/// Who is in a pool, as the addresses file says it.
+/// Who is in a pool, or the addresses of its instances, as the addresses file says it.
 #[derive(Clone, Debug)]
 pub(super) enum Listed {
     Range(AddressRange),
     List(Vec<IpAddr>),
+}
+
+impl Listed {
+    /// The first so many of them.
+    pub(super) fn first(&self, count: usize) -> Vec<IpAddr> {
+        match self {
+            Self::Range(range) => range.addresses().take(count).collect(),
+            Self::List(list) => list.iter().copied().take(count).collect(),
+        }
+    }
 }
 
 /// A value and where it was said.
@@ -45,13 +56,15 @@ type Said<T> = (Place, T);
 /// What the file says. What was asked for is remembered.
 #[derive(Default)]
 pub(super) struct Addresses {
-    frontends: BTreeMap<String, Said<IpAddr>>,
+    frontends: BTreeMap<String, Said<Listed>>,
     pools: BTreeMap<String, Said<Listed>>,
     members: BTreeMap<String, Said<IpAddr>>,
     local_ports: BTreeMap<String, Said<u16>>,
     used: BTreeSet<(&'static str, String)>,
     /// All that was asked for.
     asked: BTreeSet<(&'static str, String)>,
+    /// Where several addresses are said for what has one.
+    several: BTreeSet<Place>,
     /// Sections that go on as they are.
     pub(super) settings: Vec<Said<String>>,
 }
@@ -72,7 +85,18 @@ impl Addresses {
 
     /// The address of a frontend that is known by several names: the first that is there.
     pub(super) fn frontend(&mut self, names: &[String]) -> Option<IpAddr> {
-        Self::find("frontends", &self.frontends, names, &mut self.used, &mut self.asked)
+        let (place, listed) = self.instance_frontends(names)?;
+        let found = listed.first(2);
+        if found.len() != 1 {
+            self.several.insert(place);
+        }
+        found.first().copied()
+    }
+
+    /// The addresses of a role's instances, one each.
+    pub(super) fn instance_frontends(&mut self, names: &[String]) -> Option<Said<Listed>> {
+        let place = names.iter().find_map(|name| self.frontends.get(&key(name))).map(|said| said.0.clone());
+        place.zip(Self::find("frontends", &self.frontends, names, &mut self.used, &mut self.asked))
     }
 
     pub(super) fn pool(&mut self, name: &str) -> Option<Said<Listed>> {
@@ -101,6 +125,14 @@ impl Addresses {
         let value = map.get(&name).map(|(_, value)| value.clone());
         used.insert((section, name));
         value
+    }
+
+    /// Speaks of lists for frontends that have one address.
+    pub(super) fn report_several(&self, findings: &mut Findings) {
+        for place in &self.several {
+            findings
+                .error(place, "this must be one address: only those of instances can be a range or a list");
+        }
     }
 
     /// Speaks of what nobody has asked for: it may be misspelt.
@@ -178,8 +210,8 @@ impl Reader<'_> {
         let name = key(name);
         match section {
             "frontends" => {
-                if let Some(address) = self.address(value) {
-                    self.addresses.frontends.insert(name, (place, address));
+                if let Some(listed) = self.listed(value) {
+                    self.addresses.frontends.insert(name, (place, listed));
                 }
             }
             "members" => {

@@ -5,6 +5,7 @@ mod expression;
 mod fields;
 mod functions;
 mod members;
+mod own_addresses;
 mod parts;
 mod pools;
 mod probes;
@@ -90,6 +91,7 @@ pub(super) fn plan(
         let own = children.remove(&resource.name.to_lowercase()).unwrap_or_default();
         balancer::read(resource, &own, &world, addresses, &mut plan, findings);
     }
+    own_addresses::plan(&world, &resources, addresses, &mut plan, findings);
     for orphan in children.values().flatten() {
         let what = format!(
             "{} belongs to load balancer {}, which is not in the file",

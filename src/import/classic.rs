@@ -4,6 +4,7 @@ mod acls;
 mod configuration;
 mod definition;
 mod index;
+mod own_addresses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -67,6 +68,7 @@ pub(super) fn plan(
     };
     importer.compare_roles();
     importer.roles();
+    importer.own_addresses();
     importer.acls();
     importer.plan.finish_implicit();
     importer.plan

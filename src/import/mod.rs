@@ -63,6 +63,8 @@ pub struct ArmOptions {
 }
 
 fn finish(mut plan: Plan, mut addresses: Addresses, mut findings: Findings) -> Imported {
+    addresses.report_several(&mut findings);
+    plan.check_own_addresses(&mut findings);
     if !findings.reach(Weight::Error) {
         addresses.report_unused(&mut findings);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::report::Place;
+use super::report::{Findings, Place};
 use crate::config::{AddressRange, AdminState, Distribution, NAME_LEN_MAX, NoHealthyBackends, ProbeKind};
 
 /// Everything that will be written.
@@ -41,6 +41,27 @@ impl Plan {
             let (_, frontends) = self.implicit.entry(key).or_insert_with(|| (place.clone(), Vec::new()));
             if !frontends.contains(&frontend.address) {
                 frontends.push(frontend.address);
+            }
+        }
+    }
+
+    /// An address of an instance's own is no load balancer's. guideway takes both, the load balancer's ports first.
+    pub(super) fn check_own_addresses(&self, findings: &mut Findings) {
+        let of_rules = self.rules.iter().map(|rule| (rule.frontend.address, &rule.place));
+        let of_nat_rules = self.nat_rules.iter().filter(|rule| !rule.frontend.is_whole());
+        let of_nat_rules = of_nat_rules.map(|rule| (rule.frontend.address, &rule.place));
+        let of_outbound = self.outbound.iter().flat_map(|rule| {
+            rule.frontends.iter().filter_map(move |text| Some((text.parse::<IpAddr>().ok()?, &rule.place)))
+        });
+        let taken: BTreeMap<IpAddr, &Place> = of_outbound.chain(of_nat_rules).chain(of_rules).collect();
+        for rule in self.nat_rules.iter().filter(|rule| rule.frontend.is_whole()) {
+            let address = rule.frontend.address;
+            if let Some(place) = taken.get(&address) {
+                let what = format!(
+                    "{address} is to be an instance's own address, and is a frontend of the load balancer ({place}); in the \
+                     addresses file, under [frontends], give one of them another"
+                );
+                findings.error(&rule.place, what);
             }
         }
     }
@@ -151,6 +172,11 @@ pub(super) struct Frontend {
 }
 
 impl Frontend {
+    /// Whether all ports of both protocols are meant.
+    pub(super) fn is_whole(self) -> bool {
+        self.port == 0 && self.protocol == Protocol::Any
+    }
+
     pub(super) fn text(self) -> String {
         format!("{}/{}", SocketAddr::new(self.address, self.port), self.protocol.word())
     }
@@ -189,6 +215,27 @@ pub(super) struct NatRule {
     pub(super) target: Target,
     pub(super) backend_port: u16,
     pub(super) treatment: Treatment,
+}
+
+impl NatRule {
+    /// Gives an instance an address of its own.
+    pub(super) fn own_address(
+        name: String,
+        place: Place,
+        (public, instance): (IpAddr, IpAddr),
+        idle_minutes: u64,
+    ) -> Self {
+        Self {
+            name,
+            place,
+            comments: Vec::new(),
+            frontend: Frontend { address: public, port: 0, protocol: Protocol::Any },
+            last_port: 0,
+            target: Target::One(instance),
+            backend_port: 0,
+            treatment: Treatment { floating: false, idle_minutes, tcp_reset: false },
+        }
+    }
 }
 
 pub(super) enum Target {

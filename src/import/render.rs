@@ -209,7 +209,7 @@ impl Writer {
             Target::One(address) => {
                 self.quoted("frontend", frontend.text());
                 // Where packets keep their port, there is none to be said.
-                if treatment.floating {
+                if treatment.floating || frontend.is_whole() {
                     self.quoted("backend", address);
                 } else {
                     self.quoted("backend", SocketAddr::new(*address, *backend_port));

@@ -24,6 +24,18 @@ pub(super) struct Members {
     pub(super) of_nat_pool: BTreeMap<PartName, String>,
     /// Addresses of interfaces' configurations, by `nic/configuration`.
     pub(super) addresses: BTreeMap<String, IpAddr>,
+    /// Configurations that have a public address of their own.
+    pub(super) own_addresses: Vec<OwnAddress>,
+}
+
+pub(super) struct OwnAddress {
+    /// `nic/configuration`.
+    pub(super) name: String,
+    pub(super) place: Place,
+    /// The public address's resource, in lower case.
+    pub(super) public: String,
+    /// `None` where nothing says it.
+    pub(super) private: Option<IpAddr>,
 }
 
 #[derive(Clone)]
@@ -57,12 +69,8 @@ const OF_INTERFACES: [&str; 19] = [
     "defaultOutboundConnectivityEnabled",
 ];
 
-const OF_CONFIGURATIONS: [&str; 4] = [
-    "publicIPAddress",
-    "applicationSecurityGroups",
-    "applicationGatewayBackendAddressPools",
-    "gatewayLoadBalancer",
-];
+const OF_CONFIGURATIONS: [&str; 3] =
+    ["applicationSecurityGroups", "applicationGatewayBackendAddressPools", "gatewayLoadBalancer"];
 
 pub(super) fn interface(
     resource: &Resource,
@@ -83,6 +91,15 @@ pub(super) fn interface(
             configuration.note(other, INTERFACE_NOTE, findings);
         }
         let place = configuration.place.clone();
+        if let Some((id, place)) = configuration.id("publicIPAddress", findings) {
+            let private = addresses.member(&name).or(said);
+            match id.named("publicIPAddresses") {
+                Some(public) => {
+                    members.own_addresses.push(OwnAddress { name: name.clone(), place, public, private });
+                }
+                None => findings.error(&place, format!("\"{}\" is not the id of a public address", id.text)),
+            }
+        }
         configuration.finish(findings);
         if pools.is_empty() && rules.is_empty() {
             continue;

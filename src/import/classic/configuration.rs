@@ -15,6 +15,15 @@ pub(super) struct Configuration {
     pub(super) reserved_ips: Vec<Said>,
     pub(super) controls: Vec<AccessControl>,
     pub(super) acls: Vec<EndpointAcl>,
+    pub(super) public_ips: Vec<PublicIp>,
+}
+
+/// An address of its own for each instance of a role.
+pub(super) struct PublicIp {
+    pub(super) place: Place,
+    pub(super) name: String,
+    pub(super) role: String,
+    pub(super) idle_minutes: u64,
 }
 
 /// How many instances a role has.
@@ -203,7 +212,7 @@ fn endpoint_acl(element: Element<'_, '_>, findings: &mut Findings) -> Option<End
 fn assignments(element: Element<'_, '_>, configuration: &mut Configuration, findings: &mut Findings) {
     for child in element.children() {
         match child.name() {
-            "InstanceAddress" => instance_address(child, findings),
+            "InstanceAddress" => instance_address(child, configuration, findings),
             "ReservedIPs" => {
                 configuration.reserved_ips =
                     child.all("ReservedIP").filter_map(|one| one.require("name", findings)).collect();
@@ -213,7 +222,7 @@ fn assignments(element: Element<'_, '_>, configuration: &mut Configuration, find
     }
 }
 
-fn instance_address(element: Element<'_, '_>, findings: &mut Findings) {
+fn instance_address(element: Element<'_, '_>, configuration: &mut Configuration, findings: &mut Findings) {
     element.check(&["roleName"], findings);
     let role = element.require("roleName", findings).map(|said| said.value).unwrap_or_default();
     for child in element.children() {
@@ -226,18 +235,27 @@ fn instance_address(element: Element<'_, '_>, findings: &mut Findings) {
             }
             "PublicIPs" => {
                 for ip in child.all("PublicIP") {
-                    ip.check(&["name", "idleTimeoutInMinutes", "domainNameLabel"], findings);
-                    let name = ip.get("name").map(|said| said.value).unwrap_or_default();
-                    let what = format!(
-                        "PublicIP {name}: each instance of role {role} has a public address of its own, and nothing says which; give each a \
-                         [[nat_rule]] with frontend = \"ADDRESS:0/any\" and its backend, which translates TCP and UDP"
-                    );
-                    findings.loss(&ip.place(), what);
+                    configuration.public_ips.extend(public_ip(ip, &role, findings));
                 }
             }
             name => unknown(child, name, &["Subnets", "PublicIPs"], findings),
         }
     }
+}
+
+fn public_ip(element: Element<'_, '_>, role: &str, findings: &mut Findings) -> Option<PublicIp> {
+    element.check(&["name", "idleTimeoutInMinutes", "domainNameLabel"], findings);
+    if let Some(said) = element.get("domainNameLabel") {
+        findings.note(&said.place, "domainNameLabel: not applicable: names are not the load balancer's");
+    }
+    let idle = element.get("idleTimeoutInMinutes");
+    let idle = idle.and_then(|said| said.number("idleTimeoutInMinutes", 4, 100, findings));
+    Some(PublicIp {
+        place: element.place(),
+        name: element.require("name", findings)?.value,
+        role: role.to_owned(),
+        idle_minutes: idle.unwrap_or(4),
+    })
 }
 
 fn balancer(element: Element<'_, '_>, findings: &mut Findings) -> Option<InternalBalancer> {

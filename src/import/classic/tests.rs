@@ -283,3 +283,95 @@ fn the_time_is_in_proportion_to_the_size() {
     let (few, many) = (took(3000), took(12_000));
     assert!(many < few * 10.0, "{few} s, {many} s");
 }
+
+/// A service whose instances have public addresses of their own, as `[frontends]` says them.
+fn with_public_ip(frontends: &str, attributes: &str) -> Imported {
+    let network = format!(
+        "<NetworkConfiguration><AddressAssignments><InstanceAddress roleName=\"r\"><PublicIPs><PublicIP name=\"pip\"{attributes}/>\
+         </PublicIPs></InstanceAddress></AddressAssignments>"
+    );
+    let configuration = CONFIGURATION.replace("<NetworkConfiguration>", &network);
+    import(DEFINITION, &configuration, &ADDRESSES.replace("[pools]", &format!("{frontends}\n[pools]")))
+}
+
+#[test]
+fn each_instance_gets_its_public_address_in_order() {
+    let lists = ["\"203.0.113.20-203.0.113.39\"", "[\"203.0.113.20\", \"203.0.113.21\", \"203.0.113.29\"]"];
+    for (name, list) in ["pip", "\"R/Pip\""].into_iter().zip(lists) {
+        let imported = with_public_ip(&format!("{name} = {list}"), " idleTimeoutInMinutes=\"20\"");
+        assert_eq!(said(&imported), "");
+        let text = imported.text.unwrap();
+        let model = config::load_text("out", &text, &ConfigFlags::default()).unwrap().model;
+        let own: Vec<_> = model.nat_rules.iter().filter(|rule| rule.is_one_to_one()).collect();
+        assert_eq!(own.len(), 2, "{text}");
+        for (rule, number) in own.into_iter().zip(0..) {
+            let lines = format!(
+                "name = \"r.pip.{number}\"\nfrontend = \"203.0.113.2{number}:0/any\"\nbackend = \"10.0.0.{}\"\nidle_timeout = \"20m\"\n",
+                number + 4
+            );
+            assert!(text.contains(&lines), "{}: {text}", rule.name);
+        }
+    }
+    let text = with_public_ip("pip = \"203.0.113.20-203.0.113.39\"", "").text.unwrap();
+    assert!(text.contains("backend = \"10.0.0.4\"\nidle_timeout = \"4m\"\n"), "{text}");
+}
+
+#[test]
+fn what_public_addresses_of_instances_lack_is_said_with_its_place() {
+    let table = [
+        (
+            "",
+            "",
+            "s.cscfg:2:84: warning: PublicIP pip: each instance of role r has a public address of its own",
+            false,
+        ),
+        (
+            "",
+            "",
+            "in the addresses file, under [frontends], say: \"pip\" = \"203.0.113.20-203.0.113.39\"",
+            false,
+        ),
+        ("", " domainNameLabel=\"x\"", "note: domainNameLabel: not applicable", false),
+        (
+            "",
+            " idleTimeoutInMinutes=\"3\"",
+            "error: idleTimeoutInMinutes is \"3\"; it must be 4 to 100",
+            true,
+        ),
+        (
+            "pip = \"203.0.113.20\"",
+            "",
+            "a.toml:3:7: error: role r has 2 instances, but only 1 addresses are listed for its PublicIP pip",
+            true,
+        ),
+        (
+            "pip = \"203.0.113.9-203.0.113.12\"",
+            "",
+            "s.cscfg:2:84: error: 203.0.113.10 is to be an instance's own address, and is a frontend of the load balancer (s.csdef:",
+            true,
+        ),
+        (
+            "\"R/E\" = \"203.0.113.20-203.0.113.39\"",
+            "",
+            "a.toml:3:9: error: this must be one address: only those of instances can be a range or a list",
+            true,
+        ),
+    ];
+    for (frontends, attributes, expected, is_error) in table {
+        let imported = with_public_ip(frontends, attributes);
+        let said = said(&imported);
+        assert!(said.contains(expected), "{frontends}{attributes}: {said}");
+        assert_eq!(imported.text.is_none(), is_error, "{frontends}{attributes}: {said}");
+    }
+    let none = CONFIGURATION.replace(
+        "<NetworkConfiguration>",
+        "<NetworkConfiguration><AddressAssignments><InstanceAddress roleName=\"Rr\"><PublicIPs><PublicIP name=\"pip\"/></PublicIPs>\
+         </InstanceAddress></AddressAssignments>",
+    );
+    let addresses = ADDRESSES.replace("[pools]", "pip = \"203.0.113.20-203.0.113.39\"\n[pools]");
+    let said = said(&import(DEFINITION, &none, &addresses));
+    assert!(
+        said.contains("error: PublicIP pip: role \"Rr\" is not in the definition; did you mean R?"),
+        "{said}"
+    );
+}

@@ -102,3 +102,53 @@ fn files_that_would_burst_are_refused_in_no_time() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{start}");
     }
 }
+
+/// An interface, in the pool or not, with a public address of its own.
+#[test]
+fn an_interfaces_public_address_becomes_a_nat_rule_for_all_ports() {
+    let resources = |interface: &str, public: &str| {
+        let resources = format!(
+            r#""resources": [
+      {{ "type": "Microsoft.Network/publicIPAddresses", "name": "Jump-pip", "properties": {{ "idleTimeoutInMinutes": 15{public} }} }},
+      {{ "type": "Microsoft.Network/networkInterfaces", "name": "nic", "properties": {{ "ipConfigurations": [ {{ "name": "ip", "properties": {{
+          {interface}"publicIPAddress": {{ "id": "[resourceId('Microsoft.Network/publicIPAddresses', 'Jump-pip')]" }} }} }} ] }} }},"#
+        );
+        with("\"resources\": [", &resources)
+    };
+    let private = "\"privateIPAddress\": \"10.0.5.1\", ";
+    let own = "name = \"nic.ip.jump-pip\"\nfrontend = \"203.0.113.20:0/any\"\nbackend = \"10.0.5.1\"\nidle_timeout = \"15m\"\n";
+    let known = ", \"ipAddress\": \"203.0.113.20\"";
+    let pip = "[frontends]\njump-pip = \"203.0.113.20\"\n";
+    let becomes = [
+        (private, known, ""),
+        (private, "", pip),
+        (private, ", \"ipAddress\": \"203.0.113.99\"", pip),
+        ("", known, "[members]\n\"nic/ip\" = \"10.0.5.1\"\n"),
+    ];
+    for (interface, public, addresses) in becomes {
+        let imported = import_with(&resources(interface, public), None, addresses);
+        assert_eq!(said(&imported), "");
+        let model = model_of(&imported);
+        assert_eq!(model.nat_rules.iter().filter(|rule| rule.is_one_to_one()).count(), 1);
+        assert!(imported.text.unwrap().contains(own));
+    }
+    let lacks = [
+        (private, "", "", "under [frontends], say: \"jump-pip\" = "),
+        ("", known, "", "under [members], say: \"nic/ip\" = "),
+        ("", "", "", "\"203.0.113.20\", and under [members], say: \"nic/ip\" = "),
+    ];
+    for (interface, public, addresses, expected) in lacks {
+        let imported = import_with(&resources(interface, public), None, addresses);
+        let said = said(&imported);
+        assert!(
+            said.contains("warning: publicIPAddress of nic/ip is left out") && said.contains(expected),
+            "{said}"
+        );
+        assert!(imported.text.is_some_and(|text| !text.contains(":0/any")));
+    }
+    let said = said(&import_with(&resources(private, ", \"ipAddress\": \"10.1.0.1\""), None, ""));
+    assert!(
+        said.contains("error: 10.1.0.1 is to be an instance's own address, and is a frontend of"),
+        "{said}"
+    );
+}
