@@ -25,7 +25,7 @@ impl Lanes {
     ) {
         let backends = &*world.to_backend;
         let stays = |id: BackendId| backends.get(id.index()).is_some_and(|b| b.leaving == Leaving::None);
-        let mut misses = LaneSet::default();
+        let (mut misses, secret) = (LaneSet::default(), lines.secret());
         for lane in wanted {
             let hash = self.hashes[lane.index()];
             let key = K::in_lane(self, lane);
@@ -33,7 +33,7 @@ impl Lanes {
                 self.backends[lane.index()] = BackendId::NONE;
                 continue;
             };
-            let backend = if let Some(value) = line.value_of(key) {
+            let backend = if let Some(value) = line.value_of(key.tag(secret)) {
                 let id = value.backend();
                 if !self.tcp_flags[lane.index()].any(TURNS) && stays(id) {
                     // No timeout is shorter than the shortest.
@@ -51,6 +51,7 @@ impl Lanes {
                 if line.may_go_on() {
                     lines.prefetch_second(hash);
                 }
+                lines.prefetch_rest(hash);
                 BackendId::NONE
             };
             self.backends[lane.index()] = backend;

@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::line::WAYS;
-use super::table::Lines;
+use super::lines::Lines;
 use super::{End, Key, Silent, State, Value};
 use crate::snapshot::Snapshot;
 use crate::tick::Tick;
@@ -41,7 +41,7 @@ impl<K: Key> Lines<'_, K> {
     pub(in crate::dataplane) fn track(&mut self, key: K, hash: u64, numbers: Numbers) {
         for index in [self.first_line(hash), self.second_line(hash)] {
             let Some(line) = self.lines.get(index) else { continue };
-            let Some(way) = line.way_of(key) else { continue };
+            let Some(way) = line.way_of(self.tag(key)) else { continue };
             // Of a flow's first packets there is nothing to go on from: the place may have been another's.
             let begins = matches!(line.value(way).state(), State::HalfOpen | State::Fresh);
             if let Some(position) = self.numbers.get_mut(index * WAYS + way) {
@@ -62,12 +62,11 @@ impl<K: Key> Lines<'_, K> {
         ask: &mut impl FnMut(Silent<K>) -> bool,
     ) -> bool {
         for way in 0..WAYS {
-            let Some(line) = self.lines.get_mut(index) else { return true };
-            let (key, value) = line.entry(way);
+            let Some((key, value)) = self.entry(index, way) else { continue };
             let Some(frontend) = world.frontend_of(key).filter(|frontend| frontend.tcp_reset) else {
                 continue;
             };
-            if key.is_none() || !value.is_established() || !value.is_over(frontend.idle_ticks, now) {
+            if !value.is_established() || !value.is_over(frontend.idle_ticks, now) {
                 continue;
             }
             let backend = world.to_backend(value.backend());
@@ -82,7 +81,7 @@ impl<K: Key> Lines<'_, K> {
             if !ask(flow) {
                 return false;
             }
-            *line.value_mut(way) = value.ended(now);
+            self.set_value(index, way, value.ended(now));
         }
         true
     }

@@ -1,25 +1,25 @@
-//! The two kinds of key, as they lie in lines.
+//! The two kinds of key, and what a line has of them.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-use super::line::WAYS;
 use crate::dataplane::lanes::{Lane, Lanes};
 use crate::drop_reason::DropReason;
-use crate::packet::{
-    Flow, FlowKey, WideKey, flaw_of_source, is_martian, is_martian_byte, position, position_of,
-};
+use crate::packet::{Flow, FlowKey, WideKey, flaw_of_source, is_martian, is_martian_byte};
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 
-/// A row of a line: a word of each of its flows.
-type Row = [u64; WAYS];
-
-/// A key of flows, and how four of them lie in a line with their values.
+/// A key of flows. A table finds it by its tag, a word; what that does not say of the client's address lies elsewhere.
 pub(in crate::dataplane) trait Key: Flow {
-    /// Rows of keys, and one of values.
-    type Rows: Copy + fmt::Debug + FromBytes + IntoBytes + KnownLayout + Immutable;
+    /// Whether there is such a rest.
+    const HAS_REST: bool;
+
+    /// The word that it is found by; zero is an empty place.
+    fn tag(self, secret: Secret) -> u64;
+
+    /// The rest.
+    fn rest(self) -> [u64; 2];
+
+    /// The key of a tag and its rest. [None](Self::is_none) of an empty place.
+    fn of(tag: u64, rest: [u64; 2], secret: Secret) -> Self;
 
     /// The key of the flow that the packet in `lane` belongs to.
     fn in_lane(lanes: &Lanes, lane: Lane) -> Self;
@@ -44,24 +44,29 @@ pub(in crate::dataplane) trait Key: Flow {
 
     /// Whether no flow has it: an empty place.
     fn is_none(self) -> bool;
+}
 
-    /// Where it stands.
-    fn position(self, rows: &Self::Rows) -> Option<usize>;
+/// Two words that only one table knows, and that differ from start to start.
+#[derive(Clone, Copy)]
+pub(in crate::dataplane) struct Secret([u64; 2]);
 
-    /// A way without a flow.
-    fn empty_way(rows: &Self::Rows) -> Option<usize>;
+impl Secret {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let word = || getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()));
+        Ok(Self([word()?, word()?]))
+    }
 
-    /// The key of a way.
-    fn at(rows: &Self::Rows, way: usize) -> Self;
-
-    /// Writes the key of a way.
-    fn put(self, rows: &mut Self::Rows, way: usize);
-
-    /// The values, as words.
-    fn values(rows: &Self::Rows) -> &Row;
-
-    /// The same, to be changed.
-    fn values_mut(rows: &mut Self::Rows) -> &mut Row;
+    /// What stands for an address in a tag: the product of its halves, each mixed with a word that nobody knows, the upper
+    /// half of it laid on the lower.
+    #[inline(always)]
+    fn fold(self, [low, high]: [u64; 2]) -> u64 {
+        let product = u128::from(low ^ self.0[0]) * u128::from(high ^ self.0[1]);
+        product as u64 ^ (product >> 64) as u64
+    }
 }
 
 /// Keys, by some of their bits: the bits that matter, and what they must be.
@@ -110,9 +115,24 @@ fn client_of(address: IpAddr, port: u16) -> WideKey {
     WideKey([low, high, rest & !0xffff])
 }
 
-/// 64 bytes a line.
+/// The tag is all of it.
 impl Key for FlowKey {
-    type Rows = [Row; 2];
+    const HAS_REST: bool = false;
+
+    #[inline(always)]
+    fn tag(self, _: Secret) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn rest(self) -> [u64; 2] {
+        [0; 2]
+    }
+
+    #[inline(always)]
+    fn of(tag: u64, _: [u64; 2], _: Secret) -> Self {
+        Self(tag)
+    }
 
     #[inline(always)]
     fn in_lane(lanes: &Lanes, lane: Lane) -> Self {
@@ -153,42 +173,33 @@ impl Key for FlowKey {
     fn is_none(self) -> bool {
         self.0 == 0
     }
-
-    #[inline(always)]
-    fn position(self, [keys, _]: &Self::Rows) -> Option<usize> {
-        position(keys, self.0)
-    }
-
-    #[inline(always)]
-    fn empty_way([keys, _]: &Self::Rows) -> Option<usize> {
-        position(keys, 0)
-    }
-
-    #[inline(always)]
-    fn at([keys, _]: &Self::Rows, way: usize) -> Self {
-        Self(keys[way])
-    }
-
-    #[inline(always)]
-    fn put(self, [keys, _]: &mut Self::Rows, way: usize) {
-        keys[way] = self.0;
-    }
-
-    #[inline(always)]
-    fn values([_, values]: &Self::Rows) -> &Row {
-        values
-    }
-
-    #[inline(always)]
-    fn values_mut([_, values]: &mut Self::Rows) -> &mut Row {
-        values
-    }
 }
 
-/// 128 bytes a line. The words of a key lie one below the other, so that the same words of four keys are compared at
-/// once.
+/// The tag is what the key has besides the address, laid on what stands for that. Two flows of one client never have the same.
+/// Of two clients they are the same once in some 2⁶⁰ pairs, of which nobody can know any: of all the keys that a table is
+/// asked for, each is held against eight at most.
 impl Key for WideKey {
-    type Rows = [Row; 4];
+    const HAS_REST: bool = true;
+
+    #[inline(always)]
+    fn tag(self, secret: Secret) -> u64 {
+        let [low, high, others] = self.0;
+        others ^ secret.fold([low, high])
+    }
+
+    #[inline(always)]
+    fn rest(self) -> [u64; 2] {
+        let [low, high, _] = self.0;
+        [low, high]
+    }
+
+    #[inline(always)]
+    fn of(tag: u64, rest: [u64; 2], secret: Secret) -> Self {
+        if tag == 0 {
+            return Self::default();
+        }
+        Self([rest[0], rest[1], tag ^ secret.fold(rest)])
+    }
 
     #[inline(always)]
     fn in_lane(lanes: &Lanes, lane: Lane) -> Self {
@@ -226,35 +237,5 @@ impl Key for WideKey {
     #[inline(always)]
     fn is_none(self) -> bool {
         self.0[2] == 0
-    }
-
-    #[inline(always)]
-    fn position(self, [a, b, c, _]: &Self::Rows) -> Option<usize> {
-        position_of([a, b, c], self.0)
-    }
-
-    #[inline(always)]
-    fn empty_way([_, _, last, _]: &Self::Rows) -> Option<usize> {
-        position(last, 0)
-    }
-
-    #[inline(always)]
-    fn at([a, b, c, _]: &Self::Rows, way: usize) -> Self {
-        Self([a[way], b[way], c[way]])
-    }
-
-    #[inline(always)]
-    fn put(self, [a, b, c, _]: &mut Self::Rows, way: usize) {
-        [a[way], b[way], c[way]] = self.0;
-    }
-
-    #[inline(always)]
-    fn values([.., values]: &Self::Rows) -> &Row {
-        values
-    }
-
-    #[inline(always)]
-    fn values_mut([.., values]: &mut Self::Rows) -> &mut Row {
-        values
     }
 }

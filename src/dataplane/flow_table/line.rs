@@ -1,12 +1,12 @@
-//! A line of the table: four flows in 64 bytes, or in 128 where keys are wide.
+//! A line of the table: four flows in the 64 bytes of a cache line.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::key::Key;
 
 use super::entry::{DISPLACED_MASK, DISPLACED_SHIFT, End, State, Value};
-use super::table::idle_ticks;
 use super::{Found, Query};
+use crate::packet::position;
 use crate::snapshot::{Leaving, Snapshot};
 use crate::tick::Tick;
 use crate::wire::l4::TcpFlags;
@@ -14,43 +14,52 @@ use crate::wire::l4::TcpFlags;
 /// Entries of a line.
 pub(super) const WAYS: usize = 4;
 
-/// Keys and values of four flows. A key of zero is a free place. The table's memory begins with a page, so that lines
-/// begin with cache lines.
-#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(transparent)]
-pub(in crate::dataplane) struct Line<K: Key>(K::Rows);
+/// A word of each flow of a line.
+pub(super) type Row = [u64; WAYS];
 
-impl<K: Key> Line<K> {
+/// What tags do not say of the keys of a line: two words of each.
+pub(super) type Rest = [Row; 2];
+
+/// Tags and values of four flows. The table's memory begins with a page, so that lines begin with cache lines.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub(in crate::dataplane) struct Line {
+    tags: Row,
+    values: Row,
+}
+
+impl Line {
+    /// The flow's tag; zero where there is none.
     #[inline(always)]
-    pub(super) fn key(&self, way: usize) -> K {
-        K::at(&self.0, way)
+    pub(super) fn tag(&self, way: usize) -> u64 {
+        self.tags[way]
     }
 
     #[inline(always)]
     pub(super) fn values(&self) -> [Value; WAYS] {
-        K::values(&self.0).map(Value)
+        self.values.map(Value)
     }
 
     #[inline(always)]
     pub(super) fn value(&self, way: usize) -> Value {
-        Value(K::values(&self.0)[way])
+        Value(self.values[way])
     }
 
     #[inline(always)]
     pub(super) fn value_mut(&mut self, way: usize) -> &mut Value {
-        zerocopy::transmute_mut!(&mut K::values_mut(&mut self.0)[way])
+        zerocopy::transmute_mut!(&mut self.values[way])
     }
 
     /// Where the flow is.
     #[inline(always)]
-    pub(super) fn way_of(&self, key: K) -> Option<usize> {
-        key.position(&self.0)
+    pub(super) fn way_of(&self, tag: u64) -> Option<usize> {
+        position(&self.tags, tag)
     }
 
     /// The entry's value, if the flow is here.
     #[inline(always)]
-    pub(in crate::dataplane) fn value_of(&mut self, key: K) -> Option<&mut Value> {
-        self.way_of(key).map(|way| self.value_mut(way))
+    pub(in crate::dataplane) fn value_of(&mut self, tag: u64) -> Option<&mut Value> {
+        self.way_of(tag).map(|way| self.value_mut(way))
     }
 
     /// Whether a flow that is not here can be in its second line, or will have to go there.
@@ -62,7 +71,7 @@ impl<K: Key> Line<K> {
     /// A way without a flow.
     #[inline(always)]
     pub(super) fn empty_way(&self) -> Option<usize> {
-        K::empty_way(&self.0)
+        position(&self.tags, 0)
     }
 
     /// The way of the flow that has waited longest among those that give way first, leaving out the ones for
@@ -79,12 +88,12 @@ impl<K: Key> Line<K> {
     #[inline(always)]
     pub(super) fn may_have_ended(&self, world: &Snapshot, now: Tick) -> bool {
         let lifetime = Value::lifetime_min(world.idle_ticks_min);
-        (0..WAYS).any(|way| !self.key(way).is_none() && now.since(self.value(way).seen()) > lifetime)
+        (0..WAYS).any(|way| self.tags[way] != 0 && now.since(self.value(way).seen()) > lifetime)
     }
 
-    /// The flow of `query`, if it is here. Its last-seen tick and state move on.
-    pub(super) fn find(&mut self, query: &Query<'_, K>) -> Option<Found> {
-        let value = self.value_of(query.key)?;
+    /// The flow of `query`, which has this tag, if it is here. Its last-seen tick and state move on.
+    pub(super) fn find<K: Key>(&mut self, query: &Query<'_, K>, tag: u64) -> Option<Found> {
+        let value = self.value_of(tag)?;
         let old = *value;
         if query.frontend.tcp_reset && !query.is_udp && !query.flags.opens() {
             let is_idle = old.is_established() && old.is_over(query.frontend.idle_ticks, query.now);
@@ -103,29 +112,15 @@ impl<K: Key> Line<K> {
         Some(found)
     }
 
-    #[inline]
-    pub(super) fn entry(&self, way: usize) -> (K, Value) {
-        (self.key(way), self.value(way))
-    }
-
-    /// A way that is empty, or whose flow is over.
-    pub(super) fn free_way(&self, world: &Snapshot, now: Tick) -> Option<usize> {
-        let is_free = |way: &usize| {
-            let (key, value) = self.entry(*way);
-            key.is_none() || value.is_over(idle_ticks(key, world), now)
-        };
-        (0..WAYS).find(is_free)
-    }
-
     #[inline(always)]
-    pub(super) fn set(&mut self, way: usize, key: K, value: Value) {
-        key.put(&mut self.0, way);
+    pub(super) fn set(&mut self, way: usize, tag: u64, value: Value) {
+        self.tags[way] = tag;
         let displaced = self.value(way).0 & DISPLACED_MASK;
         *self.value_mut(way) = Value(displaced | value.0 & !DISPLACED_MASK);
     }
 
     pub(super) fn free(&mut self, way: usize) {
-        K::default().put(&mut self.0, way);
+        self.tags[way] = 0;
         self.value_mut(way).0 &= DISPLACED_MASK;
     }
 
@@ -201,18 +196,13 @@ fn settle<K: Key>(old: Value, query: &Query<'_, K>) -> (Found, Value) {
     }
 }
 
+/// Asks the memory for one.
 #[inline]
-pub(super) fn prefetch<K: Key>(line: Option<&Line<K>>) {
-    if let Some(line) = line {
-        #[cfg(target_arch = "x86_64")]
-        {
-            safe_arch::prefetch_t0(line);
-            // Of a wide one the values lie in a cache line of their own.
-            if let Some(second) = line.as_bytes().get(64) {
-                safe_arch::prefetch_t0(second);
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = line;
+pub(super) fn prefetch<T>(one: Option<&T>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(one) = one {
+        safe_arch::prefetch_t0(one);
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = one;
 }

@@ -1,7 +1,7 @@
 //! The end of flows whose backend's drain has passed its deadline.
 
 use super::line::WAYS;
-use super::table::{Lines, flow_hash};
+use super::lines::{Lines, flow_hash};
 use super::{End, Key, Position};
 use crate::dataplane::counters::WorkerCounters;
 use crate::snapshot::{BackendId, Leaving, Snapshot};
@@ -41,10 +41,9 @@ impl<K: Key> Lines<'_, K> {
         ask: &mut impl FnMut(Silent<K>) -> bool,
     ) {
         for way in 0..WAYS {
-            let Some(line) = self.lines.get_mut(index) else { return };
-            let (key, value) = line.entry(way);
+            let Some((key, value)) = self.entry(index, way) else { continue };
             let backend = world.to_backend(value.backend());
-            let Some(backend) = backend.filter(|b| !key.is_none() && b.leaving == Leaving::Reset) else {
+            let Some(backend) = backend.filter(|b| b.leaving == Leaving::Reset) else {
                 continue;
             };
             let told = [End::Client, End::Backend].map(|end| value.is_told(end));
@@ -63,7 +62,7 @@ impl<K: Key> Lines<'_, K> {
                 let ended = if is_reset { &counters.reset.flows } else { &counters.reset.flows_unanswered };
                 self.clear(index, way, ended, world, counters);
             } else if ask(silent) {
-                *line.value_mut(way) = value.asked_again();
+                self.set_value(index, way, value.asked_again());
             }
         }
     }
@@ -79,8 +78,9 @@ impl<K: Key> Lines<'_, K> {
         now: Tick,
     ) {
         let Some(hash) = flow_hash(key, world) else { return };
+        let tag = self.tag(key);
         for index in [self.first_line(hash), self.second_line(hash)] {
-            if let Some(value) = self.lines.get_mut(index).and_then(|line| line.value_of(key)) {
+            if let Some(value) = self.lines.get_mut(index).and_then(|line| line.value_of(tag)) {
                 if value.backend() == backend {
                     *value = value.told(end, now);
                 }

@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::line::{WAYS, prefetch};
-use super::table::{BLOCK_LINES, Table, idle_ticks};
+use super::lines::idle_ticks;
+use super::table::{BLOCK_LINES, Table};
 use super::{Key, State};
 use crate::snapshot::{BackendId, Snapshot};
 use crate::tick::Tick;
@@ -35,17 +36,15 @@ impl<K: Key> Table<K> {
         let len = self.lines();
         let open = self.open();
         for _ in 0..lines {
-            let line = open.lines.get(at)?;
+            open.lines.get(at)?;
             if at.is_multiple_of(BLOCK_LINES) && open.occupied.get(at / BLOCK_LINES) == Some(&0) {
                 at += BLOCK_LINES;
                 continue;
             }
             prefetch(open.lines.get(at + AHEAD));
+            prefetch(open.rests.get(at + AHEAD));
             for way in 0..WAYS {
-                let (key, value) = line.entry(way);
-                if key.is_none() {
-                    continue;
-                }
+                let Some((key, value)) = open.entry(at, way) else { continue };
                 let timeout = value.timeout(idle_ticks(key, world));
                 let idle_ticks = now.since(value.seen());
                 let Some(left_ticks) = timeout.checked_sub(idle_ticks) else { continue };
