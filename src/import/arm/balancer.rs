@@ -33,6 +33,7 @@ struct Frontend {
     is_missed: bool,
 }
 
+/// Reads a load balancer, and gives the names of its pools.
 pub(super) fn read(
     resource: &Resource,
     children: &[&Resource],
@@ -40,10 +41,10 @@ pub(super) fn read(
     addresses: &mut Addresses,
     plan: &mut Plan,
     findings: &mut Findings,
-) {
+) -> Vec<String> {
     let mut fields = Fields::of(&resource.node, "load balancer", &resource.place, findings);
     if is_of_another_kind(&mut fields, findings) {
-        return;
+        return Vec::new();
     }
     let mut balancer = Balancer {
         name: resource.name.clone(),
@@ -54,21 +55,25 @@ pub(super) fn read(
         pools: BTreeMap::new(),
         probes: BTreeMap::new(),
     };
-    let of_children = |kind: &str| {
+    // A child that is deployed by itself replaces the part of that name.
+    let with_children = |own: Vec<Node>, kind: &str| {
         let kind = format!("{}/{kind}", super::BALANCER);
-        children
-            .iter()
-            .filter(move |child| child.kind == kind)
-            .map(|child| child.node.clone())
-            .collect::<Vec<Node>>()
+        let children: Vec<&&Resource> = children.iter().filter(|child| child.kind == kind).collect();
+        let is_replaced = |node: &Node| {
+            let name = node.kind.get("name").and_then(|name| name.kind.as_text()).unwrap_or_default();
+            children.iter().any(|child| {
+                child.name.rsplit('/').next().is_some_and(|last| last.eq_ignore_ascii_case(name))
+            })
+        };
+        let mut all: Vec<Node> = own.into_iter().filter(|node| !is_replaced(node)).collect();
+        all.extend(children.iter().map(|child| child.node.clone()));
+        all
     };
     let place = fields.place.clone();
     for node in fields.list("frontendIPConfigurations", findings) {
         balancer.frontend(&node, &place, findings);
     }
-    for node in
-        fields.list("backendAddressPools", findings).into_iter().chain(of_children("backendaddresspools"))
-    {
+    for node in with_children(fields.list("backendAddressPools", findings), "backendaddresspools") {
         balancer.pool(&node, &place, findings);
     }
     for node in fields.list("probes", findings) {
@@ -77,7 +82,7 @@ pub(super) fn read(
     for node in fields.list("loadBalancingRules", findings) {
         balancer.rule(&node, &place, findings);
     }
-    for node in fields.list("inboundNatRules", findings).into_iter().chain(of_children("inboundnatrules")) {
+    for node in with_children(fields.list("inboundNatRules", findings), "inboundnatrules") {
         balancer.nat_rule(&node, &place, findings);
     }
     for node in fields.list("inboundNatPools", findings) {
@@ -88,8 +93,10 @@ pub(super) fn read(
         balancer.outbound_rule(&node, &place, findings);
     }
     balancer.plan.finish_implicit();
+    let pools = balancer.pools.into_keys().collect();
     report_odd_children(children, findings);
     fields.finish(findings);
+    pools
 }
 
 fn report_odd_children(children: &[&Resource], findings: &mut Findings) {

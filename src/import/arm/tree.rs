@@ -71,6 +71,15 @@ impl Kind {
 
 /// Reads a file, which may have comments, as templates may.
 pub(super) fn read(source: &Source, findings: &mut Findings) -> Option<Node> {
+    parse(source, true).map_err(|(place, what)| findings.error(&place, what)).ok()
+}
+
+/// Reads what an expression has as text; it has no place of its own.
+pub(super) fn from_text(text: &str) -> Result<Node, String> {
+    parse(&Source::new("", text), false).map_err(|(_, what)| format!("json(): {what}"))
+}
+
+fn parse(source: &Source, has_places: bool) -> Result<Node, (Place, String)> {
     let options = ParseOptions {
         allow_comments: true,
         allow_loose_object_property_names: false,
@@ -86,32 +95,24 @@ pub(super) fn read(source: &Source, findings: &mut Findings) -> Option<Node> {
     let parsed = match jsonc_parser::parse_to_ast(&source.text, &CollectOptions::default(), &options) {
         Ok(parsed) => parsed.value,
         Err(error) => {
-            findings.error(&source.place(error.range().start), format!("this is not JSON: {}", error.kind()));
-            return None;
+            let place = source.place(error.range().start);
+            return Err((place, format!("this is not JSON: {}", error.kind())));
         }
     };
-    let Some(value) = parsed else {
-        findings.error(&source.whole(), "the file is empty");
-        return None;
-    };
-    let mut reader = Reader { source, left: VALUES_MAX };
-    match reader.node(&value, 0) {
-        Ok(node) => Some(node),
-        Err((place, what)) => {
-            findings.error(&place, what);
-            None
-        }
-    }
+    let Some(value) = parsed else { return Err((source.whole(), "the file is empty".to_owned())) };
+    Reader { source, has_places, left: VALUES_MAX }.node(&value, 0)
 }
 
 struct Reader<'r> {
     source: &'r Source,
+    has_places: bool,
     left: usize,
 }
 
 impl Reader<'_> {
     fn node(&mut self, value: &Value<'_>, depth: usize) -> Result<Node, (Place, String)> {
-        let place = self.source.place(value.range().start);
+        let place =
+            if self.has_places { self.source.place(value.range().start) } else { self.source.whole() };
         if depth > DEPTH_MAX {
             return Err((place, format!("values lie more than {DEPTH_MAX} deep in each other")));
         }
