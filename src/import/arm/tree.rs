@@ -1,5 +1,6 @@
 //! JSON with places. Values are shared, so that what a template repeats is not copied.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use jsonc_parser::ast::Value;
@@ -135,7 +136,12 @@ impl Reader<'_> {
             }
             Value::Object(object) => {
                 let mut members = Vec::with_capacity(object.properties.len());
+                let mut seen = HashSet::new();
                 for property in &object.properties {
+                    if !seen.insert(property.name.as_str()) {
+                        let place = self.source.place(property.range().start);
+                        return Err((place, format!("the object has \"{}\" twice", property.name.as_str())));
+                    }
                     members.push((property.name.as_str().into(), self.node(&property.value, depth + 1)?));
                 }
                 Kind::Object(members.into())
