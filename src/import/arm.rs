@@ -123,6 +123,11 @@ fn report_none(place: &Place, left_out: &LeftOut, findings: &mut Findings) {
             "{what} but {count} whose conditions are false; other values of the parameters may change that"
         );
     }
+    if left_out.existing > 0 {
+        what = format!(
+            "{what}; one that exists already is not described here: export it and import that by itself"
+        );
+    }
     if left_out.elsewhere > 0 {
         let count = left_out.elsewhere;
         what = format!("{what}; {count} deployments have their templates in other files: import these");

@@ -22,6 +22,8 @@ pub(super) struct Collector<'c> {
 pub(super) struct LeftOut {
     /// Load balancers whose conditions are false.
     pub(super) by_condition: usize,
+    /// Those that are only referred to.
+    pub(super) existing: usize,
     /// Deployments of other files.
     pub(super) elsewhere: usize,
     /// Whether some resource is not known, of which was spoken.
@@ -72,10 +74,7 @@ impl<'c> Collector<'c> {
             return;
         }
         if raw.kind.get("existing").is_some_and(|node| matches!(node.kind, Kind::Bool(true))) {
-            // Of a load balancer that is there already nothing is known.
-            if lower == BALANCER {
-                self.findings.loss(&place, "a load balancer that exists already is not described here; export it and import that by itself");
-            }
+            self.left_out.existing += usize::from(lower == BALANCER);
             return;
         }
         let scopes = match template.copies(raw, scope) {

@@ -1,6 +1,6 @@
 //! JSON with places. Values are shared, so that what a template repeats is not copied.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use jsonc_parser::ast::Value;
@@ -72,15 +72,30 @@ impl Kind {
 
 /// Reads a file, which may have comments, as templates may.
 pub(super) fn read(source: &Source, findings: &mut Findings) -> Option<Node> {
-    parse(source, true).map_err(|(place, what)| findings.error(&place, what)).ok()
+    match parse(source, true) {
+        Ok((node, twins)) => {
+            for (place, name) in twins {
+                findings.loss(&place, format!("the object has \"{name}\" twice; this, the last, is taken"));
+            }
+            Some(node)
+        }
+        Err((place, what)) => {
+            findings.error(&place, what);
+            None
+        }
+    }
 }
 
 /// Reads what an expression has as text; it has no place of its own.
 pub(super) fn from_text(text: &str) -> Result<Node, String> {
-    parse(&Source::new("", text), false).map_err(|(_, what)| format!("json(): {what}"))
+    let parsed = parse(&Source::new("", text), false);
+    parsed.map(|(node, _)| node).map_err(|(_, what)| format!("json(): {what}"))
 }
 
-fn parse(source: &Source, has_places: bool) -> Result<Node, (Place, String)> {
+/// Names that an object has a second time, and where.
+type Twins = Vec<(Place, String)>;
+
+fn parse(source: &Source, has_places: bool) -> Result<(Node, Twins), (Place, String)> {
     let options = ParseOptions {
         allow_comments: true,
         allow_loose_object_property_names: false,
@@ -101,13 +116,15 @@ fn parse(source: &Source, has_places: bool) -> Result<Node, (Place, String)> {
         }
     };
     let Some(value) = parsed else { return Err((source.whole(), "the file is empty".to_owned())) };
-    Reader { source, has_places, left: VALUES_MAX }.node(&value, 0)
+    let mut reader = Reader { source, has_places, left: VALUES_MAX, twins: Vec::new() };
+    reader.node(&value, 0).map(|node| (node, reader.twins))
 }
 
 struct Reader<'r> {
     source: &'r Source,
     has_places: bool,
     left: usize,
+    twins: Twins,
 }
 
 impl Reader<'_> {
@@ -135,14 +152,23 @@ impl Reader<'_> {
                 Kind::List(items?.into())
             }
             Value::Object(object) => {
-                let mut members = Vec::with_capacity(object.properties.len());
-                let mut seen = HashSet::new();
+                let mut members: Vec<(Rc<str>, Node)> = Vec::with_capacity(object.properties.len());
+                let mut seen = HashMap::new();
                 for property in &object.properties {
-                    if !seen.insert(property.name.as_str()) {
-                        let place = self.source.place(property.range().start);
-                        return Err((place, format!("the object has \"{}\" twice", property.name.as_str())));
+                    let name = property.name.as_str();
+                    let member = (name.into(), self.node(&property.value, depth + 1)?);
+                    match seen
+                        .insert(name, members.len())
+                        .and_then(|first| Some((first, members.get_mut(first)?)))
+                    {
+                        // In the place of the first, so that it stays where it is looked for.
+                        Some((first, known)) => {
+                            self.twins.push((self.source.place(property.range().start), name.to_owned()));
+                            *known = member;
+                            seen.insert(name, first);
+                        }
+                        None => members.push(member),
                     }
-                    members.push((property.name.as_str().into(), self.node(&property.value, depth + 1)?));
                 }
                 Kind::Object(members.into())
             }

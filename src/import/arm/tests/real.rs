@@ -81,7 +81,7 @@ fn symbolic_names_name_resources_and_what_exists_is_left_out() {
     };
     assert_eq!(frontend_of(&import(&template(""))), "10.1.0.1:444/tcp");
     let exists = said(&import(&template("\"existing\": true,")));
-    assert!(exists.contains("a load balancer that exists already is not described here"), "{exists}");
+    assert!(exists.contains("one that exists already is not described here"), "{exists}");
 }
 
 #[test]
@@ -166,6 +166,15 @@ fn instances_of_scale_sets_have_public_addresses_and_share_pools() {
         said(&import_with(&template, None, &few))
             .contains("only 1 public addresses are listed; each needs one")
     );
+}
+
+#[test]
+fn what_is_empty_is_as_if_it_were_not_there() {
+    let template = with("\"port\": 81", "\"port\": 81, \"odd\": [], \"strange\": null").replace(
+        "\"name\": \"be\", \"properties\": {",
+        "\"name\": \"be\", \"properties\": { \"tunnelInterfaces\": [],",
+    );
+    assert_eq!(said(&import(&template)), "");
 }
 
 #[test]
