@@ -31,15 +31,16 @@ impl Balancer<'_> {
         fields.lose("tunnelInterfaces", "chaining of appliances is not here", findings);
         fields.note("syncMode", "the pool is what the file says", findings);
         fields.note("virtualNetwork", "backends may be in any network that a route leads to", findings);
+        // Of an exported one: interfaces, which say nothing of their addresses.
+        let interfaces = fields.take("backendIPConfigurations").map_or(0, |node| node.kind.items().len());
         fields.skip(&[
-            "backendIPConfigurations",
             "loadBalancingRules",
             "outboundRule",
             "outboundRules",
             "inboundNatRules",
             "backendMembers",
         ]);
-        let mut pool = self.made_pool(&name, list, &fields.place, findings);
+        let mut pool = self.made_pool(&name, list, interfaces, &fields.place, findings);
         pool.drain_timeout = drain_timeout.map(Duration::from_secs);
         self.plan.pools.push(pool);
         if self.pools.insert(name.to_lowercase(), self.plan.pools.len() - 1).is_some() {
@@ -52,6 +53,7 @@ impl Balancer<'_> {
         &mut self,
         name: &str,
         mut list: Vec<(IpAddr, AdminState)>,
+        interfaces: usize,
         place: &Place,
         findings: &mut Findings,
     ) -> Pool {
@@ -97,8 +99,12 @@ impl Balancer<'_> {
         self.own_addresses(sets, &members.addresses(), findings);
         // Those of whom nobody knows where they are have been reported.
         if members.is_empty() && !is_lacking {
+            let count = match interfaces {
+                0 => String::new(),
+                count => format!(" but {count} interfaces without their addresses"),
+            };
             let what = format!(
-                "pool {full} has no members in the template; in the addresses file, under [pools], say: \"{full}\" = [\"10.0.0.4\"]"
+                "pool {full} has no members in the template{count}; in the addresses file, under [pools], say: \"{full}\" = [\"10.0.0.4\"]"
             );
             findings.loss(place, what);
         }
