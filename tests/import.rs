@@ -132,6 +132,30 @@ fn strict_makes_errors_of_what_has_no_counterpart() {
     assert_eq!(run_in(desk.path(), &format!("{line} --strict")).0, Some(2));
 }
 
+/// Files that ask for more work than they are long.
+fn write_bursting(folder: &Path) {
+    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+    // Loops of loops, and what comes out going in again.
+    let loops = (0..9).fold("{ \"type\": \"Microsoft.Network/networkInterfaces\", \"name\": \"n\" }".to_owned(), |inner, n| {
+        format!(
+            "{{ \"type\": \"Microsoft.Resources/deployments\", \"name\": \"d\", \"copy\": {{ \"name\": \"l{n}\", \"count\": 800 }}, \
+             \"properties\": {{ \"template\": {{ \"resources\": [ {inner} ] }} }} }}"
+        )
+    });
+    write("loops.json", format!("{{ \"resources\": [ {loops} ] }}"));
+    let reduced = "[reduce(range(0, 10000), '', lambda('a', 'b', concat(lambdaVariables('a'), 'xxxxxxxxxxxxxxxxxxxxxxxxx')))]";
+    let named = |name: &str| {
+        format!(
+            "{{ \"resources\": [ {{ \"type\": \"Microsoft.Network/loadBalancers\", \"name\": \"{name}\" }} ] }}"
+        )
+    };
+    write("reduce.json", named(reduced));
+    let deep = format!("[{}1{}]", "createArray(".repeat(5000), ")".repeat(5000));
+    write("calls.json", named(&deep));
+    let attributes: String = (0..200_000).map(|n| format!(" a{n}=''")).collect();
+    write("attributes.csdef", format!("<ServiceDefinition{attributes}/>"));
+}
+
 #[test]
 fn files_that_cannot_be_used_end_with_code_2_and_no_output() {
     let desk = tempfile::tempdir().unwrap();
@@ -149,25 +173,7 @@ fn files_that_cannot_be_used_end_with_code_2_and_no_output() {
     write("bytes.csdef", &[0xff, 0x00, 0x80]);
     write("good.cscfg", sample("tide.cscfg").as_bytes());
     write("deep.json", "[".repeat(1_000_000).as_bytes());
-    // Loops of loops, and what comes out going in again.
-    let loops = (0..9).fold("{ \"type\": \"Microsoft.Network/networkInterfaces\", \"name\": \"n\" }".to_owned(), |inner, n| {
-        format!(
-            "{{ \"type\": \"Microsoft.Resources/deployments\", \"name\": \"d\", \"copy\": {{ \"name\": \"l{n}\", \"count\": 800 }}, \
-             \"properties\": {{ \"template\": {{ \"resources\": [ {inner} ] }} }} }}"
-        )
-    });
-    write("loops.json", format!("{{ \"resources\": [ {loops} ] }}").as_bytes());
-    let reduced = "[reduce(range(0, 10000), '', lambda('a', 'b', concat(lambdaVariables('a'), 'xxxxxxxxxxxxxxxxxxxxxxxxx')))]";
-    let named = |name: &str| {
-        format!(
-            "{{ \"resources\": [ {{ \"type\": \"Microsoft.Network/loadBalancers\", \"name\": \"{name}\" }} ] }}"
-        )
-    };
-    write("reduce.json", named(reduced).as_bytes());
-    let deep = format!("[{}1{}]", "createArray(".repeat(5000), ")".repeat(5000));
-    write("calls.json", named(&deep).as_bytes());
-    let attributes: String = (0..200_000).map(|n| format!(" a{n}=''")).collect();
-    write("attributes.csdef", format!("<ServiceDefinition{attributes}/>").as_bytes());
+    write_bursting(desk.path());
     let table = [
         ("the template's expressions come to too much; is there a loop?", "azure-arm loops.json"),
         ("the template's expressions come to too much; is there a loop?", "azure-arm reduce.json"),
@@ -213,16 +219,16 @@ fn whatever_the_encoding_the_result_is_the_same() {
     write("classic.toml", sample("classic.toml").into_bytes());
     let little = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     let big = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
-    let encodings: [&dyn Fn(&str) -> Vec<u8>; 5] = [
-        &|text| format!("\u{feff}{text}").into_bytes(),
-        &|text| little(&format!("\u{feff}{}", text.replace("utf-8", "utf-16"))),
-        &|text| big(&format!("\u{feff}{}", text.replace("utf-8", "utf-16"))),
-        &|text| little(text),
-        &|text| text.replace('\n', "\r\n").into_bytes(),
-    ];
-    for (number, encoded) in encodings.iter().enumerate() {
+    let encode = |number: usize, text: &str| match number {
+        0 => format!("\u{feff}{text}").into_bytes(),
+        1 => little(&format!("\u{feff}{}", text.replace("utf-8", "utf-16"))),
+        2 => big(&format!("\u{feff}{}", text.replace("utf-8", "utf-16"))),
+        3 => little(text),
+        _ => text.replace('\n', "\r\n").into_bytes(),
+    };
+    for number in 0..5 {
         for name in ["tide.csdef", "tide.cscfg"] {
-            write(name, encoded(&sample(name)));
+            write(name, encode(number, &sample(name)));
         }
         let (code, text, findings) = run_in(desk.path(), CLASSIC);
         assert_eq!(code, Some(0), "{number}: {findings}");

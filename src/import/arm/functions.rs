@@ -43,7 +43,9 @@ pub(super) fn call(template: &Template, name: &str, arguments: &[Expression], sc
     let value = call
         .deployment()
         .or_else(|| call.texts())
+        .or_else(|| call.parts_of_texts())
         .or_else(|| call.lists())
+        .or_else(|| call.collections())
         .or_else(|| call.numbers())
         .or_else(|| call.logic())
         .or_else(|| call.networks())

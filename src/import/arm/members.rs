@@ -32,6 +32,17 @@ pub(super) struct Members {
 }
 
 impl Members {
+    /// An inbound NAT rule leads to an interface.
+    fn lead_to(&mut self, address: IpAddr, id: &Id, place: &Place, findings: &mut Findings) {
+        let Some(rule) = part(id, "inboundNatRules", place, findings) else { return };
+        let known = self.of_nat_rule.insert(rule, address);
+        if let Some(other) = known.filter(|other| *other != address) {
+            let what =
+                format!("\"{}\" leads to {other} already, and a NAT rule leads to one interface", id.text);
+            findings.error(place, what);
+        }
+    }
+
     /// Speaks of who is in pools that are none of those.
     pub(super) fn report_others(&self, known: &BTreeSet<PartName>, findings: &mut Findings) {
         let interfaces =
@@ -138,17 +149,7 @@ pub(super) fn interface(
             }
         }
         for (id, place) in rules {
-            if let Some(rule) = part(&id, "inboundNatRules", &place, findings) {
-                if let Some(other) =
-                    members.of_nat_rule.insert(rule, address).filter(|other| *other != address)
-                {
-                    let what = format!(
-                        "\"{}\" leads to {other} already, and a NAT rule leads to one interface",
-                        id.text
-                    );
-                    findings.error(&place, what);
-                }
-            }
+            members.lead_to(address, &id, &place, findings);
         }
     }
     for other in OF_INTERFACES {

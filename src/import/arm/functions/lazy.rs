@@ -176,7 +176,7 @@ impl Lazy<'_> {
                 return Err("toobject() has a name that is not text".to_owned());
             };
             let node = match value {
-                Some(value) => made(self.apply(value, &[item.kind.clone()])?),
+                Some(value) => made(self.apply(value, std::slice::from_ref(&item.kind))?),
                 None => item,
             };
             self.template.pay(members.len())?;

@@ -56,6 +56,13 @@ impl Call<'_> {
             ("contains", [Kind::Text(text), Kind::Text(part)]) => {
                 Ok(Kind::Bool(text.to_lowercase().contains(&part.to_lowercase())))
             }
+            _ => return None,
+        })
+    }
+
+    /// Of whole lists and objects, and of what lies in them.
+    pub(super) fn collections(&self) -> Option<Value> {
+        Some(match (self.name, self.values) {
             ("union", [Kind::List(_), ..]) => self.union_of_lists(),
             ("union", [Kind::Object(_), ..]) => self.merged(self.values, true),
             ("shallowmerge", [Kind::List(items)]) => self.merged(&kinds(items), false),

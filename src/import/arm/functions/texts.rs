@@ -47,6 +47,13 @@ impl Call<'_> {
                 })
             }
             ("length", [Kind::Text(value)]) => integer(value.chars().count()),
+            _ => return None,
+        })
+    }
+
+    /// What is where in a text; and what a text says as JSON.
+    pub(super) fn parts_of_texts(&self) -> Option<Value> {
+        Some(match (self.name, self.values) {
             ("indexof", [Kind::Text(value), Kind::Text(part)]) => Ok(Kind::Integer(
                 value
                     .to_lowercase()
