@@ -356,10 +356,10 @@ proptest! {
     /// Whatever is broken in the samples: an answer, and one that `check` accepts where there are no errors.
     #[test]
     fn broken_files_never_break_the_import(
-        which in 0usize..3, at in any::<prop::sample::Index>(), length in 0usize..40,
+        which in 0usize..4, at in any::<prop::sample::Index>(), length in 0usize..40,
         with in prop::sample::select(vec!["", "\"", "<", ">", "{", "}", "[", "]", ",", "0", "-1", "99999999999999999999", "“", "null", "\n", "'", "&lt;", "&x;", "[[", "[variables('net')]"]),
     ) {
-        let names = ["tide.csdef", "tide.cscfg", "tide.json"];
+        let names = ["tide.csdef", "tide.cscfg", "tide.json", "fleet.json"];
         let mut texts = names.map(sample);
         let text = &mut texts[which];
         let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
@@ -368,9 +368,9 @@ proptest! {
         text.replace_range(starts[first]..end, with);
         let sources: Vec<Source> = names.iter().zip(&texts).map(|(name, text)| Source::new(name, text)).collect();
         let classic = Source::new("classic.toml", &sample("classic.toml"));
-        let arm = Source::new("arm.toml", &sample("arm.toml"));
-        let imported = if which == 2 {
-            import::arm(&sources[2], None, Some(&arm), ArmOptions::default())
+        let arm = Source::new("arm.toml", &sample(if which == 2 { "arm.toml" } else { "fleet.toml" }));
+        let imported = if which >= 2 {
+            import::arm(&sources[which], None, Some(&arm), ArmOptions::default())
         } else {
             import::classic(&sources[0], &sources[1], Some(&classic))
         };

@@ -89,15 +89,15 @@ pub(super) fn plan(
         children.entry(parent_of(child)).or_default().push(child);
     }
     let mut is_none = true;
-    let mut pools = BTreeSet::new();
+    let mut parts = BTreeSet::new();
     for resource in resources.iter().filter(|resource| resource.kind == BALANCER) {
         is_none = false;
         let name = resource.name.to_lowercase();
         let own = children.remove(&name).unwrap_or_default();
         let of_one = balancer::read(resource, &own, &world, addresses, &mut plan, findings);
-        pools.extend(of_one.into_iter().map(|pool| (name.clone(), pool)));
+        parts.extend(of_one.into_iter().map(|(kind, part)| (kind, (name.clone(), part))));
     }
-    world.members.report_others(&pools, findings);
+    world.members.report_others(&parts, findings);
     own_addresses::plan(&world, &resources, addresses, &mut plan, findings);
     security::report(&resources, findings);
     for orphan in children.values().flatten() {

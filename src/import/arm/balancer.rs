@@ -1,6 +1,6 @@
 //! One load balancer: what it is, and its frontends. `pools` and `probes` have these, `parts` what connects them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::fields::{Fields, Id};
@@ -19,6 +19,8 @@ pub(super) struct Balancer<'b> {
     pub(super) plan: &'b mut Plan,
     frontends: BTreeMap<String, Frontend>,
     pub(super) pools: BTreeMap<String, usize>,
+    /// What others lead to.
+    pub(super) parts: BTreeSet<(&'static str, String)>,
     pub(super) probes: BTreeMap<String, (String, NoHealthyBackends)>,
 }
 
@@ -33,7 +35,7 @@ struct Frontend {
     is_missed: bool,
 }
 
-/// Reads a load balancer, and gives the names of its pools.
+/// Reads a load balancer, and gives the names of its parts that others lead to, by their kinds.
 pub(super) fn read(
     resource: &Resource,
     children: &[&Resource],
@@ -41,10 +43,10 @@ pub(super) fn read(
     addresses: &mut Addresses,
     plan: &mut Plan,
     findings: &mut Findings,
-) -> Vec<String> {
+) -> BTreeSet<(&'static str, String)> {
     let mut fields = Fields::of(&resource.node, "load balancer", &resource.place, findings);
     if is_of_another_kind(&mut fields, findings) {
-        return Vec::new();
+        return BTreeSet::new();
     }
     let mut balancer = Balancer {
         name: resource.name.clone(),
@@ -53,6 +55,7 @@ pub(super) fn read(
         plan,
         frontends: BTreeMap::new(),
         pools: BTreeMap::new(),
+        parts: BTreeSet::new(),
         probes: BTreeMap::new(),
     };
     // A child that is deployed by itself replaces the part of that name.
@@ -93,10 +96,10 @@ pub(super) fn read(
         balancer.outbound_rule(&node, &place, findings);
     }
     balancer.plan.finish_implicit();
-    let pools = balancer.pools.into_keys().collect();
+    let parts = balancer.parts;
     report_odd_children(children, findings);
     fields.finish(findings);
-    pools
+    parts
 }
 
 fn report_odd_children(children: &[&Resource], findings: &mut Findings) {
@@ -166,6 +169,13 @@ impl Balancer<'_> {
         let public = fields.id("publicIPAddress", findings);
         let prefix = fields.id("publicIPPrefix", findings);
         let is_public = public.is_some() || prefix.is_some();
+        if let Some((_, place)) = &prefix {
+            let what = format!(
+                "publicIPPrefix of {}: one address of it is taken; add others to the frontends of its [[outbound_rule]]",
+                fields.subject
+            );
+            findings.loss(place, what);
+        }
         if let Some(public) = public.and_then(|(id, _)| id.named("publicIPAddresses")) {
             address = address.or_else(|| self.world.public.get(&public).copied());
             names.push(public);

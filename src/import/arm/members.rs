@@ -27,6 +27,8 @@ pub(super) struct Members {
     pub(super) of_nat_pool: BTreeMap<PartName, String>,
     /// Addresses of interfaces' configurations, by `nic/configuration`.
     pub(super) addresses: BTreeMap<String, IpAddr>,
+    /// All parts of load balancers that something leads to, by their kinds.
+    asked: Vec<(&'static str, PartName, Place)>,
     /// Configurations that have a public address of their own.
     pub(super) own_addresses: Vec<OwnAddress>,
 }
@@ -34,7 +36,7 @@ pub(super) struct Members {
 impl Members {
     /// An inbound NAT rule leads to an interface.
     fn lead_to(&mut self, address: IpAddr, id: &Id, place: &Place, findings: &mut Findings) {
-        let Some(rule) = part(id, "inboundNatRules", place, findings) else { return };
+        let Some(rule) = self.part(id, "inboundNatRules", place, findings) else { return };
         let known = self.of_nat_rule.insert(rule, address);
         if let Some(other) = known.filter(|other| *other != address) {
             let what =
@@ -43,16 +45,33 @@ impl Members {
         }
     }
 
-    /// Speaks of who is in pools that are none of those.
-    pub(super) fn report_others(&self, known: &BTreeSet<PartName>, findings: &mut Findings) {
-        let interfaces =
-            self.of_pool.iter().flat_map(|(pool, list)| list.iter().map(move |(_, place)| (pool, place)));
-        let sets = self.sets.iter().flat_map(|(pool, sets)| sets.iter().map(move |set| (pool, &set.place)));
-        for ((balancer, pool), place) in interfaces.chain(sets).filter(|(pool, _)| !known.contains(*pool)) {
-            let what = format!(
-                "pool {pool} of load balancer {balancer} is not among what is imported, and this member of it is left out"
-            );
-            findings.loss(place, what);
+    /// The load balancer and the part that an id names.
+    pub(super) fn part(
+        &mut self,
+        id: &Id,
+        kind: &'static str,
+        place: &Place,
+        findings: &mut Findings,
+    ) -> Option<PartName> {
+        let found = id.named("loadBalancers").zip(id.named(kind));
+        match &found {
+            Some(part) => self.asked.push((kind, part.clone(), place.clone())),
+            None => findings
+                .error(place, format!("\"{}\" is not the id of one of a load balancer's {kind}", id.text)),
+        }
+        found
+    }
+
+    /// Speaks of who leads to parts that are none of those.
+    pub(super) fn report_others(&self, known: &BTreeSet<(&str, PartName)>, findings: &mut Findings) {
+        for (kind, part, place) in &self.asked {
+            if !known.contains(&(*kind, part.clone())) {
+                let what = format!(
+                    "{} is not among the {kind} of load balancer {} that are imported: what leads there is left out",
+                    part.1, part.0
+                );
+                findings.loss(place, what);
+            }
         }
     }
 }
@@ -144,7 +163,7 @@ pub(super) fn interface(
         };
         members.addresses.insert(name.to_lowercase(), address);
         for (id, place) in pools {
-            if let Some(pool) = part(&id, "backendAddressPools", &place, findings) {
+            if let Some(pool) = members.part(&id, "backendAddressPools", &place, findings) {
                 members.of_pool.entry(pool).or_default().push((address, place));
             }
         }
@@ -156,13 +175,4 @@ pub(super) fn interface(
         fields.note(other, INTERFACE_NOTE, findings);
     }
     fields.finish(findings);
-}
-
-/// The load balancer and the part that an id names.
-pub(super) fn part(id: &Id, kind: &str, place: &Place, findings: &mut Findings) -> Option<PartName> {
-    let found = id.named("loadBalancers").zip(id.named(kind));
-    if found.is_none() {
-        findings.error(place, format!("\"{}\" is not the id of one of a load balancer's {kind}", id.text));
-    }
-    found
 }

@@ -168,6 +168,7 @@ impl Balancer<'_> {
     pub(super) fn nat_rule(&mut self, node: &Node, outer: &Place, findings: &mut Findings) {
         let mut fields = Fields::of(node, "inbound NAT rule", outer, findings);
         let name = fields.name(findings).rsplit('/').next().unwrap_or_default().to_owned();
+        self.parts.insert(("inboundNatRules", name.to_lowercase()));
         let port = fields.port("frontendPort", 0, 65_534, findings).filter(|port| *port > 0);
         let first = fields.port("frontendPortRangeStart", 0, 65_534, findings).filter(|port| *port > 0);
         let last = fields.port("frontendPortRangeEnd", 0, 65_534, findings).filter(|port| *port > 0);
@@ -217,6 +218,7 @@ impl Balancer<'_> {
         let mut fields = Fields::of(node, "inbound NAT pool", outer, findings);
         fields.need(&["frontendPortRangeStart", "frontendPortRangeEnd"], findings);
         let name = fields.name(findings);
+        self.parts.insert(("inboundNatPools", name.to_lowercase()));
         let first = fields.port("frontendPortRangeStart", 1, 65_534, findings);
         let last = fields.port("frontendPortRangeEnd", 1, 65_535, findings);
         let Some(common) = self.nat_common(&mut fields, findings) else { return };

@@ -43,6 +43,7 @@ impl Balancer<'_> {
         let mut pool = self.made_pool(&name, list, interfaces, &fields.place, findings);
         pool.drain_timeout = drain_timeout.map(Duration::from_secs);
         self.plan.pools.push(pool);
+        self.parts.insert(("backendAddressPools", name.to_lowercase()));
         if self.pools.insert(name.to_lowercase(), self.plan.pools.len() - 1).is_some() {
             findings.error(&fields.place, format!("{} is there twice", fields.subject));
         }

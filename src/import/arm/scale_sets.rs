@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Resource;
 use super::balancer::Balancer;
 use super::fields::Fields;
-use super::members::{INTERFACE_NOTE, Members, OF_CONFIGURATIONS, OF_INTERFACES, PartName, part};
+use super::members::{INTERFACE_NOTE, Members, OF_CONFIGURATIONS, OF_INTERFACES, PartName};
 use super::tree::Node;
 use crate::import::plan::NatRule;
 use crate::import::report::{Findings, Place};
@@ -83,7 +83,7 @@ fn configuration(node: &Node, set: &ScaleSet, members: &mut Members, outer: &Pla
     fields.finish(findings);
     let mut first: Option<PartName> = None;
     for (id, place) in pools {
-        if let Some(pool) = part(&id, "backendAddressPools", &place, findings) {
+        if let Some(pool) = members.part(&id, "backendAddressPools", &place, findings) {
             let own_address = own_address.clone().filter(|_| first.is_none());
             members.sets.entry(pool.clone()).or_default().push(ScaleSet { own_address, ..set.clone() });
             first.get_or_insert(pool);
@@ -94,7 +94,7 @@ fn configuration(node: &Node, set: &ScaleSet, members: &mut Members, outer: &Pla
         own_address.left_out(&set.name, why, findings);
     }
     for (id, place) in nat_pools {
-        match (part(&id, "inboundNatPools", &place, findings), &first) {
+        match (members.part(&id, "inboundNatPools", &place, findings), &first) {
             (Some(nat_pool), Some((_, pool))) => {
                 members.of_nat_pool.insert(nat_pool, pool.clone());
             }

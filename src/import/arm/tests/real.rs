@@ -181,7 +181,12 @@ fn what_is_empty_is_as_if_it_were_not_there() {
 fn a_member_of_a_pool_that_is_not_imported_is_spoken_of() {
     let sets = scale_set("set", 2, "other", "");
     let text = said(&import(&with("\"resources\": [", &format!("\"resources\": [ {sets}"))));
-    assert!(text.contains("warning: pool other of load balancer lb is not among what is imported"), "{text}");
+    assert!(
+        text.contains(
+            "warning: other is not among the backendAddressPools of load balancer lb that are imported"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
