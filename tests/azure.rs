@@ -254,17 +254,20 @@ name = "inside"
 addresses = ["10.20.1.1/24", "10.20.3.1/24", "2001:db8:1::1/64"]
 "#;
 
-/// The template of `tests/import`, as it comes out of the import.
-fn template() -> Replay {
+/// A template of `tests/import`, as it comes out of the import.
+fn template_of(name: &str, addresses: &str) -> Replay {
     let read = |name: &str| {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import").join(name);
         std::fs::read_to_string(path).unwrap()
     };
-    let (template, addresses) = (read("tide.json"), read("arm.toml") + TEMPLATE_PORTS);
-    let addresses = Source::new("arm.toml", &addresses);
+    let addresses = Source::new(addresses, &(read(addresses) + TEMPLATE_PORTS));
     let imported =
-        import::arm(&Source::new("tide.json", &template), None, Some(&addresses), ArmOptions::default());
+        import::arm(&Source::new(name, &read(name)), None, Some(&addresses), ArmOptions::default());
     balancer(&imported.text.unwrap_or_else(|| panic!("{:?}", imported.findings)), 2)
+}
+
+fn template() -> Replay {
+    template_of("tide.json", "arm.toml")
 }
 
 /// Where a packet goes: its address and port, behind the load balancer.
@@ -321,6 +324,42 @@ fn a_templates_idle_connections_are_reset_after_its_fifteen_minutes() {
     assert!(replay.frame(seconds(890.0), OUTSIDE, NOTHING.to_vec()).is_empty());
     let sent = replay.frame(seconds(902.0), OUTSIDE, NOTHING.to_vec());
     assert!(sent.len() == 2 && sent.iter().all(|(_, frame)| is_reset(frame)), "{sent:?}");
+}
+
+/// As a compiler makes templates: symbolic names, a template within, loops, functions of its own, lambdas.
+#[test]
+fn a_compiled_templates_rules_do_what_they_say() {
+    let mut replay = template_of("fleet.json", "fleet.toml");
+    // The ninth host of the network's third subnet.
+    let frontend = [10, 20, 2, 9];
+    let to_frontend =
+        |client, from, port, flags| Spec { to: (frontend, port), ..packet(client, from, port, flags) };
+    // By source address, and by everything.
+    let mut at = BTreeSet::new();
+    for client in 0..50 {
+        let to = [50_000, 50_001, 50_002]
+            .map(|from| goes_to(&mut replay, 0.0, &to_frontend(client, from, 443, Some("S"))));
+        assert!(to.iter().all(|one| *one == to[0]));
+        at.insert(to[0]);
+    }
+    let instances = |port| [4, 5, 6].map(|last| (Ipv4Addr::new(10, 20, 1, last), port));
+    assert_eq!(at, BTreeSet::from(instances(8443)));
+    let at: BTreeSet<_> =
+        (50_000..50_050).map(|from| goes_to(&mut replay, 0.0, &to_frontend(7, from, 53, None))).collect();
+    assert_eq!(at, BTreeSet::from(instances(8053)));
+    // What is retired is not there.
+    let retired = to_frontend(7, 50_000, 21, Some("S"));
+    assert!(replay.frame(seconds(0.0), OUTSIDE, retired.frame()).is_empty());
+    // The set's NAT pool; the NAT rule of a pool that another template gives; the instances' own addresses.
+    for (port, to) in
+        [(2200, ([10, 20, 1, 4], 22)), (2202, ([10, 20, 1, 6], 22)), (3300, ([10, 20, 3, 9], 3389))]
+    {
+        let found = goes_to(&mut replay, 0.0, &to_frontend(7, 50_000, port, Some("S")));
+        assert_eq!(found, (Ipv4Addr::from(to.0), to.1), "{port}");
+    }
+    let own = Spec { to: ([203, 0, 113, 41], 9999), ..packet(7, 50_000, 9999, None) };
+    assert_eq!(goes_to(&mut replay, 0.0, &own), (Ipv4Addr::new(10, 20, 1, 5), 9999));
+    assert_balanced(&replay);
 }
 
 #[test]

@@ -14,6 +14,8 @@ use proptest::prelude::*;
 const CLASSIC: &str = "import azure-classic --definition tide.csdef --service-configuration tide.cscfg --addresses classic.toml";
 const ARM: &str = "import azure-arm tide.json --addresses arm.toml";
 
+const COMPILED: &str = "import azure-arm fleet.json --addresses fleet.toml";
+
 fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import")
 }
@@ -95,6 +97,13 @@ fn the_arm_sample_becomes_what_it_says() {
 }
 
 #[test]
+fn the_compiled_sample_becomes_what_it_says() {
+    let desk = import_and_check(COMPILED, "fleet-result");
+    assert!(backend(&desk, "192.0.2.7:5000", "10.20.2.9:3300/tcp").starts_with("10.20.3.9"));
+    assert!(backend(&desk, "192.0.2.7:5000", "203.0.113.42:9/udp").starts_with("10.20.1.6"));
+}
+
+#[test]
 fn strict_makes_errors_of_what_has_no_counterpart() {
     for line in [CLASSIC, ARM] {
         for strict in ["--strict", "--strict=all", "--strict=traffic"] {
@@ -123,6 +132,30 @@ fn strict_makes_errors_of_what_has_no_counterpart() {
     assert_eq!(run_in(desk.path(), &format!("{line} --strict")).0, Some(2));
 }
 
+/// Files that ask for more work than they are long.
+fn write_bursting(folder: &Path) {
+    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+    // Loops of loops, and what comes out going in again.
+    let loops = (0..9).fold("{ \"type\": \"Microsoft.Network/networkInterfaces\", \"name\": \"n\" }".to_owned(), |inner, n| {
+        format!(
+            "{{ \"type\": \"Microsoft.Resources/deployments\", \"name\": \"d\", \"copy\": {{ \"name\": \"l{n}\", \"count\": 800 }}, \
+             \"properties\": {{ \"template\": {{ \"resources\": [ {inner} ] }} }} }}"
+        )
+    });
+    write("loops.json", format!("{{ \"resources\": [ {loops} ] }}"));
+    let reduced = "[reduce(range(0, 10000), '', lambda('a', 'b', concat(lambdaVariables('a'), 'xxxxxxxxxxxxxxxxxxxxxxxxx')))]";
+    let named = |name: &str| {
+        format!(
+            "{{ \"resources\": [ {{ \"type\": \"Microsoft.Network/loadBalancers\", \"name\": \"{name}\" }} ] }}"
+        )
+    };
+    write("reduce.json", named(reduced));
+    let deep = format!("[{}1{}]", "createArray(".repeat(5000), ")".repeat(5000));
+    write("calls.json", named(&deep));
+    let attributes: String = (0..200_000).map(|n| format!(" a{n}=''")).collect();
+    write("attributes.csdef", format!("<ServiceDefinition{attributes}/>"));
+}
+
 #[test]
 fn files_that_cannot_be_used_end_with_code_2_and_no_output() {
     let desk = tempfile::tempdir().unwrap();
@@ -140,7 +173,15 @@ fn files_that_cannot_be_used_end_with_code_2_and_no_output() {
     write("bytes.csdef", &[0xff, 0x00, 0x80]);
     write("good.cscfg", sample("tide.cscfg").as_bytes());
     write("deep.json", "[".repeat(1_000_000).as_bytes());
+    write_bursting(desk.path());
     let table = [
+        ("the template's expressions come to too much; is there a loop?", "azure-arm loops.json"),
+        ("the template's expressions come to too much; is there a loop?", "azure-arm reduce.json"),
+        ("calls.json:1:", "azure-arm calls.json"),
+        (
+            "attributes.csdef:1:1: error: an element has more than 200 attributes",
+            "azure-classic --definition attributes.csdef",
+        ),
         (
             "bomb.csdef:1:1: error: document types and entities are refused",
             "azure-classic --definition bomb.csdef",
@@ -167,6 +208,31 @@ fn files_that_cannot_be_used_end_with_code_2_and_no_output() {
         assert_eq!((code, out.as_str()), (Some(2), ""), "{line}: {err}");
         assert!(err.contains(expected), "{line}: {err}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{line}");
+    }
+}
+
+/// Visual Studio writes a mark before UTF-8, PowerShell UTF-16; others leave the mark out.
+#[test]
+fn whatever_the_encoding_the_result_is_the_same() {
+    let desk = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: Vec<u8>| std::fs::write(desk.path().join(name), bytes).unwrap();
+    write("classic.toml", sample("classic.toml").into_bytes());
+    let little = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let big = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+    let encode = |number: usize, text: &str| match number {
+        0 => format!("\u{feff}{text}").into_bytes(),
+        1 => little(&format!("\u{feff}{}", text.replace("utf-8", "utf-16"))),
+        2 => big(&format!("\u{feff}{}", text.replace("utf-8", "utf-16"))),
+        3 => little(text),
+        _ => text.replace('\n', "\r\n").into_bytes(),
+    };
+    for number in 0..5 {
+        for name in ["tide.csdef", "tide.cscfg"] {
+            write(name, encode(number, &sample(name)));
+        }
+        let (code, text, findings) = run_in(desk.path(), CLASSIC);
+        assert_eq!(code, Some(0), "{number}: {findings}");
+        assert_eq!(text, sample("classic-result.toml"), "{number}");
     }
 }
 
@@ -290,10 +356,10 @@ proptest! {
     /// Whatever is broken in the samples: an answer, and one that `check` accepts where there are no errors.
     #[test]
     fn broken_files_never_break_the_import(
-        which in 0usize..3, at in any::<prop::sample::Index>(), length in 0usize..40,
+        which in 0usize..4, at in any::<prop::sample::Index>(), length in 0usize..40,
         with in prop::sample::select(vec!["", "\"", "<", ">", "{", "}", "[", "]", ",", "0", "-1", "99999999999999999999", "“", "null", "\n", "'", "&lt;", "&x;", "[[", "[variables('net')]"]),
     ) {
-        let names = ["tide.csdef", "tide.cscfg", "tide.json"];
+        let names = ["tide.csdef", "tide.cscfg", "tide.json", "fleet.json"];
         let mut texts = names.map(sample);
         let text = &mut texts[which];
         let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
@@ -302,9 +368,9 @@ proptest! {
         text.replace_range(starts[first]..end, with);
         let sources: Vec<Source> = names.iter().zip(&texts).map(|(name, text)| Source::new(name, text)).collect();
         let classic = Source::new("classic.toml", &sample("classic.toml"));
-        let arm = Source::new("arm.toml", &sample("arm.toml"));
-        let imported = if which == 2 {
-            import::arm(&sources[2], None, Some(&arm), ArmOptions::default())
+        let arm = Source::new("arm.toml", &sample(if which == 2 { "arm.toml" } else { "fleet.toml" }));
+        let imported = if which >= 2 {
+            import::arm(&sources[which], None, Some(&arm), ArmOptions::default())
         } else {
             import::classic(&sources[0], &sources[1], Some(&classic))
         };

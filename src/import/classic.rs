@@ -4,6 +4,7 @@ mod acls;
 mod configuration;
 mod definition;
 mod index;
+mod modules;
 mod own_addresses;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -69,6 +69,7 @@ fn finish(mut plan: Plan, mut addresses: Addresses, mut findings: Findings) -> I
         addresses.report_unused(&mut findings);
     }
     plan.settings = std::mem::take(&mut addresses.settings);
+    plan.check_counts(&mut findings);
     let text = render::render(&plan, &mut findings);
     findings.sort();
     Imported { text: text.filter(|_| !findings.reach(Weight::Error)), findings }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::report::{Findings, Place};
-use crate::config::{AddressRange, AdminState, Distribution, NAME_LEN_MAX, NoHealthyBackends, ProbeKind};
+use crate::config::{
+    AddressRange, AdminState, Distribution, NAME_LEN_MAX, NoHealthyBackends, ProbeKind, RULES_MAX,
+};
 
 /// Everything that will be written.
 #[derive(Default)]
@@ -63,6 +65,15 @@ impl Plan {
                 );
                 findings.error(&rule.place, what);
             }
+        }
+    }
+
+    /// Says at once what a reading of the whole would say after a while.
+    pub(super) fn check_counts(&self, findings: &mut Findings) {
+        if let Some(rule) = self.rules.get(RULES_MAX) {
+            let what =
+                format!("there are {} rules; {RULES_MAX} are allowed: take some away", self.rules.len());
+            findings.error(&rule.place, what);
         }
     }
 

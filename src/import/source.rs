@@ -62,8 +62,8 @@ impl Source {
         if bytes.len() as u64 > BYTES_MAX {
             return Err(format!("{name}: is longer than {} MiB; is it the right file?", BYTES_MAX >> 20));
         }
-        let text =
-            decoded(&bytes).ok_or_else(|| format!("{name}: is neither UTF-8 nor UTF-16 with its mark"))?;
+        let text = decoded(&bytes)
+            .ok_or_else(|| format!("{name}: is neither UTF-8 nor UTF-16; save it as UTF-8"))?;
         Ok(Self::new(&name, &text))
     }
 
@@ -103,6 +103,9 @@ fn decoded(bytes: &[u8]) -> Option<String> {
     match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        // Without its mark: what these files begin with is ASCII, as XML 1.0, appendix F, tells them apart.
+        [b'<' | b'{' | b'[', 0, ..] => utf16(bytes, u16::from_le_bytes),
+        [0, b'<' | b'{' | b'[', ..] => utf16(bytes, u16::from_be_bytes),
         _ => String::from_utf8(bytes.to_vec()).ok(),
     }
 }
@@ -135,7 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_with_its_mark_is_read() {
+    fn utf_16_is_read_with_its_mark_and_without() {
+        assert_eq!(decoded(&[b'<', 0, 0xe4, 0]).unwrap(), "<ä");
+        assert_eq!(decoded(&[0, b'{', 0, b'}']).unwrap(), "{}");
         assert_eq!(decoded(&[0xff, 0xfe, b'a', 0, 0xe4, 0]).unwrap(), "aä");
         assert_eq!(decoded(&[0xfe, 0xff, 0, b'a']).unwrap(), "a");
         assert_eq!(decoded(&[0xff, 0xfe, b'a']), None);

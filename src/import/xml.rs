@@ -12,6 +12,11 @@ use super::source::Source;
 /// The most elements, texts and comments of a document.
 const NODES_MAX: u32 = 50_000;
 
+/// The most attributes of an element, and of a document names of namespaces: what the parser does with them grows with
+/// their square. Azure's files have some ten, and three.
+const ATTRIBUTES_MAX: usize = 200;
+const NAMESPACES_MAX: usize = 200;
+
 /// Reads `source`, and hands its outermost element to `then`.
 pub(super) fn read(
     source: &Source,
@@ -45,6 +50,7 @@ fn mended(source: &Source, findings: &mut Findings) -> Option<Source> {
         text: String::new(),
         findings,
         is_sound: true,
+        namespaces: 0,
     };
     scan.document();
     let (text, is_sound) = (scan.text, scan.is_sound);
@@ -57,6 +63,7 @@ struct Scan<'s> {
     text: String,
     findings: &'s mut Findings,
     is_sound: bool,
+    namespaces: usize,
 }
 
 impl Scan<'_> {
@@ -77,6 +84,10 @@ impl Scan<'_> {
 
     fn document(&mut self) {
         while let Some((at, c)) = self.next() {
+            if self.namespaces > NAMESPACES_MAX {
+                self.wrong(at, "the document names too many namespaces; is it the right one?");
+                return;
+            }
             if c != '<' {
                 continue;
             }
@@ -143,6 +154,11 @@ impl Scan<'_> {
             };
             self.wrong(start, &what);
         }
+        self.attributes(start);
+    }
+
+    fn attributes(&mut self, start: usize) {
+        let mut count = 0;
         while let Some(c) = self.peek() {
             match c {
                 '>' => {
@@ -151,12 +167,28 @@ impl Scan<'_> {
                 }
                 // Another tag: the parser knows.
                 '<' => return,
-                _ if is_quote(c) => self.value(),
+                _ if is_quote(c) => {
+                    self.value();
+                    count += 1;
+                    // Once is enough.
+                    if count == ATTRIBUTES_MAX + 1 {
+                        self.wrong(start, &format!("an element has more than {ATTRIBUTES_MAX} attributes"));
+                    }
+                }
+                'x' if self.is_at("xmlns") => {
+                    self.next();
+                    self.namespaces += 1;
+                }
                 _ => {
                     self.next();
                 }
             }
         }
+    }
+
+    fn is_at(&mut self, word: &str) -> bool {
+        let at = self.rest.peek().map_or(0, |(at, _)| *at);
+        self.source.text.get(at..).is_some_and(|rest| rest.starts_with(word))
     }
 
     /// A value with its quotes, of whatever kind.
@@ -353,6 +385,13 @@ mod tests {
         assert!(
             findings(outside)[0].starts_with("s.csdef:2:1: error: document types and entities are refused")
         );
+        let attributes: String = (0..100_000).map(|n| format!(" a{n}=\"\"")).collect();
+        assert_eq!(
+            findings(&format!("<a>\n<b{attributes}/></a>")),
+            ["s.csdef:2:1: error: an element has more than 200 attributes"]
+        );
+        let spaces: String = (0..50_000).map(|n| format!("<a xmlns:n{n}=\"u{n}\">")).collect();
+        assert!(findings(&spaces)[0].contains("error: the document names too many namespaces"));
         assert!(findings("<a>&other;</a>")[0].contains("error: this is not XML"));
         assert!(
             findings(&format!("<a>{}</a>", "<b/>".repeat(300_000)))[0].contains("error: this is not XML")

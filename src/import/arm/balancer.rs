@@ -1,6 +1,6 @@
 //! One load balancer: what it is, and its frontends. `pools` and `probes` have these, `parts` what connects them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::fields::{Fields, Id};
@@ -19,6 +19,8 @@ pub(super) struct Balancer<'b> {
     pub(super) plan: &'b mut Plan,
     frontends: BTreeMap<String, Frontend>,
     pub(super) pools: BTreeMap<String, usize>,
+    /// What others lead to.
+    pub(super) parts: BTreeSet<(&'static str, String)>,
     pub(super) probes: BTreeMap<String, (String, NoHealthyBackends)>,
 }
 
@@ -33,6 +35,7 @@ struct Frontend {
     is_missed: bool,
 }
 
+/// Reads a load balancer, and gives the names of its parts that others lead to, by their kinds.
 pub(super) fn read(
     resource: &Resource,
     children: &[&Resource],
@@ -40,10 +43,10 @@ pub(super) fn read(
     addresses: &mut Addresses,
     plan: &mut Plan,
     findings: &mut Findings,
-) {
+) -> BTreeSet<(&'static str, String)> {
     let mut fields = Fields::of(&resource.node, "load balancer", &resource.place, findings);
     if is_of_another_kind(&mut fields, findings) {
-        return;
+        return BTreeSet::new();
     }
     let mut balancer = Balancer {
         name: resource.name.clone(),
@@ -52,23 +55,28 @@ pub(super) fn read(
         plan,
         frontends: BTreeMap::new(),
         pools: BTreeMap::new(),
+        parts: BTreeSet::new(),
         probes: BTreeMap::new(),
     };
-    let of_children = |kind: &str| {
+    // A child that is deployed by itself replaces the part of that name.
+    let with_children = |own: Vec<Node>, kind: &str| {
         let kind = format!("{}/{kind}", super::BALANCER);
-        children
-            .iter()
-            .filter(move |child| child.kind == kind)
-            .map(|child| child.node.clone())
-            .collect::<Vec<Node>>()
+        let children: Vec<&&Resource> = children.iter().filter(|child| child.kind == kind).collect();
+        let is_replaced = |node: &Node| {
+            let name = node.kind.get("name").and_then(|name| name.kind.as_text()).unwrap_or_default();
+            children.iter().any(|child| {
+                child.name.rsplit('/').next().is_some_and(|last| last.eq_ignore_ascii_case(name))
+            })
+        };
+        let mut all: Vec<Node> = own.into_iter().filter(|node| !is_replaced(node)).collect();
+        all.extend(children.iter().map(|child| child.node.clone()));
+        all
     };
     let place = fields.place.clone();
     for node in fields.list("frontendIPConfigurations", findings) {
         balancer.frontend(&node, &place, findings);
     }
-    for node in
-        fields.list("backendAddressPools", findings).into_iter().chain(of_children("backendaddresspools"))
-    {
+    for node in with_children(fields.list("backendAddressPools", findings), "backendaddresspools") {
         balancer.pool(&node, &place, findings);
     }
     for node in fields.list("probes", findings) {
@@ -77,7 +85,7 @@ pub(super) fn read(
     for node in fields.list("loadBalancingRules", findings) {
         balancer.rule(&node, &place, findings);
     }
-    for node in fields.list("inboundNatRules", findings).into_iter().chain(of_children("inboundnatrules")) {
+    for node in with_children(fields.list("inboundNatRules", findings), "inboundnatrules") {
         balancer.nat_rule(&node, &place, findings);
     }
     for node in fields.list("inboundNatPools", findings) {
@@ -88,8 +96,10 @@ pub(super) fn read(
         balancer.outbound_rule(&node, &place, findings);
     }
     balancer.plan.finish_implicit();
+    let parts = balancer.parts;
     report_odd_children(children, findings);
     fields.finish(findings);
+    parts
 }
 
 fn report_odd_children(children: &[&Resource], findings: &mut Findings) {
@@ -159,6 +169,13 @@ impl Balancer<'_> {
         let public = fields.id("publicIPAddress", findings);
         let prefix = fields.id("publicIPPrefix", findings);
         let is_public = public.is_some() || prefix.is_some();
+        if let Some((_, place)) = &prefix {
+            let what = format!(
+                "publicIPPrefix of {}: one address of it is taken; add others to the frontends of its [[outbound_rule]]",
+                fields.subject
+            );
+            findings.loss(place, what);
+        }
         if let Some(public) = public.and_then(|(id, _)| id.named("publicIPAddresses")) {
             address = address.or_else(|| self.world.public.get(&public).copied());
             names.push(public);

@@ -79,7 +79,12 @@ impl Parser<'_> {
             Some('\'') => self.text().map(Expression::Text),
             Some(c) if c.is_ascii_digit() || c == '-' => self.integer(),
             Some(c) if c.is_ascii_alphabetic() || c == '_' => {
-                let name = self.name()?;
+                let mut name = self.name()?;
+                // A function of the template's own: `contoso.name()`.
+                while self.rest.starts_with('.') {
+                    self.take('.');
+                    name = format!("{name}.{}", self.name()?);
+                }
                 self.need('(')?;
                 let mut arguments = Vec::new();
                 if self.take(')') {

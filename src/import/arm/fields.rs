@@ -228,14 +228,14 @@ impl Fields {
 
     /// Fields that have no bearing here.
     pub(super) fn note(&mut self, name: &str, why: &str, findings: &mut Findings) {
-        if let Some(node) = self.take(name) {
+        if let Some(node) = self.take(name).filter(says_something) {
             findings.note(&node.place, format!("{name} of {}: not applicable: {why}", self.subject));
         }
     }
 
     /// Fields that have a bearing, and no counterpart.
     pub(super) fn lose(&mut self, name: &str, why: &str, findings: &mut Findings) {
-        if let Some(node) = self.take(name) {
+        if let Some(node) = self.take(name).filter(says_something) {
             findings.loss(&node.place, format!("{name} of {}: {why}", self.subject));
         }
     }
@@ -244,7 +244,7 @@ impl Fields {
     pub(super) fn finish(self, findings: &mut Findings) {
         for (name, node, is_taken) in &self.entries {
             let is_envelope = ENVELOPE.iter().any(|known| known.eq_ignore_ascii_case(name));
-            if *is_taken || is_envelope || matches!(node.kind, Kind::Null) {
+            if *is_taken || is_envelope || !says_something(node) {
                 continue;
             }
             let suggestion = suggestion(name, self.asked.iter().map(String::as_str));
@@ -254,6 +254,16 @@ impl Fields {
             );
             findings.loss(&place_of(node, &self.place), what);
         }
+    }
+}
+
+/// Neither null nor empty, as compiled templates have what nobody has asked for.
+fn says_something(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Null => false,
+        Kind::List(items) => !items.is_empty(),
+        Kind::Object(members) => !members.is_empty(),
+        _ => true,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Who is in the pools: network interfaces and scale sets say it, not the load balancer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Resource;
 use super::fields::{Fields, Id};
+use super::scale_sets::ScaleSet;
 use crate::import::addresses::Addresses;
 use crate::import::report::{Findings, Place};
 
@@ -17,15 +18,62 @@ pub(super) struct Members {
     /// Pools, and the addresses of interfaces in them.
     pub(super) of_pool: BTreeMap<PartName, Vec<(IpAddr, Place)>>,
     /// Pools, and scale sets in them.
-    pub(super) sets: BTreeMap<PartName, ScaleSet>,
+    pub(super) sets: BTreeMap<PartName, Vec<ScaleSet>>,
+    /// Pools that lack an interface, for nothing says its address.
+    pub(super) lacking: BTreeSet<PartName>,
     /// Inbound NAT rules, and the interface that each leads to.
     pub(super) of_nat_rule: BTreeMap<PartName, IpAddr>,
     /// Inbound NAT pools, and the pool that the scale set's instances are in.
     pub(super) of_nat_pool: BTreeMap<PartName, String>,
     /// Addresses of interfaces' configurations, by `nic/configuration`.
     pub(super) addresses: BTreeMap<String, IpAddr>,
+    /// All parts of load balancers that something leads to, by their kinds.
+    asked: Vec<(&'static str, PartName, Place)>,
     /// Configurations that have a public address of their own.
     pub(super) own_addresses: Vec<OwnAddress>,
+}
+
+impl Members {
+    /// An inbound NAT rule leads to an interface.
+    fn lead_to(&mut self, address: IpAddr, id: &Id, place: &Place, findings: &mut Findings) {
+        let Some(rule) = self.part(id, "inboundNatRules", place, findings) else { return };
+        let known = self.of_nat_rule.insert(rule, address);
+        if let Some(other) = known.filter(|other| *other != address) {
+            let what =
+                format!("\"{}\" leads to {other} already, and a NAT rule leads to one interface", id.text);
+            findings.error(place, what);
+        }
+    }
+
+    /// The load balancer and the part that an id names.
+    pub(super) fn part(
+        &mut self,
+        id: &Id,
+        kind: &'static str,
+        place: &Place,
+        findings: &mut Findings,
+    ) -> Option<PartName> {
+        let found = id.named("loadBalancers").zip(id.named(kind));
+        match &found {
+            Some(part) => self.asked.push((kind, part.clone(), place.clone())),
+            None => findings
+                .error(place, format!("\"{}\" is not the id of one of a load balancer's {kind}", id.text)),
+        }
+        found
+    }
+
+    /// Speaks of who leads to parts that are none of those.
+    pub(super) fn report_others(&self, known: &BTreeSet<(&str, PartName)>, findings: &mut Findings) {
+        for (kind, part, place) in &self.asked {
+            if !known.contains(&(*kind, part.clone())) {
+                let what = format!(
+                    "{} is not among the {kind} of load balancer {} that are imported: what leads there is left out",
+                    part.1, part.0
+                );
+                findings.loss(place, what);
+            }
+        }
+    }
 }
 
 pub(super) struct OwnAddress {
@@ -38,16 +86,10 @@ pub(super) struct OwnAddress {
     pub(super) private: Option<IpAddr>,
 }
 
-#[derive(Clone)]
-pub(super) struct ScaleSet {
-    pub(super) name: String,
-    pub(super) capacity: usize,
-    pub(super) place: Place,
-}
+pub(super) const INTERFACE_NOTE: &str = "what an interface does beside its pools is not the load balancer's";
 
-const INTERFACE_NOTE: &str = "what an interface does beside its pools is not the load balancer's";
-
-const OF_INTERFACES: [&str; 19] = [
+pub(super) const OF_INTERFACES: [&str; 20] = [
+    "deleteOption",
     "networkSecurityGroup",
     "enableAcceleratedNetworking",
     "enableIPForwarding",
@@ -69,8 +111,12 @@ const OF_INTERFACES: [&str; 19] = [
     "defaultOutboundConnectivityEnabled",
 ];
 
-const OF_CONFIGURATIONS: [&str; 3] =
-    ["applicationSecurityGroups", "applicationGatewayBackendAddressPools", "gatewayLoadBalancer"];
+pub(super) const OF_CONFIGURATIONS: [&str; 4] = [
+    "applicationSecurityGroups",
+    "applicationGatewayBackendAddressPools",
+    "gatewayLoadBalancer",
+    "networkSecurityGroup",
+];
 
 pub(super) fn interface(
     resource: &Resource,
@@ -109,90 +155,24 @@ pub(super) fn interface(
                 "nothing says which address {name} has; in the addresses file, under [members], say: \"{name}\" = \"10.0.0.4\""
             );
             findings.error(&place, what);
+            let lacking = pools
+                .iter()
+                .filter_map(|(id, _)| id.named("loadBalancers").zip(id.named("backendAddressPools")));
+            members.lacking.extend(lacking);
             continue;
         };
         members.addresses.insert(name.to_lowercase(), address);
         for (id, place) in pools {
-            if let Some(pool) = part(&id, "backendAddressPools", &place, findings) {
+            if let Some(pool) = members.part(&id, "backendAddressPools", &place, findings) {
                 members.of_pool.entry(pool).or_default().push((address, place));
             }
         }
         for (id, place) in rules {
-            if let Some(rule) = part(&id, "inboundNatRules", &place, findings) {
-                members.of_nat_rule.insert(rule, address);
-            }
+            members.lead_to(address, &id, &place, findings);
         }
     }
     for other in OF_INTERFACES {
         fields.note(other, INTERFACE_NOTE, findings);
     }
     fields.finish(findings);
-}
-
-/// The load balancer and the part that an id names.
-fn part(id: &Id, kind: &str, place: &Place, findings: &mut Findings) -> Option<PartName> {
-    let found = id.named("loadBalancers").zip(id.named(kind));
-    if found.is_none() {
-        findings.error(place, format!("\"{}\" is not the id of one of a load balancer's {kind}", id.text));
-    }
-    found
-}
-
-pub(super) fn scale_set(resource: &Resource, members: &mut Members, findings: &mut Findings) {
-    let mut fields = Fields::of(&resource.node, "scale set", &resource.place, findings);
-    let sku = fields.take("sku");
-    let most = i64::try_from(crate::config::BACKENDS_PER_POOL_MAX).unwrap_or(i64::MAX);
-    let mut capacity = None;
-    if let Some(sku) = sku {
-        let mut sku = Fields::of(&sku, "sku of the scale set", &fields.place, findings);
-        capacity = sku.number("capacity", 0, most, findings);
-    }
-    let set = ScaleSet {
-        name: resource.name.clone(),
-        capacity: capacity.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
-        place: fields.place.clone(),
-    };
-    if capacity.is_none() {
-        findings.loss(
-            &fields.place,
-            format!("{} does not say its sku.capacity: it is taken for 0 instances", fields.subject),
-        );
-    }
-    let place = fields.place.clone();
-    let inner =
-        |node: Option<super::tree::Node>, name: &str| node.and_then(|node| node.kind.get(name).cloned());
-    let profile = inner(fields.take("virtualMachineProfile"), "networkProfile");
-    let Some(interfaces) = inner(profile, "networkInterfaceConfigurations") else { return };
-    for interface in interfaces.kind.items() {
-        let mut interface = Fields::of(interface, "interface of the scale set", &place, findings);
-        for node in interface.list("ipConfigurations", findings) {
-            let mut configuration = Fields::of(&node, "configuration of the scale set", &place, findings);
-            let pools = configuration.ids("loadBalancerBackendAddressPools", findings);
-            let nat_pools = configuration.ids("loadBalancerInboundNatPools", findings);
-            let mut first = None;
-            for (id, place) in pools {
-                if let Some(pool) = part(&id, "backendAddressPools", &place, findings) {
-                    first.get_or_insert(pool.1.clone());
-                    if let Some(other) = members.sets.insert(pool, set.clone()) {
-                        let what = format!(
-                            "the pool has scale set {} already, and a pool here is one range",
-                            other.name
-                        );
-                        findings.error(&place, what);
-                    }
-                }
-            }
-            for (id, place) in nat_pools {
-                match (part(&id, "inboundNatPools", &place, findings), &first) {
-                    (Some(nat_pool), Some(pool)) => {
-                        members.of_nat_pool.insert(nat_pool, pool.clone());
-                    }
-                    (Some(_), None) => {
-                        findings.loss(&place, "the scale set is in no backendAddressPool, so that nothing says which addresses the NAT pool leads to");
-                    }
-                    (None, _) => {}
-                }
-            }
-        }
-    }
 }

@@ -168,11 +168,13 @@ impl Balancer<'_> {
     pub(super) fn nat_rule(&mut self, node: &Node, outer: &Place, findings: &mut Findings) {
         let mut fields = Fields::of(node, "inbound NAT rule", outer, findings);
         let name = fields.name(findings).rsplit('/').next().unwrap_or_default().to_owned();
+        self.parts.insert(("inboundNatRules", name.to_lowercase()));
         let port = fields.port("frontendPort", 0, 65_534, findings).filter(|port| *port > 0);
         let first = fields.port("frontendPortRangeStart", 0, 65_534, findings).filter(|port| *port > 0);
         let last = fields.port("frontendPortRangeEnd", 0, 65_534, findings).filter(|port| *port > 0);
         let pool = fields.id("backendAddressPool", findings);
         let exported = fields.id("backendIPConfiguration", findings);
+        fields.note("tags", "labels for people", findings);
         let Some(common) = self.nat_common(&mut fields, findings) else { return };
         let (subject, place) = (fields.subject.clone(), fields.place.clone());
         fields.finish(findings);
@@ -186,11 +188,13 @@ impl Balancer<'_> {
             .or_else(|| members.of_nat_rule.get(&key).copied());
         let (port, last, target) = match (port, first.zip(last), pool) {
             (Some(port), None, None) => {
-                let Some(one) = one else {
-                    findings.loss(
-                        &place,
-                        format!("{subject} leads to no network interface of the template, and is left out"),
+                let full = format!("{}/{name}", self.name);
+                let Some(one) = self.addresses.member(&full).or(one) else {
+                    let what = format!(
+                        "{subject} leads to no network interface of the template, and is left out; if it has one elsewhere, in the \
+                         addresses file, under [members], say: \"{full}\" = \"10.0.0.4\""
                     );
+                    findings.loss(&place, what);
                     return;
                 };
                 (port, port, Target::One(one))
@@ -214,6 +218,7 @@ impl Balancer<'_> {
         let mut fields = Fields::of(node, "inbound NAT pool", outer, findings);
         fields.need(&["frontendPortRangeStart", "frontendPortRangeEnd"], findings);
         let name = fields.name(findings);
+        self.parts.insert(("inboundNatPools", name.to_lowercase()));
         let first = fields.port("frontendPortRangeStart", 1, 65_534, findings);
         let last = fields.port("frontendPortRangeEnd", 1, 65_535, findings);
         let Some(common) = self.nat_common(&mut fields, findings) else { return };
@@ -226,6 +231,14 @@ impl Balancer<'_> {
                 .loss(&place, format!("{subject} leads to no scale set of the template, and is left out"));
             return;
         };
+        let of_pool = (key.0, pool.clone());
+        if self.world.members.sets.get(&of_pool).is_some_and(|sets| sets.len() > 1) {
+            let what = format!(
+                "{subject} leads to one scale set of several in pool {pool}, and here it would to all: it is left out"
+            );
+            findings.loss(&place, what);
+            return;
+        }
         let Some((pool, members)) = self.pool_named(pool) else { return };
         self.push_nat(&name, common, ports, Target::Pool(pool, members), (&subject, &place), findings);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::fields::{Fields, Id};
-use super::members::ScaleSet;
+use super::scale_sets::ScaleSet;
 use super::tree::Node;
 use crate::config::AdminState;
 use crate::import::addresses::Listed;
@@ -31,17 +31,19 @@ impl Balancer<'_> {
         fields.lose("tunnelInterfaces", "chaining of appliances is not here", findings);
         fields.note("syncMode", "the pool is what the file says", findings);
         fields.note("virtualNetwork", "backends may be in any network that a route leads to", findings);
+        // Of an exported one: interfaces, which say nothing of their addresses.
+        let interfaces = fields.take("backendIPConfigurations").map_or(0, |node| node.kind.items().len());
         fields.skip(&[
-            "backendIPConfigurations",
             "loadBalancingRules",
             "outboundRule",
             "outboundRules",
             "inboundNatRules",
             "backendMembers",
         ]);
-        let mut pool = self.made_pool(&name, list, &fields.place, findings);
+        let mut pool = self.made_pool(&name, list, interfaces, &fields.place, findings);
         pool.drain_timeout = drain_timeout.map(Duration::from_secs);
         self.plan.pools.push(pool);
+        self.parts.insert(("backendAddressPools", name.to_lowercase()));
         if self.pools.insert(name.to_lowercase(), self.plan.pools.len() - 1).is_some() {
             findings.error(&fields.place, format!("{} is there twice", fields.subject));
         }
@@ -52,6 +54,7 @@ impl Balancer<'_> {
         &mut self,
         name: &str,
         mut list: Vec<(IpAddr, AdminState)>,
+        interfaces: usize,
         place: &Place,
         findings: &mut Findings,
     ) -> Pool {
@@ -62,19 +65,20 @@ impl Balancer<'_> {
         );
         let mut seen = std::collections::BTreeSet::new();
         list.retain(|(address, _)| seen.insert(*address));
-        let set = members.sets.get(&key);
+        let sets = members.sets.get(&key).map_or(&[] as &[ScaleSet], Vec::as_slice);
+        let is_lacking = members.lacking.contains(&key);
         let full = format!("{}/{name}", self.name);
         let mut comments = Vec::new();
         let said = self.addresses.pool(&full);
-        let members = match (said, set) {
-            (Some((said, listed)), set) => {
+        let members = match (said, sets) {
+            (Some((said, listed)), sets) => {
                 if !list.is_empty() {
                     let what = format!("pool {full}: the addresses file replaces its {} members", list.len());
                     findings.loss(&said, what);
                 }
-                listed_members(&said, listed, set, findings)
+                listed_members(&said, listed, sets, findings)
             }
-            (None, Some(set)) => {
+            (None, [set, ..]) => {
                 let what = format!(
                     "nothing says which addresses the instances of scale set {} have; in the addresses file, under [pools], say: \
                      \"{full}\" = \"10.0.1.4-10.0.1.99\"",
@@ -83,14 +87,25 @@ impl Balancer<'_> {
                 findings.error(&set.place, what);
                 Members::List(list)
             }
-            (None, None) => Members::List(list),
+            (None, []) => Members::List(list),
         };
         if matches!(members, Members::Range(..)) {
             comments.push("Scaling: change the number and reload.".to_owned());
         }
-        if members.is_empty() {
+        if sets.len() > 1 {
+            let what =
+                format!("pool {full} has {} scale sets: their instances are one count here", sets.len());
+            findings.loss(place, what);
+        }
+        self.own_addresses(sets, &members.addresses(), findings);
+        // Those of whom nobody knows where they are have been reported.
+        if members.is_empty() && !is_lacking {
+            let count = match interfaces {
+                0 => String::new(),
+                count => format!(" but {count} interfaces without their addresses"),
+            };
             let what = format!(
-                "pool {full} has no members in the template; in the addresses file, under [pools], say: \"{full}\" = [\"10.0.0.4\"]"
+                "pool {full} has no members in the template{count}; in the addresses file, under [pools], say: \"{full}\" = [\"10.0.0.4\"]"
             );
             findings.loss(place, what);
         }
@@ -158,16 +173,17 @@ impl Balancer<'_> {
     }
 }
 
-/// The addresses that are listed for a pool, as many as the scale set in it has instances, or all.
-fn listed_members(said: &Place, listed: Listed, set: Option<&ScaleSet>, findings: &mut Findings) -> Members {
+/// The addresses that are listed for a pool, as many as the scale sets in it have instances, or all.
+fn listed_members(said: &Place, listed: Listed, sets: &[ScaleSet], findings: &mut Findings) -> Members {
+    let wanted = Some(sets.iter().map(|set| set.capacity).sum()).filter(|_| !sets.is_empty());
     match listed {
         Listed::Range(range) => {
             let all = usize::try_from(range.len()).unwrap_or(usize::MAX);
-            Members::Range(range, set.map_or(all, |set| set.capacity))
+            Members::Range(range, wanted.unwrap_or(all))
         }
         Listed::List(addresses) => {
-            let count = set.map_or(addresses.len(), |set| set.capacity);
-            if let Some(set) = set.filter(|_| count > addresses.len()) {
+            let count = wanted.unwrap_or(addresses.len());
+            if let Some(set) = sets.first().filter(|_| count > addresses.len()) {
                 let listed = addresses.len();
                 let what = format!(
                     "scale set {} has {count} instances, but only {listed} addresses are listed",

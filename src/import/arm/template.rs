@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::expression::{self, Expression};
 use super::functions;
+pub(super) use super::scope::Scope;
 use super::tree::{DEPTH_MAX, Kind, Node};
 use crate::import::report::Place;
 
@@ -29,8 +30,18 @@ pub(super) type Value = Result<Kind, String>;
 pub(super) struct Template {
     parameters: BTreeMap<String, Parameter>,
     variables: BTreeMap<String, Node>,
-    resources: Vec<Node>,
+    /// Those of its own, by `namespace.name` in lower case.
+    functions: BTreeMap<String, Function>,
+    resources: Vec<Declared>,
+    outputs: Option<Node>,
     known: RefCell<BTreeMap<String, Value>>,
+    /// Tells a template within a template from those around it.
+    path: String,
+    shared: Rc<Shared>,
+}
+
+/// What a template has in common with those within it.
+struct Shared {
     /// What is being worked out.
     begun: RefCell<Vec<String>>,
     purse: Cell<u64>,
@@ -38,69 +49,68 @@ pub(super) struct Template {
 
 struct Parameter {
     name: String,
-    value: Option<Node>,
+    /// What a file or a deployment says; it is no expression.
+    given: Option<Kind>,
+    default: Option<Node>,
+    is_nullable: bool,
 }
 
-/// Where an expression stands: which copy of which loop.
-#[derive(Clone, Default)]
-pub(super) struct Scope {
-    copies: Vec<(String, i64)>,
+struct Function {
+    parameters: Vec<String>,
+    output: Node,
 }
 
-impl Scope {
-    pub(super) fn with(&self, name: &str, index: i64) -> Self {
-        let mut copies = self.copies.clone();
-        copies.push((name.to_lowercase(), index));
-        Self { copies }
-    }
-
-    pub(super) fn index(&self, name: Option<&str>) -> Option<i64> {
-        let wanted =
-            |(loop_name, _): &&(String, i64)| name.is_none_or(|name| name.eq_ignore_ascii_case(loop_name));
-        self.copies.iter().rev().find(wanted).map(|(_, index)| *index)
-    }
+/// A resource and its symbolic name, where it has one.
+#[derive(Clone)]
+pub(super) struct Declared {
+    pub(super) symbol: Option<Rc<str>>,
+    pub(super) node: Node,
 }
 
 impl Template {
     /// `given` are the parameters of a parameter file.
     pub(super) fn new(root: &Node, given: &[(Rc<str>, Node)]) -> Self {
+        let shared = Shared { begun: RefCell::default(), purse: Cell::new(PURSE) };
+        Self::within(root, given, String::new(), Rc::new(shared))
+    }
+
+    fn within(root: &Node, given: &[(Rc<str>, Node)], path: String, shared: Rc<Shared>) -> Self {
         let mut parameters = BTreeMap::new();
         for (name, node) in root.kind.get("parameters").map_or(&[] as &[_], |node| node.kind.members()) {
-            let value = node.kind.get("defaultValue").cloned();
-            parameters.insert(name.to_lowercase(), Parameter { name: name.to_string(), value });
+            let default = node.kind.get("defaultValue").cloned();
+            let is_nullable =
+                node.kind.get("nullable").is_some_and(|node| matches!(node.kind, Kind::Bool(true)));
+            let parameter = Parameter { name: name.to_string(), given: None, default, is_nullable };
+            parameters.insert(name.to_lowercase(), parameter);
         }
         for (name, node) in given {
-            let value = node.kind.get("value").cloned();
-            parameters.insert(name.to_lowercase(), Parameter { name: name.to_string(), value });
-        }
-        let members = root.kind.get("variables").map_or(&[] as &[_], |node| node.kind.members());
-        let mut variables: BTreeMap<String, Node> = members
-            .iter()
-            .filter(|(name, _)| &**name != "copy")
-            .map(|(name, node)| (name.to_lowercase(), node.clone()))
-            .collect();
-        // `"copy": [{"name": ...}]` makes variables of those names.
-        for copy in
-            members.iter().filter(|(name, _)| &**name == "copy").flat_map(|(_, node)| node.kind.items())
-        {
-            if let Some(name) = copy.kind.get("name").and_then(|name| name.kind.as_text()) {
-                let lists = Kind::List(vec![copy.clone()].into());
-                let holder = [("copy".into(), Node { place: Rc::clone(&copy.place), kind: lists })];
-                let part = Kind::Object(Rc::new(holder));
-                variables.insert(name.to_lowercase(), Node { place: Rc::clone(&copy.place), kind: part });
-            }
+            let value = node.kind.get("value").map(|value| value.kind.clone());
+            let unknown =
+                Parameter { name: name.to_string(), given: None, default: None, is_nullable: false };
+            parameters.entry(name.to_lowercase()).or_insert(unknown).given = value;
         }
         Self {
             parameters,
-            variables,
+            variables: variables_of(root),
+            functions: functions_of(root),
             resources: resources_of(root),
+            outputs: root.kind.get("outputs").cloned(),
             known: RefCell::default(),
-            begun: RefCell::default(),
-            purse: Cell::new(PURSE),
+            path,
+            shared,
         }
     }
 
-    pub(super) fn resources(&self) -> &[Node] {
+    /// A template within this one.
+    pub(super) fn inner(&self, root: &Node, given: &[(Rc<str>, Node)], path: &str) -> Self {
+        Self::within(root, given, format!("{}{path}", self.path), Rc::clone(&self.shared))
+    }
+
+    pub(super) fn outputs(&self) -> Option<&Node> {
+        self.outputs.as_ref()
+    }
+
+    pub(super) fn resources(&self) -> &[Declared] {
         &self.resources
     }
 
@@ -111,8 +121,8 @@ impl Template {
 
     /// Takes `steps` from the purse.
     pub(super) fn pay(&self, steps: usize) -> Result<(), String> {
-        let left = self.purse.get().checked_sub(steps as u64);
-        self.purse.set(left.unwrap_or(0));
+        let left = self.shared.purse.get().checked_sub(steps as u64);
+        self.shared.purse.set(left.unwrap_or(0));
         left.map(|_| ())
             .ok_or_else(|| "the template's expressions come to too much; is there a loop?".to_owned())
     }
@@ -130,7 +140,7 @@ impl Template {
         Node { place: Rc::clone(&node.place), kind }
     }
 
-    fn resolved(&self, node: &Node, scope: &Scope, depth: usize) -> Value {
+    pub(super) fn resolved(&self, node: &Node, scope: &Scope, depth: usize) -> Value {
         self.pay(1)?;
         if depth > DEPTH_MAX {
             return Err(format!("values lie more than {DEPTH_MAX} deep in each other"));
@@ -176,13 +186,18 @@ impl Template {
 
     /// A loop's name and count.
     pub(super) fn copy_of(&self, copy: &Kind, scope: &Scope) -> Result<(String, i64), String> {
-        let part = |name: &str| copy.get(name).map(|node| self.resolve(node, scope).kind);
-        let name = match part("name") {
-            Some(Kind::Text(name)) => name.to_string(),
-            _ => return Err("a loop has no name".to_owned()),
-        };
-        match part("count") {
-            Some(Kind::Integer(count)) if (0..=COPIES_MAX).contains(&count) => Ok((name, count)),
+        match copy.get("name").map(|node| self.resolve(node, scope).kind) {
+            Some(Kind::Text(name)) => {
+                self.count_of(copy, &name, scope).map(|count| (name.to_string(), count))
+            }
+            Some(Kind::Failed(why)) => Err(why.to_string()),
+            _ => Err("a loop has no name".to_owned()),
+        }
+    }
+
+    pub(super) fn count_of(&self, copy: &Kind, name: &str, scope: &Scope) -> Result<i64, String> {
+        match copy.get("count").map(|node| self.resolve(node, scope).kind) {
+            Some(Kind::Integer(count)) if (0..=COPIES_MAX).contains(&count) => Ok(count),
             Some(Kind::Integer(count)) => {
                 Err(format!("loop {name} has count {count}; allowed are 0 to {COPIES_MAX}"))
             }
@@ -208,10 +223,13 @@ impl Template {
         let Some(parameter) = self.parameters.get(&name.to_lowercase()) else {
             return Err(format!("there is no parameter \"{name}\""));
         };
-        let Some(value) = &parameter.value else {
-            return Err(format!("parameter \"{name}\" has no value; give one by --parameters FILE"));
-        };
-        self.looked_up(&format!("parameter {name}"), value)
+        match (&parameter.given, &parameter.default) {
+            // Null is as if nothing were given, where there is something to fall back on.
+            (Some(given), default) if default.is_none() || !matches!(given, Kind::Null) => Ok(given.clone()),
+            (_, Some(default)) => self.looked_up(&format!("parameter {name}"), default),
+            _ if parameter.is_nullable => Ok(Kind::Null),
+            _ => Err(format!("parameter \"{name}\" has no value; give one by --parameters FILE")),
+        }
     }
 
     pub(super) fn variable(&self, name: &str) -> Value {
@@ -228,55 +246,107 @@ impl Template {
     }
 
     fn looked_up(&self, what: &str, value: &Node) -> Value {
+        self.remembered(what, || self.resolved(value, &Scope::default(), 0))
+    }
+
+    /// Works something out once.
+    pub(super) fn remembered(&self, what: &str, work: impl FnOnce() -> Value) -> Value {
         let name = what.to_lowercase();
         if let Some(known) = self.known.borrow().get(&name) {
             return known.clone();
         }
-        let depth = self.begun.borrow().len();
-        if self.begun.borrow().contains(&name) {
-            return Err(format!("{what} rests on itself"));
-        }
-        if depth >= LOOKUPS_MAX {
-            return Err(format!("parameters and variables rest on each other more than {LOOKUPS_MAX} deep"));
-        }
-        self.begun.borrow_mut().push(name.clone());
-        let value = self.resolved(value, &Scope::default(), 0);
-        self.begun.borrow_mut().pop();
+        let is_first = self.shared.begun.borrow().is_empty();
+        let value = self.guarded(what, work);
         // What failed within a loop may be right outside it.
-        if depth == 0 || value.is_ok() {
+        if is_first || value.is_ok() {
             self.known.borrow_mut().insert(name, value.clone());
         }
         value
     }
 
-    /// The resource of a name or id, as `reference` sees it.
-    pub(super) fn reference(&self, id: &str) -> Value {
-        let name = id.rsplit('/').next().unwrap_or_default();
-        let of = |node: &&Node| {
-            let own = node.kind.get("name").map(|name| self.resolve(name, &Scope::default()).kind);
-            matches!(own, Some(Kind::Text(own)) if own.eq_ignore_ascii_case(name))
-                && node.kind.get("type").and_then(|kind| kind.kind.as_text()).is_some_and(|kind| {
-                    let kind = kind.to_lowercase();
-                    !id.contains('/') || id.to_lowercase().contains(&kind)
-                })
+    /// Works something out, unless that has begun already.
+    fn guarded(&self, what: &str, work: impl FnOnce() -> Value) -> Value {
+        let begun = &self.shared.begun;
+        let name = format!("{}{}", self.path, what.to_lowercase());
+        if begun.borrow().contains(&name) {
+            return Err(format!("{what} rests on itself"));
+        }
+        if begun.borrow().len() >= LOOKUPS_MAX {
+            return Err(format!("parameters and variables rest on each other more than {LOOKUPS_MAX} deep"));
+        }
+        begun.borrow_mut().push(name);
+        let value = work();
+        begun.borrow_mut().pop();
+        value
+    }
+
+    /// Calls a function of the template's own.
+    pub(super) fn user_function(&self, name: &str, values: Vec<Kind>) -> Value {
+        let Some(function) = self.functions.get(name) else {
+            return Err(format!("{name}() is not among the template's functions"));
         };
-        let found = self.resources.iter().find(of).and_then(|node| node.kind.get("properties"));
-        let node = found.ok_or_else(|| {
-            format!("reference: \"{id}\" is not in this file, and only Azure knows what it is")
-        })?;
-        self.looked_up(&format!("reference to {id}"), node)
+        if function.parameters.len() != values.len() {
+            let (wanted, found) = (function.parameters.len(), values.len());
+            return Err(format!("{name}() takes {wanted} values, and has {found}"));
+        }
+        let scope = Scope::of_function(function.parameters.iter().cloned().zip(values).collect());
+        self.guarded(&format!("function {name}"), || self.resolved(&function.output, &scope, 0))
     }
 }
 
-/// A list, or, since language version 2.0, an object by symbolic names; or the file is a resource itself.
-fn resources_of(root: &Node) -> Vec<Node> {
-    match root.kind.get("resources").or_else(|| root.kind.get("value")).map(|node| &node.kind) {
-        Some(Kind::List(items)) => items.to_vec(),
-        Some(Kind::Object(members)) => members.iter().map(|(_, node)| node.clone()).collect(),
-        _ if matches!(root.kind, Kind::List(_)) => root.kind.items().to_vec(),
-        _ if root.kind.get("type").is_some() || root.kind.get("frontendIPConfigurations").is_some() => {
-            vec![root.clone()]
+fn variables_of(root: &Node) -> BTreeMap<String, Node> {
+    let members = root.kind.get("variables").map_or(&[] as &[_], |node| node.kind.members());
+    let mut variables: BTreeMap<String, Node> = members
+        .iter()
+        .filter(|(name, _)| &**name != "copy")
+        .map(|(name, node)| (name.to_lowercase(), node.clone()))
+        .collect();
+    // `"copy": [{"name": ...}]` makes variables of those names.
+    for copy in members.iter().filter(|(name, _)| &**name == "copy").flat_map(|(_, node)| node.kind.items()) {
+        if let Some(name) = copy.kind.get("name").and_then(|name| name.kind.as_text()) {
+            let lists = Kind::List(vec![copy.clone()].into());
+            let holder = [("copy".into(), Node { place: Rc::clone(&copy.place), kind: lists })];
+            let part = Kind::Object(Rc::new(holder));
+            variables.insert(name.to_lowercase(), Node { place: Rc::clone(&copy.place), kind: part });
         }
+    }
+    variables
+}
+
+/// `"functions": [{"namespace": ..., "members": {name: {"parameters": [{"name": ...}], "output": {"value": ...}}}}]`.
+fn functions_of(root: &Node) -> BTreeMap<String, Function> {
+    let mut functions = BTreeMap::new();
+    let text = |node: &Node, name: &str| {
+        node.kind.get(name).and_then(|node| node.kind.as_text()).unwrap_or_default().to_lowercase()
+    };
+    for space in root.kind.get("functions").map_or(&[] as &[_], |node| node.kind.items()) {
+        for (name, node) in space.kind.get("members").map_or(&[] as &[_], |node| node.kind.members()) {
+            let parameters = node.kind.get("parameters").map_or(&[] as &[_], |node| node.kind.items());
+            let parameters = parameters.iter().map(|parameter| text(parameter, "name")).collect();
+            let output = node.kind.get("output").and_then(|output| output.kind.get("value"));
+            if let Some(output) = output.cloned() {
+                let name = format!("{}.{}", text(space, "namespace"), name.to_lowercase());
+                functions.insert(name, Function { parameters, output });
+            }
+        }
+    }
+    functions
+}
+
+/// A list, or, since language version 2.0, an object by symbolic names; or the file is a resource itself.
+pub(super) fn resources_of(root: &Node) -> Vec<Declared> {
+    let plain = |node: &Node| Declared { symbol: None, node: node.clone() };
+    match root.kind.get("resources").or_else(|| root.kind.get("value")).map(|node| &node.kind) {
+        // Of an exported resource, it is a list of its children.
+        _ if root.kind.get("type").is_some() => vec![plain(root)],
+        Some(Kind::List(items)) => items.iter().map(plain).collect(),
+        Some(Kind::Object(members)) => {
+            let named =
+                |(name, node): &(Rc<str>, Node)| Declared { symbol: Some(Rc::clone(name)), ..plain(node) };
+            members.iter().map(named).collect()
+        }
+        _ if matches!(root.kind, Kind::List(_)) => root.kind.items().iter().map(plain).collect(),
+        _ if root.kind.get("frontendIPConfigurations").is_some() => vec![plain(root)],
         _ => Vec::new(),
     }
 }

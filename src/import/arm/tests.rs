@@ -1,5 +1,6 @@
 //! One thing after another about a template: what it becomes, or what is said of it.
 
+mod real;
 mod whole;
 
 use crate::config::{self, ConfigFlags, Distribution, ForwardMode, Model, NoHealthyBackends};
@@ -151,7 +152,13 @@ fn every_writable_field_becomes_what_it_says() {
 }
 
 /// What is replaced, by what, what is said then, and whether it is an error.
-const SAID: [(&str, &str, &str, bool); 35] = [
+const SAID: [(&str, &str, &str, bool); 36] = [
+    (
+        "\"name\": \"lb\"",
+        "\"name\": \"lc\", \"name\": \"lb\"",
+        "t.json:5:90: warning: the object has \"name\" twice; this, the last, is taken",
+        false,
+    ),
     ("{ // comments", "[{ // comments", "t.json:", true),
     (
         "\"defaultValue\": 443",
@@ -167,8 +174,8 @@ const SAID: [(&str, &str, &str, bool); 35] = [
     ),
     (
         "[parameters('port')]",
-        "[uniqueString('a')]",
-        "t.json:12:97: error: frontendPort of rule r: uniquestring() has an answer in Azure only",
+        "[listKeys('a', 'b')]",
+        "t.json:12:97: error: frontendPort of rule r: listkeys() has an answer in Azure only",
         true,
     ),
     (

@@ -1,5 +1,6 @@
 //! JSON with places. Values are shared, so that what a template repeats is not copied.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use jsonc_parser::ast::Value;
@@ -71,6 +72,30 @@ impl Kind {
 
 /// Reads a file, which may have comments, as templates may.
 pub(super) fn read(source: &Source, findings: &mut Findings) -> Option<Node> {
+    match parse(source, true) {
+        Ok((node, twins)) => {
+            for (place, name) in twins {
+                findings.loss(&place, format!("the object has \"{name}\" twice; this, the last, is taken"));
+            }
+            Some(node)
+        }
+        Err((place, what)) => {
+            findings.error(&place, what);
+            None
+        }
+    }
+}
+
+/// Reads what an expression has as text; it has no place of its own.
+pub(super) fn from_text(text: &str) -> Result<Node, String> {
+    let parsed = parse(&Source::new("", text), false);
+    parsed.map(|(node, _)| node).map_err(|(_, what)| format!("json(): {what}"))
+}
+
+/// Names that an object has a second time, and where.
+type Twins = Vec<(Place, String)>;
+
+fn parse(source: &Source, has_places: bool) -> Result<(Node, Twins), (Place, String)> {
     let options = ParseOptions {
         allow_comments: true,
         allow_loose_object_property_names: false,
@@ -86,32 +111,26 @@ pub(super) fn read(source: &Source, findings: &mut Findings) -> Option<Node> {
     let parsed = match jsonc_parser::parse_to_ast(&source.text, &CollectOptions::default(), &options) {
         Ok(parsed) => parsed.value,
         Err(error) => {
-            findings.error(&source.place(error.range().start), format!("this is not JSON: {}", error.kind()));
-            return None;
+            let place = source.place(error.range().start);
+            return Err((place, format!("this is not JSON: {}", error.kind())));
         }
     };
-    let Some(value) = parsed else {
-        findings.error(&source.whole(), "the file is empty");
-        return None;
-    };
-    let mut reader = Reader { source, left: VALUES_MAX };
-    match reader.node(&value, 0) {
-        Ok(node) => Some(node),
-        Err((place, what)) => {
-            findings.error(&place, what);
-            None
-        }
-    }
+    let Some(value) = parsed else { return Err((source.whole(), "the file is empty".to_owned())) };
+    let mut reader = Reader { source, has_places, left: VALUES_MAX, twins: Vec::new() };
+    reader.node(&value, 0).map(|node| (node, reader.twins))
 }
 
 struct Reader<'r> {
     source: &'r Source,
+    has_places: bool,
     left: usize,
+    twins: Twins,
 }
 
 impl Reader<'_> {
     fn node(&mut self, value: &Value<'_>, depth: usize) -> Result<Node, (Place, String)> {
-        let place = self.source.place(value.range().start);
+        let place =
+            if self.has_places { self.source.place(value.range().start) } else { self.source.whole() };
         if depth > DEPTH_MAX {
             return Err((place, format!("values lie more than {DEPTH_MAX} deep in each other")));
         }
@@ -133,9 +152,23 @@ impl Reader<'_> {
                 Kind::List(items?.into())
             }
             Value::Object(object) => {
-                let mut members = Vec::with_capacity(object.properties.len());
+                let mut members: Vec<(Rc<str>, Node)> = Vec::with_capacity(object.properties.len());
+                let mut seen = HashMap::new();
                 for property in &object.properties {
-                    members.push((property.name.as_str().into(), self.node(&property.value, depth + 1)?));
+                    let name = property.name.as_str();
+                    let member = (name.into(), self.node(&property.value, depth + 1)?);
+                    match seen
+                        .insert(name, members.len())
+                        .and_then(|first| Some((first, members.get_mut(first)?)))
+                    {
+                        // In the place of the first, so that it stays where it is looked for.
+                        Some((first, known)) => {
+                            self.twins.push((self.source.place(property.range().start), name.to_owned()));
+                            *known = member;
+                            seen.insert(name, first);
+                        }
+                        None => members.push(member),
+                    }
                 }
                 Kind::Object(members.into())
             }

@@ -218,6 +218,7 @@ fn role(element: Element<'_, '_>, findings: &mut Findings) -> Option<Role> {
     for child in element.children() {
         match child.name() {
             "Endpoints" => endpoints(child, &mut role, findings),
+            "Imports" => super::modules::report(child, &role.name, findings),
             name if OF_THE_MACHINE.contains(&name) => {
                 findings.note(
                     &child.place(),

@@ -375,3 +375,15 @@ fn what_public_addresses_of_instances_lack_is_said_with_its_place() {
         "{said}"
     );
 }
+
+#[test]
+fn modules_that_open_ports_are_spoken_of() {
+    let imports = "</Endpoints><Imports><Import moduleName=\"Diagnostics\"/><Import moduleName=\"RemoteForwarder\"/></Imports>";
+    let imported = import(&DEFINITION.replace("</Endpoints>", imports), CONFIGURATION, ADDRESSES);
+    let said = said(&imported);
+    assert!(
+        said.contains("warning: role R imports RemoteForwarder, for which Azure opens TCP port 3389"),
+        "{said}"
+    );
+    assert!(said.contains("note: Imports: not applicable") && !said.contains("Diagnostics"), "{said}");
+}

@@ -24,7 +24,13 @@ const TEMPLATE: &str = r#"{
     "bracket": "[[not an expression]",
     "copy": [ { "name": "many", "count": 3, "input": { "port": "[add(8000, copyIndex('many'))]" } } ]
   },
+  "functions": [ { "namespace": "own", "members": {
+    "port": { "parameters": [ { "name": "n", "type": "int" } ], "output": { "type": "int", "value": "[add(8000, parameters('n'))]" } },
+    "again": { "parameters": [], "output": { "type": "int", "value": "[own.again()]" } }
+  } } ],
   "resources": [
+    { "type": "Microsoft.Network/networkInterfaces", "name": "[concat('nic', copyIndex())]", "copy": { "name": "nics", "count": 3 },
+      "properties": { "address": "[concat('10.0.0.', copyIndex())]" } },
     { "type": "Microsoft.Network/publicIPAddresses", "name": "pip", "properties": { "ipAddress": "203.0.113.9" } }
   ]
 }"#;
@@ -74,7 +80,7 @@ fn functions_give_what_azures_give() {
             "[reference(resourceId('Microsoft.Network/publicIPAddresses','pip')).ipAddress]",
             "203.0.113.9".to_owned(),
         ),
-        ("[if(equals(parameters('given'), 7), 'yes', uniqueString('not asked'))]", "yes".to_owned()),
+        ("[if(equals(parameters('given'), 7), 'yes', listKeys('not asked'))]", "yes".to_owned()),
         ("[if(and(true(), not(true())), 1, 2)]", "2".to_owned()),
         ("[toLower('ABC')]", "abc".to_owned()),
         ("[padLeft(3, 3, '0')]", "003".to_owned()),
@@ -94,6 +100,10 @@ fn functions_give_what_azures_give() {
         ("[concat(createArray(1), createArray(2))[1]]", "2".to_owned()),
         ("[startsWith('Hello', 'he')]", "true".to_owned()),
         ("[indexOf('Hello', 'L')]", "2".to_owned()),
+        (
+            "[resourceId('Microsoft.Network/loadBalancers/probes/', 'tide', 'p')]",
+            format!("{id}/loadBalancers/tide/probes/p"),
+        ),
     ];
     for (expression, expected) in table {
         assert_eq!(evaluate(TEMPLATE, expression), Ok(expected), "{expression}");
@@ -101,9 +111,72 @@ fn functions_give_what_azures_give() {
 }
 
 #[test]
+fn whole_lists_objects_and_networks_are_worked_on() {
+    let table = [
+        ("[lastIndexOf('Hello', 'L')]", "3"),
+        ("[own.port(443)]", "8443"),
+        ("[Own.Port(own.port(1))]", "16001"),
+        ("[reference('nic2').address]", "10.0.0.2"),
+        ("[reference('pip', '2024-05-01', 'Full').type]", "Microsoft.Network/publicIPAddresses"),
+        ("[json('{\"a\": [1, 2]}').a[1]]", "2"),
+        ("[if(equals(json('null'), null()), 'x', 'y')]", "x"),
+        ("[format('{0:D3}-{0}', 7)]", "007-7"),
+        ("[or(true(), equals(variables('none'), 1))]", "true"),
+        ("[equals(createArray(1, createObject('a', 2)), createArray(1, createObject('A', 2)))]", "true"),
+        ("[equals(createArray(1, 2), createArray(1, 3))]", "false"),
+        ("[length(union(createArray(1, 2), createArray(2, 3)))]", "3"),
+        ("[union(json('{\"a\": {\"b\": 1, \"c\": 2}}'), json('{\"a\": {\"b\": 5}}')).a.c]", "2"),
+        ("[union(json('{\"a\": {\"b\": 1}}'), json('{\"a\": {\"b\": 5}}')).a.b]", "5"),
+        ("[first(intersection(createArray(1, 2), createArray(2, 3)))]", "2"),
+        ("[flatten(createArray(createArray(1), createArray(2)))[1]]", "2"),
+        ("[last(items(createObject('b', 1, 'a', 2))).key]", "b"),
+        ("[first(objectKeys(createObject('b', 1, 'a', 2)))]", "a"),
+    ];
+    for (expression, expected) in table {
+        assert_eq!(evaluate(TEMPLATE, expression).as_deref(), Ok(expected), "{expression}");
+    }
+}
+
+#[test]
+fn lambdas_networks_and_names_are_worked_out() {
+    let table = [
+        ("[coalesce(tryGet(variables('deep'), 'none', 'at all'), 'x')]", "x"),
+        ("[tryGet(variables('deep'), 'ports', 1)]", "443"),
+        (
+            "[map(createArray(1, 2), lambda('x', 'i', add(mul(lambdaVariables('x'), 10), lambdaVariables('i'))))[1]]",
+            "21",
+        ),
+        ("[length(filter(range(0, 9), lambda('x', less(lambdaVariables('x'), 4))))]", "4"),
+        ("[reduce(range(1, 4), 0, lambda('a', 'b', add(lambdaVariables('a'), lambdaVariables('b'))))]", "10"),
+        (
+            "[first(sort(createArray(3, 1, 2), lambda('a', 'b', less(lambdaVariables('a'), lambdaVariables('b')))))]",
+            "1",
+        ),
+        (
+            "[toObject(createArray('a', 'b'), lambda('x', lambdaVariables('x')), lambda('x', concat(lambdaVariables('x'), '!'))).b]",
+            "b!",
+        ),
+        ("[mapValues(createObject('a', 1), lambda('x', add(lambdaVariables('x'), 1))).a]", "2"),
+        ("[length(groupBy(createArray('aa', 'ab', 'ba'), lambda('x', first(lambdaVariables('x')))).a)]", "2"),
+        ("[cidrSubnet('10.1.0.0/16', 24, 5)]", "10.1.5.0/24"),
+        ("[cidrSubnet('2001:db8::/32', 48, 1)]", "2001:db8:1::/48"),
+        ("[cidrHost('10.1.0.0/24', 3)]", "10.1.0.4"),
+        ("[parseCidr('10.1.2.3/20').broadcast]", "10.1.15.255"),
+        ("[parseCidr('10.1.2.3/20').netmask]", "255.255.240.0"),
+        ("[parseCidr('10.1.2.3/20').firstUsable]", "10.1.0.1"),
+        ("[parseCidr('0.0.0.0/0').cidr]", "0"),
+        ("[length(uniqueString('a', 'b'))]", "13"),
+        ("[equals(uniqueString('a', 'b'), uniqueString('ab'))]", "false"),
+        ("[length(guid('a'))]", "36"),
+    ];
+    for (expression, expected) in table {
+        assert_eq!(evaluate(TEMPLATE, expression).as_deref(), Ok(expected), "{expression}");
+    }
+}
+
+#[test]
 fn what_has_no_answer_says_why() {
     let table = [
-        ("[uniqueString(resourceGroup().id)]", "uniquestring() has an answer in Azure only"),
         ("[listKeys('x', 'y').key]", "listkeys() has an answer in Azure only"),
         ("[parameters('bare')]", "parameter \"bare\" has no value; give one by --parameters FILE"),
         ("[parameters('none')]", "there is no parameter \"none\""),
@@ -122,6 +195,21 @@ fn what_has_no_answer_says_why() {
         ("[div(1, 0)]", "div() has no result"),
         ("[mul(9223372036854775807, 2)]", "mul() has no result"),
         ("[odd()]", "odd() is not a function"),
+        ("[toLower(5)]", "tolower(a number) is not a function"),
+        ("[own.odd()]", "own.odd() is not among the template's functions"),
+        ("[own.port()]", "own.port() takes 1 values, and has 0"),
+        ("[own.again()]", "function own.again rests on itself"),
+        ("[cidrSubnet('10.1.0.0/16', 24, 256)]", "cidrsubnet() goes beyond the network"),
+        ("[cidrHost('10.1.0.0/24', 255)]", "cidrhost() goes beyond the network"),
+        ("[parseCidr('10.1.0.0')]", "\"10.1.0.0\" is not a network"),
+        ("[json('{')]", "json(): this is not JSON"),
+        ("[map(createArray(1), 'x')]", "map() takes a lambda()"),
+        ("[format('{0:N2}', 1)]", "format() has {0:N2}, which is not known here"),
+        (
+            "[reduce(range(0, 9000), createArray(), lambda('a', 'b', createArray(lambdaVariables('a'))))]",
+            "reduce() makes values that lie more than 64 deep",
+        ),
+        ("[map(range(0, 9000), lambda('x', range(0, 9000)))]", "the template's expressions come to too much"),
         ("[concat('a'", "[concat('a'"),
         ("[concat('a']", "the expression lacks \",\""),
         ("[copyIndex('inner')]", "copyIndex() stands in no such loop"),

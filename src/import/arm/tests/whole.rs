@@ -73,6 +73,16 @@ fn an_exported_load_balancer_is_read_as_it_is() {
 }
 
 #[test]
+fn interfaces_of_an_exported_pool_are_counted() {
+    let pool = "\"backendAddressPools\": [ { \"name\": \"far\", \"properties\": { \"backendIPConfigurations\": [ { \"id\": \"x\" }, { \"id\": \"y\" } ] } }, {";
+    let text = said(&import(&with("\"backendAddressPools\": [ {", pool)));
+    assert!(
+        text.contains("pool lb/far has no members in the template but 2 interfaces without their addresses"),
+        "{text}"
+    );
+}
+
+#[test]
 fn files_that_would_burst_are_refused_in_no_time() {
     let deep = format!("{}{}", "[".repeat(300_000), "]".repeat(300_000));
     let less_deep = format!("{{\"resources\": {}{} }}", "[".repeat(200), "]".repeat(200));
