@@ -29,6 +29,7 @@ mod others;
 mod outbound;
 mod outbox;
 mod outcomes;
+mod own_address;
 mod quic;
 mod reset;
 mod steer;
