@@ -190,6 +190,11 @@ impl Compiler {
         self.ids.lingering().collect()
     }
 
+    /// Whether ports of outbound rules can be handed out that could not when the latest snapshot was made.
+    pub fn can_hand_out_ports(&self) -> bool {
+        self.outbound.is_due()
+    }
+
     /// Frees the ids of lingering backends that `is_unused`. The caller has made sure that no worker can
     /// come to use them again.
     pub fn release(&mut self, is_unused: impl Fn(BackendId) -> bool) -> Vec<(BackendIdentity, BackendId)> {
