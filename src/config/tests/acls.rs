@@ -86,7 +86,7 @@ fn a_list_that_cuts_its_rules_own_backends_off_is_warned_of() {
         assert_eq!(
             warnings(&own(rules), &[]),
             [
-                "g.toml:10: NAT rule own: acl office decides on answers too, so 10.0.0.9 can open connections only to whom the list \
+                "g.toml:9: NAT rule own: acl office decides on answers too, so 10.0.0.9 can open connections only to whom the list \
               permits; permit whom it needs, and the backend's own firewall can keep others from it"
             ],
             "{rules}"
