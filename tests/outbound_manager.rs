@@ -96,6 +96,8 @@ fn an_address_that_was_given_up_is_ours_until_its_last_flow() {
     bed.turn(1.0, OUTSIDE);
     let frontends = |bed: &Bed| -> usize { bed.manager.outbound()[0].ports.len() };
     assert_eq!(frontends(&bed), 2);
+    // What was counted before is not forgotten.
+    assert_eq!(bed.manager.outbound()[0].flows[1].opened, 1);
     let asked = Packet::new(Kind::Echo, at("192.0.2.7", 7), at("203.0.113.11", 7));
     let is_there = |bed: &mut Bed, second| {
         bed.push(OUTSIDE, asked.frame((common::ROUTER_MAC, [2, 0xff, 0, 0, 0, 0])));

@@ -138,6 +138,8 @@ impl Manager {
         let conditions = Conditions { links, neighbours: Neighbours::default() };
         let mut compiler = Compiler::new(key);
         let first = compiler.compile(&model, &conditions)?;
+        let mut outbound_baselines = outbound::Baselines::default();
+        outbound_baselines.follow(&first, &counters);
         let (publisher, readers) = Publisher::new(first, counters.len());
         let captures = Captures::new(&model);
         let mut manager = Self {
@@ -156,7 +158,7 @@ impl Manager {
             baselines: BTreeMap::new(),
             retired: BTreeMap::new(),
             denied: denied::Denied::default(),
-            outbound_baselines: outbound::Baselines::default(),
+            outbound_baselines,
             tally: Tally::new(),
             events,
             originated,

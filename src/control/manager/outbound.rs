@@ -1,10 +1,11 @@
 //! Backends' own connections: when ports can be handed out anew, and what the counters of who is new stood at.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Manager;
-use crate::dataplane::{OutboundBackend, outbound_backends};
+use crate::dataplane::{OutboundBackend, WorkerCounters, outbound_backends};
 use crate::snapshot::Snapshot;
 
 /// Between two looks at whether ports that had flows have come free: it takes milliseconds where there are many.
@@ -18,18 +19,26 @@ pub(super) struct Baselines {
     look_at: Duration,
 }
 
+impl Baselines {
+    /// Before workers go over to `next`: who is new in it begins at what its counters stand at.
+    pub(super) fn follow(&mut self, next: &Snapshot, counters: &[Arc<WorkerCounters>]) {
+        let members = next.outbound.members().map(|(number, member)| (number, member.address));
+        if members.eq(self.stood_at.iter().map(|(number, backend)| (*number, backend.address))) {
+            return;
+        }
+        let before = std::mem::take(&mut self.stood_at);
+        let stands = outbound_backends(next, counters).into_iter().map(|now| {
+            let same = before.get(&now.number).filter(|old| old.address == now.address);
+            (now.number, same.cloned().unwrap_or(now))
+        });
+        self.stood_at = stands.collect();
+    }
+}
+
 impl Manager {
     /// Gives the workers another snapshot.
     pub(super) fn publish(&mut self, next: Snapshot) {
-        let before = &self.outbound_baselines.stood_at;
-        let members = next.outbound.members().map(|(number, member)| (number, member.address));
-        if !members.eq(before.iter().map(|(number, backend)| (*number, backend.address))) {
-            let stands = outbound_backends(&next, &self.counters).into_iter().map(|now| {
-                let same = before.get(&now.number).filter(|old| old.address == now.address);
-                (now.number, same.cloned().unwrap_or(now))
-            });
-            self.outbound_baselines.stood_at = stands.collect();
-        }
+        self.outbound_baselines.follow(&next, &self.counters);
         self.publisher.publish(next);
     }
 
