@@ -659,8 +659,8 @@ fn assert_is(document: &Value, path: &str, method: &str, status: u16, answer: &V
     assert!(!validator.is_valid(&json!({ "unknown": 1 })), "{method} {path} {status}");
 }
 
-#[test]
-fn flows_that_backends_have_opened_are_told() {
+/// With a client's flow, and three that two backends have opened.
+fn with_opened_flows() -> Running {
     let rule = "[[outbound_rule]]\nname = \"egress\"\npool = \"web\"\nfrontends = [\"203.0.113.11\"]\n";
     let router = "[[neighbour]]\naddress = \"198.51.100.1\"\nmac = \"02:00:00:00:00:01\"\n";
     let from = |host, port, to| {
@@ -675,16 +675,24 @@ fn flows_that_backends_have_opened_are_told() {
         from(5, 50_001, server),
     ];
     let running = Running::of(&(config() + rule + router), frames);
-    let opened = |query: &str| -> Vec<(String, String)> {
-        let told = running.good("GET", &format!("/v1/flows{query}"), "");
-        let flows = told["outbound"].as_array().unwrap();
-        let text = |flow: &Value, key| flow[key].as_str().unwrap().to_owned();
-        flows.iter().map(|flow| (text(flow, "backend"), text(flow, "destination"))).collect()
-    };
     let start = Instant::now();
-    while opened("").len() < 3 && start.elapsed() < Duration::from_secs(10) {
+    while opened(&running, "").len() < 3 && start.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(20));
     }
+    running
+}
+
+/// Backend and destination of those that backends have opened.
+fn opened(running: &Running, query: &str) -> Vec<(String, String)> {
+    let told = running.good("GET", &format!("/v1/flows{query}"), "");
+    let flows = told["outbound"].as_array().unwrap();
+    let text = |flow: &Value, key| flow[key].as_str().unwrap().to_owned();
+    flows.iter().map(|flow| (text(flow, "backend"), text(flow, "destination"))).collect()
+}
+
+#[test]
+fn flows_that_backends_have_opened_are_told() {
+    let running = with_opened_flows();
     let told = running.good("GET", "/v1/flows", "");
     let flow = &told["outbound"][0];
     assert_eq!(
@@ -703,10 +711,15 @@ fn flows_that_backends_have_opened_are_told() {
         (&told["held"], &told["looked_at"], &told["flows"].as_array().unwrap().len()),
         (&json!(4), &json!(4), &1)
     );
+}
+
+#[test]
+fn flows_that_backends_have_opened_are_chosen_from() {
+    let running = with_opened_flows();
     let of = |host: u8, port: u16, to: &str| (format!("10.0.0.{host}:{port}"), to.to_owned());
     let all =
         [of(4, 50_001, "192.0.2.99:443"), of(4, 50_002, "192.0.2.98:80"), of(5, 50_001, "192.0.2.99:443")];
-    assert_eq!(opened(""), all);
+    assert_eq!(opened(&running, ""), all);
     for (query, wanted) in [
         ("?rule=egress", &all[..]),
         ("?rule=https", &[]),
@@ -719,7 +732,7 @@ fn flows_that_backends_have_opened_are_told() {
         ("?state=half-open", &all[..]),
         ("?state=established", &[]),
     ] {
-        assert_eq!(opened(query), wanted, "{query}");
+        assert_eq!(opened(&running, query), wanted, "{query}");
     }
     let told = running.good("GET", "/v1/flows?rule=egress", "");
     assert_eq!(told["flows"], json!([]), "those of no other rule");
