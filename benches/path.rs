@@ -19,7 +19,7 @@ use harness::pair::Pair;
 use harness::rounds::{Case, Plan, measure};
 use harness::traffic::Packet;
 use harness::walker::{Bench, walk};
-use harness::world::{INSIDE, NAT, NAT6, OUTSIDE, Way, scatter};
+use harness::world::{INSIDE, NAT, NAT6, OUTBOUND, OUTSIDE, Way, scatter};
 use rand_distr::Zipf;
 
 /// Packets of one run.
@@ -109,6 +109,31 @@ fn responses(name: &str, way: Way, flows: u32) -> Case {
     case(name, flows, RUNS, lazily(move || Bench::new(way, RING, 1024, INSIDE), run))
 }
 
+/// Packets of connections that backends have opened.
+fn outbound(flows: u32) -> Case {
+    let make = move || {
+        let mut bench = Bench::new(OUTBOUND, RING, 1024, INSIDE);
+        let mut flow = 0..flows;
+        bench.run(flows as usize, |_| (flow.next().unwrap_or(0), Packet::OutboundOpening));
+        bench
+    };
+    let run = move |bench: &mut Bench| bench.run(PACKETS, |r| (r.below(flows), Packet::Outbound));
+    case("outbound, known flow", flows, RUNS, lazily(make, run))
+}
+
+/// Their first packets, until there are so many.
+fn new_outbound(flows: u32) -> Case {
+    let tables = (PACKETS / flows as usize).max(1);
+    let run = move |bench: &mut Bench| {
+        let one = |_| {
+            bench.wait(FOR_EVER);
+            bench.run_new_of(flows as usize, Packet::OutboundOpening)
+        };
+        (0..tables).map(one).sum::<f64>() / tables as f64
+    };
+    case("outbound, new flow", flows, RUNS, lazily(move || Bench::new(OUTBOUND, RING, 1024, INSIDE), run))
+}
+
 /// Packets of known flows right after bursts of something else, or those.
 fn flooded((name, between, pace, timed): (&str, Between, Pace, Timed)) -> Case {
     const FLOWS: u32 = 100_000;
@@ -157,6 +182,8 @@ fn cases(cpus: &[CoreId]) -> Vec<Case> {
         let way = Way { forward, ..NAT };
         cases.extend([1_000, 1_000_000].map(|flows| hits(&format!("hit, {forward}"), way, flows, RING)));
     }
+    cases.extend([1_000, 100_000].map(outbound));
+    cases.extend([1_000, 100_000].map(new_outbound));
     cases.extend(FLOODS.map(flooded));
     match cpus {
         [.., other, own] => {

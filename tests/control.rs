@@ -43,15 +43,20 @@ fn config() -> String {
 
 impl Running {
     fn new() -> Self {
+        Self::of(&config(), [(OUTSIDE, Spec::tcp("S").frame())])
+    }
+
+    /// With frames that have come in before anything else.
+    fn of(config: &str, frames: impl IntoIterator<Item = (PortId, Vec<u8>)>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("gw.toml"), config()).unwrap();
+        fs::write(directory.path().join("gw.toml"), config).unwrap();
         let (socket, file) = (directory.path().join("sub/control.sock"), directory.path().join("gw.toml"));
         let stop = Arc::new(AtomicBool::new(false));
         let mesh: Mesh<HeapFrame> = Mesh::new(1);
         let counters: Arc<WorkerCounters> = Arc::default();
         let link = |i| PortLink { mac: MacAddr([2, 0xff, 0, 0, 0, i]), filters: true, mtu: 1500 };
         let (manager, mut readers) = Manager::new(
-            model(&config()),
+            model(config),
             REPLAY_KEY,
             vec![link(0), link(1)],
             vec![counters.clone()],
@@ -65,7 +70,7 @@ impl Running {
         let (queues, flows) = (MemoryQueues::new(2), FlowTable::new(1024).unwrap());
         let ports = vec![own(0), own(1)];
         let mut worker = Worker::new(mesh.seat(me), 1, ports, queues, readers.remove(0), flows, counters);
-        worker.queues_mut().push(OUTSIDE, Spec::tcp("S").frame());
+        frames.into_iter().for_each(|(port, frame)| worker.queues_mut().push(port, frame));
         let stopped = stop.clone();
         let (arrivals, arriving) = mpsc::channel();
         let work = move || {
@@ -652,6 +657,92 @@ fn assert_is(document: &Value, path: &str, method: &str, status: u16, answer: &V
     assert!(flaws.is_empty(), "{method} {path}: {flaws:?}\n{answer:#}");
     // A schema that takes anything would hold nothing.
     assert!(!validator.is_valid(&json!({ "unknown": 1 })), "{method} {path} {status}");
+}
+
+/// With a client's flow, and three that two backends have opened.
+fn with_opened_flows() -> Running {
+    let rule = "[[outbound_rule]]\nname = \"egress\"\npool = \"web\"\nfrontends = [\"203.0.113.11\"]\n";
+    let router = "[[neighbour]]\naddress = \"198.51.100.1\"\nmac = \"02:00:00:00:00:01\"\n";
+    let from = |host, port, to| {
+        let macs = ([2, 0, 10, 0, 0, host], INSIDE_MAC);
+        (INSIDE, Spec { macs, from: ([10, 0, 0, host], port), to, ..Spec::tcp("S") }.frame())
+    };
+    let server = ([192, 0, 2, 99], 443);
+    let frames = [
+        (OUTSIDE, Spec::tcp("S").frame()),
+        from(4, 50_001, server),
+        from(4, 50_002, ([192, 0, 2, 98], 80)),
+        from(5, 50_001, server),
+    ];
+    let running = Running::of(&(config() + rule + router), frames);
+    let start = Instant::now();
+    while opened(&running, "").len() < 3 && start.elapsed() < Duration::from_secs(10) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    running
+}
+
+/// Backend and destination of those that backends have opened.
+fn opened(running: &Running, query: &str) -> Vec<(String, String)> {
+    let told = running.good("GET", &format!("/v1/flows{query}"), "");
+    let flows = told["outbound"].as_array().unwrap();
+    let text = |flow: &Value, key| flow[key].as_str().unwrap().to_owned();
+    flows.iter().map(|flow| (text(flow, "backend"), text(flow, "destination"))).collect()
+}
+
+#[test]
+fn flows_that_backends_have_opened_are_told() {
+    let running = with_opened_flows();
+    let told = running.good("GET", "/v1/flows", "");
+    let flow = &told["outbound"][0];
+    assert_eq!(
+        (&flow["backend"], &flow["destination"], &flow["protocol"], &flow["rule"], &flow["state"]),
+        (
+            &json!("10.0.0.4:50001"),
+            &json!("192.0.2.99:443"),
+            &json!("tcp"),
+            &json!("egress"),
+            &json!("half-open")
+        )
+    );
+    assert!(flow["source"].as_str().unwrap().starts_with("203.0.113.11:"), "{flow}");
+    assert!(flow["expires_in_seconds"].as_f64().is_some_and(|left| left > 15.0 && left <= 30.0), "{flow}");
+    assert_eq!(
+        (&told["held"], &told["looked_at"], &told["flows"].as_array().unwrap().len()),
+        (&json!(4), &json!(4), &1)
+    );
+}
+
+#[test]
+fn flows_that_backends_have_opened_are_chosen_from() {
+    let running = with_opened_flows();
+    let of = |host: u8, port: u16, to: &str| (format!("10.0.0.{host}:{port}"), to.to_owned());
+    let all =
+        [of(4, 50_001, "192.0.2.99:443"), of(4, 50_002, "192.0.2.98:80"), of(5, 50_001, "192.0.2.99:443")];
+    assert_eq!(opened(&running, ""), all);
+    for (query, wanted) in [
+        ("?rule=egress", &all[..]),
+        ("?rule=https", &[]),
+        ("?backend=10.0.0.5", &all[2..]),
+        ("?backend=web/10.0.0.4", &all[..2]),
+        ("?backend=10.0.0.4:50002", &all[1..2]),
+        ("?rule=egress&backend=10.0.0.5", &all[2..]),
+        ("?client=192.0.2.98", &all[1..2]),
+        ("?client=192.0.2.98:81", &[]),
+        ("?state=half-open", &all[..]),
+        ("?state=established", &[]),
+    ] {
+        assert_eq!(opened(&running, query), wanted, "{query}");
+    }
+    let told = running.good("GET", "/v1/flows?rule=egress", "");
+    assert_eq!(told["flows"], json!([]), "those of no other rule");
+    let told = running.good("GET", "/v1/flows?limit=2", "");
+    let count = |key: &str| told[key].as_array().unwrap().len();
+    assert_eq!((count("flows") + count("outbound"), &told["cut_by"]), (2, &json!("limit")));
+    let (_, out, _) = running.guideway("show flows --rule egress");
+    for part in ["seen as", "10.0.0.4:50002", "192.0.2.98:80", "egress", "3 of 4 flows"] {
+        assert!(out.contains(part), "{out}\nlacks: {part}");
+    }
 }
 
 #[test]

@@ -3,67 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod common;
+mod managed;
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::*;
 use etherparse::ArpOperation;
-use guideway::control::{Manager, REPLAY_KEY};
-use guideway::dataplane::{
-    Event, FlowTable, Mesh, Worker, WorkerCounters, WorkerId, WorkerPort, WorkerTotals,
-};
-use guideway::io::PortId;
-use guideway::io::memory::{HeapFrame, MemoryQueues};
-use guideway::snapshot::PortLink;
+use guideway::dataplane::Event;
 use guideway::wire::MacAddr;
+use managed::Bed;
 
 const BACKEND_MAC: [u8; 6] = [0, 0, 0x5e, 0, 0x53, 4];
-
-struct Bed {
-    manager: Manager,
-    worker: Worker<MemoryQueues>,
-    counters: Arc<WorkerCounters>,
-    mesh: Mesh<HeapFrame>,
-}
-
-impl Bed {
-    fn new(config: &str) -> Self {
-        let model = model(config);
-        let ports = model.ports.len();
-        let link = |i| PortLink { mac: MacAddr([2, 0xff, 0, 0, 0, i]), filters: true, mtu: 1500 };
-        let mesh = Mesh::new(1);
-        let counters: Arc<WorkerCounters> = Arc::default();
-        let links = (0..ports as u8).map(link).collect();
-        let (manager, mut readers) =
-            Manager::new(model, REPLAY_KEY, links, vec![counters.clone()], mesh.events(), mesh.originated())
-                .unwrap();
-        let me = WorkerId(0);
-        let own = |port| WorkerPort { port: PortId(port), keeps_flows: true, transmitter: me };
-        let own = (0..ports as u8).map(own).collect();
-        let (queues, flows) = (MemoryQueues::new(ports), FlowTable::new(1024).unwrap());
-        let worker = Worker::new(mesh.seat(me), 1, own, queues, readers.remove(0), flows, counters.clone());
-        Self { manager, worker, counters, mesh }
-    }
-
-    fn push(&mut self, port: PortId, frame: Vec<u8>) {
-        self.worker.queues_mut().push(port, frame);
-    }
-
-    /// Both threads do what is to be done at `second`; returns what left by `port`.
-    fn turn(&mut self, second: f64, port: PortId) -> Vec<Vec<u8>> {
-        self.worker.poll(seconds(second));
-        self.manager.advance(seconds(second));
-        self.worker.poll(seconds(second));
-        self.worker.queues_mut().sent(port).collect()
-    }
-
-    fn totals(&self) -> WorkerTotals {
-        self.counters.totals()
-    }
-}
 
 fn one_arm(frontends: &str) -> String {
     format!(

@@ -630,3 +630,42 @@ fn what_opens_again_leaves_from_where_it_may() {
         assert_balanced(&bed.replay);
     }
 }
+
+#[test]
+fn a_hunt_for_a_port_tries_some_for_each_packet_and_goes_on_where_it_was() {
+    // All but 512 ports of the address belong to a rule.
+    let rule = "protocol = \"tcp\"\nfrontends = [\"203.0.113.11\"]
+[[rule]]\nname = \"s\"\nfrontend = \"203.0.113.11:1536-65535/tcp\"\npool = \"web\"\nforward = \"full-nat\"
+source_addresses = [\"10.0.0.200\"]";
+    let mut bed = Bed::new(&config(1, rule), 1);
+    let from = |bed: &Bed, port| SocketAddr::new(bed.backend(0, 4).ip(), port);
+    let (server, other) = (at("192.0.2.7", 80), at("192.0.2.8", 80));
+    let mut live = Vec::new();
+    for port in 2000..2512 {
+        let packet = Packet::new(Kind::Tcp("S"), from(&bed, port), server);
+        live.push((packet.clone(), bed.out(&packet)));
+    }
+    // All of them for another destination too, each at once: one is tried behind the other.
+    let others = (3000..3512).map(|port| Packet::new(Kind::Tcp("S"), from(&bed, port), other));
+    let others: Vec<Packet> = others.collect();
+    others.iter().for_each(|packet| _ = bed.out(packet));
+    let mut tries = Vec::new();
+    for (turn, at) in [3, 400, 77, 250].into_iter().enumerate() {
+        let (opened, sent) = &live[at];
+        bed.back(&sent.answer());
+        bed.out(&Packet { kind: Kind::Tcp("RA"), ..opened.clone() });
+        bed.now += 15.5;
+        // Its half-open neighbours live on.
+        let neighbours = live.iter().map(|(packet, _)| packet).filter(|packet| *packet != opened);
+        neighbours.chain(&others).for_each(|packet| _ = bed.out(packet));
+        let asking = Packet::new(Kind::Tcp("S"), from(&bed, 9000 + turn as u16), server);
+        let tried = (1..20).find(|_| bed.try_out(&asking).is_some_and(|found| found.from == sent.from));
+        tries.push(tried.unwrap());
+        live[at].0 = asking;
+    }
+    // Each has 64 of 512 looked at.
+    assert!(tries.iter().all(|tries| *tries <= 9) && tries.iter().any(|tries| *tries > 1), "{tries:?}");
+    let failed: u64 = tries.iter().map(|tries| tries - 1).sum();
+    assert_eq!(counts(&bed.replay)["outbound-no-port"], failed);
+    assert_balanced(&bed.replay);
+}

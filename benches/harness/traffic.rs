@@ -14,6 +14,10 @@ pub enum Packet {
     Established,
     /// From a backend to the client.
     Response,
+    /// A backend's first, of a connection that it opens.
+    OutboundOpening,
+    /// A backend's later one.
+    Outbound,
 }
 
 const ETHERNET: usize = 14;
@@ -47,10 +51,17 @@ impl Traffic {
         frame[source_end - 4..source_end].copy_from_slice(&client.to_be_bytes());
         frame[ports..ports + 2].copy_from_slice(&port.to_be_bytes());
         if frontend < TCP_FRONTENDS {
-            frame[ports + 13] = if packet == Packet::Opening { 0x02 } else { 0x10 };
+            let opens = matches!(packet, Packet::Opening | Packet::OutboundOpening);
+            frame[ports + 13] = if opens { 0x02 } else { 0x10 };
         }
-        if packet == Packet::Response {
+        if !matches!(packet, Packet::Opening | Packet::Established) {
             turn_round(&mut frame, flow, self.is_ipv6);
+        }
+        if matches!(packet, Packet::OutboundOpening | Packet::Outbound) {
+            // To port 443, from a port that each flow of a backend's has for itself.
+            let own = 20_000 + (flow / (FRONTENDS * BACKENDS) % 40_000) as u16;
+            frame[ports..ports + 2].copy_from_slice(&own.to_be_bytes());
+            frame[ports + 2..ports + 4].copy_from_slice(&443u16.to_be_bytes());
         }
         if self.is_ipv6 {
             fill(&frame);

@@ -95,10 +95,15 @@ impl Bench {
 
     /// As [`Bench::run`], with packets of flows that were never seen before.
     pub fn run_new(&mut self, packets: usize) -> f64 {
+        self.run_new_of(packets, Packet::Opening)
+    }
+
+    /// The same with such packets.
+    pub fn run_new_of(&mut self, packets: usize, packet: Packet) -> f64 {
         let mut fresh = self.fresh;
         let result = self.run(packets, |_| {
             fresh = fresh.wrapping_add(1);
-            (scatter(fresh), Packet::Opening)
+            (scatter(fresh), packet)
         });
         self.fresh = fresh;
         result

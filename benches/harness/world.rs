@@ -31,11 +31,14 @@ pub struct Way {
     pub forward: &'static str,
     /// Networks in the access list of the rules; 0 for none.
     pub acl: u32,
+    /// Whether backends open connections: an outbound rule for each pool.
+    pub is_outbound: bool,
 }
 
 /// NAT of IPv4: what is measured where nothing else is said.
-pub const NAT: Way = Way { is_ipv6: false, forward: "nat", acl: 0 };
-pub const NAT6: Way = Way { is_ipv6: true, forward: "nat", acl: 0 };
+pub const NAT: Way = Way { is_ipv6: false, forward: "nat", acl: 0, is_outbound: false };
+pub const NAT6: Way = Way { is_ipv6: true, ..NAT };
+pub const OUTBOUND: Way = Way { is_outbound: true, ..NAT };
 
 pub fn model(way: Way) -> Model {
     let mut text = String::from(
@@ -60,6 +63,11 @@ pub fn model(way: Way) -> Model {
             backends.join(", "),
             way.forward
         );
+        if way.is_outbound {
+            let egress = of_family(format!("203.0.114.{f}"), format!("2001:db8:e::{f:x}"));
+            text +=
+                &format!("[[outbound_rule]]\nname = \"o{f}\"\npool = \"p{f}\"\nfrontends = [\"{egress}\"]\n");
+        }
     }
     match load_text("bench.toml", &text, &ConfigFlags::default()) {
         Ok(loaded) => loaded.model,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::api::{Answer, Refusal, Reply, json};
 use super::manager::Manager;
 use super::views;
-use crate::dataplane::{FlowFilter, FlowState, SURVEYS_MAX, Survey, Surveys};
+use crate::dataplane::{FlowFilter, FlowState, OutboundFilter, SURVEYS_MAX, Survey, Surveys};
 use crate::snapshot::BackendIdentity;
 
 /// Flows of one answer, where nothing else is asked for.
@@ -68,7 +68,16 @@ impl FlowQuery {
             let (address, port) = address_and_port(client)?;
             filter = filter.client(address, port);
         }
+        let outbound = self.outbound_filter(manager)?;
+        let of_outbound_rule = self
+            .rule
+            .as_ref()
+            .is_some_and(|name| manager.model().outbound.iter().any(|one| one.name == *name));
+        filter = filter.outbound(outbound);
         let mut frontends = BTreeSet::new();
+        if of_outbound_rule {
+            return Ok(filter.backends([]));
+        }
         if let Some(name) = &self.rule {
             let rules = manager.model().rules.iter().filter(|rule| rule.name == *name);
             frontends.extend(rules.map(|rule| rule.frontend));
@@ -91,13 +100,44 @@ impl FlowQuery {
             let ids = manager.backend_ids().filter(|(identity, _)| is_wanted(identity));
             filter = filter.backends(ids.map(|(_, id)| id));
         }
-        Ok(match self.state {
-            None => filter,
-            Some(State::HalfOpen) => filter.state(FlowState::HalfOpen),
-            Some(State::Fresh) => filter.state(FlowState::Fresh),
-            Some(State::Established) => filter.state(FlowState::Established),
-            Some(State::Closing) => filter.state(FlowState::Closing),
+        Ok(self.state().map_or_else(|| filter.clone(), |state| filter.clone().state(state)))
+    }
+
+    fn state(&self) -> Option<FlowState> {
+        Some(match self.state? {
+            State::HalfOpen => FlowState::HalfOpen,
+            State::Fresh => FlowState::Fresh,
+            State::Established => FlowState::Established,
+            State::Closing => FlowState::Closing,
         })
+    }
+
+    /// Of flows that backends have opened themselves: the client is their other end. `None` for those of other rules.
+    fn outbound_filter(&self, manager: &Manager) -> Result<Option<OutboundFilter>, Refusal> {
+        let rules = &manager.model().outbound;
+        let mut filter = OutboundFilter { state: self.state(), ..OutboundFilter::default() };
+        if let Some(client) = &self.client {
+            filter.destination = Some(address_and_port(client)?);
+        }
+        let mut of_rule: Option<Vec<IpAddr>> = None;
+        if let Some(name) = &self.rule {
+            let Some(rule) = rules.iter().find(|rule| rule.name == *name) else { return Ok(None) };
+            of_rule = Some(rule.pool.backends.iter().map(|backend| backend.address).collect());
+        }
+        let is_in_rule = |address: &IpAddr| of_rule.as_ref().is_none_or(|all| all.contains(address));
+        let mut backends = of_rule.clone();
+        if let Some(text) = &self.backend {
+            // That it is written right, and there, is found out with the other flows; a pool is of no account here.
+            let (_, text) = text.split_once('/').unwrap_or(("", text));
+            let Ok((address, port)) = address_and_port(text) else { return Ok(None) };
+            filter.port = port;
+            backends = Some(Some(address).filter(is_in_rule).into_iter().collect());
+        }
+        filter.backends = backends.map(|mut all| {
+            all.sort_unstable();
+            all.into()
+        });
+        Ok(Some(filter))
     }
 }
 
@@ -127,7 +167,8 @@ fn backends_called(manager: &Manager, text: &str) -> Result<IsWanted, Refusal> {
         let is_it = move |identity: &BackendIdentity| {
             identity.address == address && port.is_none_or(|port| identity.port == port)
         };
-        if !manager.backend_ids().any(|(identity, _)| is_it(&identity)) {
+        let opens = |address| manager.snapshot().outbound.member_at(address).is_some();
+        if !manager.backend_ids().any(|(identity, _)| is_it(&identity)) && !opens(address) {
             return Err(absent(format!("no rule has a backend {text}")));
         }
         return Ok(Box::new(is_it));

@@ -2,6 +2,7 @@
 
 mod asking;
 mod denied;
+mod outbound;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +62,7 @@ pub struct Manager {
     /// What backends that are gone for good got and gave, by frontend: a rule's counters must not fall with them.
     retired: BTreeMap<Frontend, BackendTotals>,
     denied: denied::Denied,
+    outbound_baselines: outbound::Baselines,
     tally: Tally,
     events: Arc<Events>,
     originated: Arc<ArrayQueue<ControlFrame>>,
@@ -136,6 +138,8 @@ impl Manager {
         let conditions = Conditions { links, neighbours: Neighbours::default() };
         let mut compiler = Compiler::new(key);
         let first = compiler.compile(&model, &conditions)?;
+        let mut outbound_baselines = outbound::Baselines::default();
+        outbound_baselines.follow(&first, &counters);
         let (publisher, readers) = Publisher::new(first, counters.len());
         let captures = Captures::new(&model);
         let mut manager = Self {
@@ -154,6 +158,7 @@ impl Manager {
             baselines: BTreeMap::new(),
             retired: BTreeMap::new(),
             denied: denied::Denied::default(),
+            outbound_baselines,
             tally: Tally::new(),
             events,
             originated,
@@ -212,6 +217,7 @@ impl Manager {
         if now >= self.drains_at + DRAIN_INTERVAL {
             self.drains_at = now;
             self.advance_drains(now);
+            self.hand_out_ports(now);
         }
         if self.captures.forget_ended() {
             self.publish_watches();
@@ -224,7 +230,7 @@ impl Manager {
     /// The same model as before, which needs no more ids than before, under other conditions.
     fn publish_again(&mut self) {
         if let Ok(next) = self.compiler.compile(&self.runtime.apply(&self.model), &self.conditions) {
-            self.publisher.publish(next);
+            self.publish(next);
         }
     }
 
@@ -327,7 +333,7 @@ impl Manager {
         model.dataplane = self.model.dataplane.clone();
         model.control = self.model.control.clone();
         let before = self.addresses();
-        self.publisher.publish(next);
+        self.publish(next);
         self.captures.rename(&model);
         self.model = model;
         self.changes += 1;
@@ -349,7 +355,7 @@ impl Manager {
         if runtime != self.runtime {
             let (effective, drains) = (runtime.apply(&self.model), self.drains.follow(&runtime, &self.model));
             let next = self.compile(&effective, &drains)?;
-            self.publisher.publish(next);
+            self.publish(next);
             self.runtime = runtime;
             self.drains = drains;
             self.standings.follow(&self.model, &self.runtime);

@@ -24,7 +24,7 @@ use crate::snapshot::BackendIdentity;
 pub(super) use counters::counters;
 pub use counters::{Counters, FlowCounters, Icmp, Parts, Quic, Resets};
 pub(super) use flows::flows;
-pub use flows::{Flow, Flows};
+pub use flows::{Flow, Flows, OutboundFlow};
 pub use network::{Link, Neighbour, Neighbours, Offload, Port, Ports};
 pub(super) use network::{neighbours, ports};
 pub(super) use outbound::outbound;

@@ -1,7 +1,7 @@
 //! Frames that are for us: ARP, echo requests, and neighbour discovery. They are rare; the stage returns at once without them.
 
 use super::icmp::{Around, Limits, answer_echo, answer_neighbour};
-use super::lanes::{Event, Lanes, Ours, Outcome};
+use super::lanes::{Event, Lane, Lanes, Ours, Outcome};
 use crate::drop_reason::DropReason;
 use crate::io::{Frame, PortId};
 use crate::snapshot::{PortLink, Snapshot};
@@ -15,7 +15,7 @@ impl Lanes {
         for i in 0..self.ours.len() {
             let (lane, ours) = self.ours[i];
             if let Some(frame) = burst.get_mut(lane.index()) {
-                let outcome = self.answer_one(frame, ours, around, limits);
+                let outcome = self.answer_one(lane, frame, ours, around, limits);
                 self.outcomes.decide(lane, outcome.unwrap_or_else(Outcome::Drop));
             }
         }
@@ -24,6 +24,7 @@ impl Lanes {
     #[cold]
     fn answer_one<F: Frame>(
         &mut self,
+        lane: Lane,
         frame: &mut F,
         ours: Ours,
         around: Around<'_>,
@@ -38,6 +39,7 @@ impl Lanes {
                 answer_neighbour(frame, &message, port, link, world, &mut self.outcomes)
             }
             Ours::ProbeAnswer => Ok(Outcome::HandUp),
+            Ours::Readdressed(one) => self.readdress(lane, frame, &one, around),
         }
     }
 

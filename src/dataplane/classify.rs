@@ -10,6 +10,7 @@ use super::full_nat::{SOURCE_PORTS, ToSource};
 use super::icmp::{self, Around, Notice};
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use super::outbound::{Passing, from_inside};
+use super::own_address::Readdressed;
 use crate::drop_reason::DropReason;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
@@ -257,8 +258,10 @@ fn to_wide_frontend(packet: &Packet, world: &Snapshot) -> Option<Class> {
 }
 
 /// A client's packet of a protocol that we know nothing of but its number.
-pub(super) fn of_other_protocol(ip: &IpPacket, world: &Snapshot) -> Class {
+pub(super) fn of_other_protocol(ip: &IpPacket, source: Source, world: &Snapshot) -> Class {
+    let readdressed = || Readdressed::of(ip, source, world).map(Readdressed::class);
     to_broad(ip, world)
+        .or_else(readdressed)
         .unwrap_or_else(|| Class::Drop(classify_other(ip, world).err().unwrap_or(DropReason::NoRule)))
 }
 
@@ -303,7 +306,7 @@ fn classify_rare(bytes: &[u8], link: &PortLink, source: Source, world: &Snapshot
             None => from_inside(&packet, source, world),
         },
         Ok(Parsed::Icmp(ip)) => icmp::classify(bytes, &ip, source, world).unwrap_or_else(Class::Drop),
-        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, world),
+        Ok(Parsed::Other(ip)) => of_other_protocol(&ip, source, world),
         Ok(Parsed::Fragment(ip)) => Class::Fragment(ip),
         Ok(Parsed::Arp) => Class::Ours(Ours::Arp),
         Err(reason) => Class::Drop(reason),

@@ -7,6 +7,7 @@ use super::full_nat::{Aside, ToSource};
 use super::icmp::Notice;
 use super::outbound::Passing;
 pub use super::outcomes::{Event, Outcome, Outcomes};
+use super::own_address::Readdressed;
 use crate::io::{BURST_MAX, PortId};
 use crate::packet::{FlowKey, IpPacket, WideKey};
 use crate::snapshot::BackendId;
@@ -227,7 +228,7 @@ impl Default for Lanes {
     }
 }
 
-/// A frame that we answer ourselves.
+/// A frame that we answer ourselves, or that goes on without a flow.
 #[derive(Clone, Copy)]
 pub(super) enum Ours {
     /// ARP.
@@ -238,6 +239,8 @@ pub(super) enum Ours {
     Neighbour(nd::Message),
     /// What a probe of the management thread may wait for.
     ProbeAnswer,
+    /// To or from an address of a backend's own: it is sent on.
+    Readdressed(Readdressed),
 }
 
 impl Lanes {

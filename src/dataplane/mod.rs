@@ -30,6 +30,7 @@ mod others;
 mod outbound;
 mod outbox;
 mod outcomes;
+mod own_address;
 mod quic;
 mod reset;
 mod steer;
@@ -42,7 +43,10 @@ pub use flow_table::FlowTable;
 pub use fragments::HELD_MAX;
 pub use lanes::{Event, Outcome, Outcomes, Source, WorkerId};
 pub use mesh::{ControlFrame, Events, Mesh, Seat};
-pub use outbound::{OUTBOUND_KINDS, OutboundBackend, OutboundPorts, OutboundTotals, outbound_backends};
+pub use outbound::{
+    FoundOutbound, OUTBOUND_KINDS, OutboundBackend, OutboundFilter, OutboundPorts, OutboundTotals,
+    outbound_backends,
+};
 pub use survey::{FlowFilter, FlowState, FoundFlow, SURVEYS_MAX, Survey, Surveys};
 pub use worker::{IdlePolicy, Worker, WorkerPort};
 
@@ -165,7 +169,12 @@ impl Path {
 
     /// Goes on with what the management thread wants to know of the flows.
     fn survey(&mut self, surveyor: &mut survey::Surveyor, is_busy: bool, world: &Snapshot, now: Tick) {
-        surveyor.advance(&mut self.flows, &mut self.bindings, is_busy, world, now);
+        let held = survey::Held {
+            flows: &mut self.flows,
+            bindings: &mut self.bindings,
+            outbound: &mut self.outbound,
+        };
+        surveyor.advance(held, is_busy, world, now);
     }
 
     /// What became of the last burst.

@@ -13,6 +13,7 @@ use crossbeam::queue::ArrayQueue;
 use super::flow_table::{Key, KeyFilter, Standing, State, Table, Tables};
 use super::full_nat::Bindings;
 use super::lanes::WorkerId;
+use super::outbound::{self, FoundOutbound, OutboundFilter};
 use crate::packet::Flow;
 use crate::snapshot::{BackendId, FrontendId, Snapshot};
 use crate::tick::{TICKS_PER_SECOND, Tick};
@@ -37,12 +38,15 @@ pub struct FlowFilter {
     states: u8,
     /// A bit for each backend's id; without it any will do.
     backends: Option<Arc<[u64]>>,
+    /// Of those that backends have opened; `None`: none of them.
+    outbound: Option<OutboundFilter>,
 }
 
 impl Default for FlowFilter {
     /// All flows.
     fn default() -> Self {
-        Self { keys: KeyFilter::default(), states: u8::MAX, backends: None }
+        let outbound = Some(OutboundFilter::default());
+        Self { keys: KeyFilter::default(), states: u8::MAX, backends: None, outbound }
     }
 }
 
@@ -76,6 +80,12 @@ impl FlowFilter {
             bits[id.index() / 64] |= 1 << (id.index() % 64);
         }
         Self { backends: Some(bits.into()), ..self }
+    }
+
+    /// Of flows that backends have opened only these, or none.
+    #[must_use]
+    pub fn outbound(self, outbound: Option<OutboundFilter>) -> Self {
+        Self { outbound, ..self }
     }
 
     fn wants<K: Key>(&self, flow: &Standing<K>) -> bool {
@@ -138,6 +148,23 @@ impl FoundFlow {
     }
 }
 
+/// What a worker holds flows in, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    Narrow,
+    Wide,
+    /// Of full NAT, by port.
+    Bound,
+    Outbound,
+}
+
+/// The flows of one worker.
+pub(super) struct Held<'a> {
+    pub(super) flows: &'a mut Tables,
+    pub(super) bindings: &'a mut Bindings,
+    pub(super) outbound: &'a mut outbound::Flows,
+}
+
 /// What one worker is asked, and what it has found.
 pub struct Survey {
     /// Whose answer it is part of.
@@ -145,9 +172,10 @@ pub struct Survey {
     filter: FlowFilter,
     limit: usize,
     is_given_up: Arc<AtomicBool>,
-    /// The line to go on with; `None` when all have been looked at.
-    next: Option<usize>,
+    /// Where to go on; `None` when all have been looked at.
+    next: Option<(Part, usize)>,
     found: Vec<FoundFlow>,
+    found_outbound: Vec<FoundOutbound>,
     looked_at: u64,
     has_more: bool,
 }
@@ -164,13 +192,31 @@ impl Survey {
         // Written to once, so that it is the management thread that waits for the pages.
         let mut found = vec![FoundFlow::NONE; limit];
         found.clear();
-        let (next, looked_at, has_more) = (Some(0), 0, false);
-        Box::new(Self { number, filter, limit, is_given_up, next, found, looked_at, has_more })
+        let room = if filter.outbound.is_some() { limit } else { 0 };
+        let mut found_outbound = vec![FoundOutbound::NONE; room];
+        found_outbound.clear();
+        let (next, looked_at, has_more) = (Some((Part::Narrow, 0)), 0, false);
+        Box::new(Self {
+            number,
+            filter,
+            limit,
+            is_given_up,
+            next,
+            found,
+            found_outbound,
+            looked_at,
+            has_more,
+        })
     }
 
     /// The flows that were wanted, in no order.
     pub fn found(&self) -> &[FoundFlow] {
         &self.found
+    }
+
+    /// Those that backends have opened, likewise.
+    pub fn found_outbound(&self) -> &[FoundOutbound] {
+        &self.found_outbound
     }
 
     /// Flows that were compared with the filter.
@@ -189,33 +235,45 @@ impl Survey {
     }
 
     /// Goes on for so many lines; whether it is done.
-    fn advance(
-        &mut self,
-        flows: &mut Tables,
-        bindings: &mut Bindings,
-        lines: usize,
-        world: &Snapshot,
-        now: Tick,
-    ) -> bool {
-        let Some(at) = self.next else { return true };
+    fn advance(&mut self, held: &mut Held<'_>, lines: usize, world: &Snapshot, now: Tick) -> bool {
+        let Some((part, at)) = self.next else { return true };
         if self.is_given_up.load(Ordering::Relaxed) {
             return true;
         }
-        // The wide table's lines are counted on from the narrow one's, and the ports of full NAT from there.
-        let narrow = flows.narrow.lines();
-        let both = narrow + flows.wide.lines();
-        self.next = match at.checked_sub(narrow) {
-            None => self.pass(&mut flows.narrow, at, lines, world, now).or(Some(narrow)),
-            Some(at) if at + narrow < both => {
-                let next = self.pass(&mut flows.wide, at, lines, world, now);
-                next.map(|at| at + narrow).or(Some(both))
+        let (next, behind) = match part {
+            Part::Narrow => (self.pass(&mut held.flows.narrow, at, lines, world, now), Some(Part::Wide)),
+            Part::Wide => (self.pass(&mut held.flows.wide, at, lines, world, now), Some(Part::Bound)),
+            Part::Bound => {
+                let outbound = self.filter.outbound.is_some().then_some(Part::Outbound);
+                (self.pass_ports(held.bindings, at, lines, world, now), outbound)
             }
-            Some(at) => {
-                let at = at + narrow - both;
-                self.pass_ports(bindings, at, lines, world, now).map(|at| at + both)
-            }
+            Part::Outbound => (self.pass_outbound(held.outbound, at, lines, world, now), None),
         };
+        self.next = next.map(|at| (part, at)).or(behind.map(|part| (part, 0)));
         self.next.is_none() || self.has_more
+    }
+
+    fn pass_outbound(
+        &mut self,
+        flows: &mut outbound::Flows,
+        at: usize,
+        lines: usize,
+        world: &Snapshot,
+        now: Tick,
+    ) -> Option<usize> {
+        let Self { filter, limit, found, found_outbound, looked_at, has_more, .. } = self;
+        flows.walk(at, lines * PLACES_A_LINE, world, now, |flow| {
+            *looked_at += 1;
+            if !filter.outbound.as_ref().is_some_and(|filter| filter.wants(&flow)) {
+                return ControlFlow::Continue(());
+            }
+            if found.len() + found_outbound.len() == *limit {
+                *has_more = true;
+                return ControlFlow::Break(());
+            }
+            found_outbound.push(flow);
+            ControlFlow::Continue(())
+        })
     }
 
     fn pass_ports(
@@ -326,18 +384,11 @@ impl Surveyor {
 
     /// Goes on with the survey at hand, or begins the next one.
     #[cold]
-    pub(super) fn advance(
-        &mut self,
-        flows: &mut Tables,
-        bindings: &mut Bindings,
-        is_busy: bool,
-        world: &Snapshot,
-        now: Tick,
-    ) {
+    pub(super) fn advance(&mut self, mut held: Held<'_>, is_busy: bool, world: &Snapshot, now: Tick) {
         let Some(desk) = self.desks.0.get(self.me) else { return };
         let Some(mut survey) = self.at_hand.take().or_else(|| desk.asked.pop()) else { return };
         let lines = if is_busy { LINES_BUSY } else { LINES_IDLE };
-        if !survey.advance(flows, bindings, lines, world, now) {
+        if !survey.advance(&mut held, lines, world, now) {
             self.at_hand = Some(survey);
         } else if let Err(survey) = desk.done.push(survey) {
             // There is room for as many as there can be. Were there none, it would have to wait: no worker frees memory.

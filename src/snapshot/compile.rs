@@ -15,8 +15,8 @@ use super::outbound::Allotter;
 use super::sources::{ClientAddress, Numbers};
 use super::tables::{TableInputs, available, fill, protocol_number, select_seed, table_inputs};
 use super::{
-    BackendId, BackendIdentity, Echo, Frontend, FrontendId, Leaving, MaglevTable, Neighbours, OwnAddresses,
-    Routes, Selector, Snapshot, WideMap, WordMap, forwarding, local, quic,
+    BackendAddresses, BackendId, BackendIdentity, Echo, Frontend, FrontendId, Leaving, MaglevTable,
+    Neighbours, OwnAddresses, Routes, Selector, Snapshot, WideMap, WordMap, forwarding, local, quic,
 };
 use crate::config::{self, AdminState, Endpoint, HashKey, Model, ProtocolSelector};
 use crate::packet::{FrontendWord, Pattern6, SipHash, wide_endpoint};
@@ -138,6 +138,7 @@ impl Compiler {
             broad: BroadFrontends::new(words(Kind::Broad).map(|(frontend, word)| Broad { frontend, word })),
             sources: self.sources.compiled(model),
             outbound,
+            backend_addresses: self.backend_addresses(model),
             hairpins: self.hairpin_clients(),
             by_response: narrow_map(&responses),
             by_response_wide: wide_map(&responses),
@@ -187,6 +188,11 @@ impl Compiler {
     /// Backends that are in no rule any more, but whose flows may go on.
     pub fn lingering(&self) -> Vec<BackendId> {
         self.ids.lingering().collect()
+    }
+
+    /// Whether ports of outbound rules can be handed out that could not when the latest snapshot was made.
+    pub fn can_hand_out_ports(&self) -> bool {
+        self.outbound.is_due()
     }
 
     /// Frees the ids of lingering backends that `is_unused`. The caller has made sure that no worker can
@@ -366,6 +372,16 @@ impl Compiler {
                 .map(move |protocol| (wide_endpoint(identity.address, 0, protocol.number()), id.0.into()))
         };
         all.flat_map(of_one).collect()
+    }
+
+    /// Those of the model: what lingers leads nowhere new.
+    fn backend_addresses(&self, model: &Model) -> BackendAddresses {
+        let all = model.nat_rules.iter().filter_map(|rule| {
+            let (frontend, address, port) = (rule.frontend, rule.own_address()?, rule.backend_port);
+            let id = self.ids.backend(&BackendIdentity { frontend, address, port })?;
+            Some((frontend.address, address, id))
+        });
+        BackendAddresses::new(&all.collect::<Vec<_>>())
     }
 
     /// Backends that may be clients of their own frontend.

@@ -16,6 +16,7 @@ mod intervals;
 mod kinds;
 mod local;
 mod outbound;
+mod own_address;
 mod publish;
 mod quic;
 mod routes;
@@ -38,6 +39,7 @@ pub(crate) use outbound::{
     BLOCK_LEN, BLOCKS, Claims, FIRST_PORT, MEMBERS_MAX, Member, MemberWay, OUTBOUND_ADDRESSES_MAX, Outbound,
     PortKind,
 };
+pub(crate) use own_address::BackendAddresses;
 pub use publish::{Publisher, Reader};
 pub(crate) use quic::QuicServers;
 pub(crate) use routes::Hop;
@@ -107,6 +109,8 @@ pub struct Snapshot {
     pub(crate) sources: Sources,
     /// Whose own connections are translated.
     pub(crate) outbound: Outbound,
+    /// Backends that have an address for themselves.
+    pub(crate) backend_addresses: BackendAddresses,
     /// Address of a backend and frontend that it may be a client of.
     pub(crate) hairpins: WideMap,
     /// Backend's endpoint → backend, for responses.

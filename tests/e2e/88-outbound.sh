@@ -80,6 +80,10 @@ clients 667 1 2 3
 equal "2,001 connections at once from three backends to one server and port" 2001 "$(of made 1 2 3)"
 equal "each from a port of its own" 2001 "$(of distinct 1 2 3)"
 equal "guideway knows them" 2001 "$(sum answered_total)"
+equal "show flows lists them, as many as are asked for" "1000 limit" \
+    "$(gw show flows --rule egress --state established --limit 1000 --json | jq -r '"\(.outbound | length) \(.cut_by)"')"
+equal "and those of one backend" 667 \
+    "$(gw show flows --backend web/10.1.0.12 --limit 10000 --json | jq '[.outbound[] | select(.protocol == "tcp")] | length')"
 equal "and that none failed" 0 "$(sum failed_total)"
 equal "the service goes on beside them" 100 "$(requests 100 | grep -c ' 200 ' || true)"
 

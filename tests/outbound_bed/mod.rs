@@ -1,6 +1,8 @@
 //! Outbound rules in both families, and packets of TCP, UDP and echo requests, written and read by another implementation.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic, reason = "of tests")]
 
+pub mod errors;
+
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{Icmpv4Type, Icmpv6Type, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};

@@ -98,6 +98,16 @@ impl Spread {
 }
 
 impl NatRule {
+    /// The backend that has the frontend's address for itself: all ports lead to it, and keep their numbers.
+    pub fn own_address(&self) -> Option<IpAddr> {
+        let Frontend { first_port, last_port, protocol, .. } = self.frontend;
+        let is_all = (first_port, last_port, protocol) == (0, u16::MAX, ProtocolSelector::Any);
+        match self.target {
+            NatTarget::One(backend) if is_all && self.forward == Forward::Nat => Some(backend),
+            _ => None,
+        }
+    }
+
     /// The frontend of the port that leads to `address`, for each backend.
     pub fn mapping(&self) -> Vec<(Frontend, IpAddr)> {
         match &self.target {

@@ -160,6 +160,24 @@ pub enum RuleProblem {
         /// Its pool.
         pool: String,
     },
+    /// A backend that may be a client of its rule, and whom the rule's list denies.
+    AclDeniesBackend {
+        /// The rule.
+        rule: String,
+        /// Its list.
+        acl: String,
+        /// The first such backend.
+        backend: IpAddr,
+    },
+    /// A list for an address of a backend's own that denies most hosts: the backend cannot reach them either.
+    AclCutsOff {
+        /// The rule.
+        rule: String,
+        /// Its list.
+        acl: String,
+        /// The backend.
+        backend: IpAddr,
+    },
     /// The management thread has a worker for a neighbour.
     ManagementCpuIsWorker {
         /// The CPU.
@@ -205,6 +223,16 @@ impl fmt::Display for RuleProblem {
                 f,
                 "rule {rule} has no backend to choose: all of pool {pool} are down, drained or of weight 0, or it \
                  is empty"
+            ),
+            Self::AclDeniesBackend { rule, acl, backend } => write!(
+                f,
+                "rule {rule} has hairpin = true for its backends, but acl {acl} denies backend {backend}; permit the backends \
+                 in the list, or delete hairpin"
+            ),
+            Self::AclCutsOff { rule, acl, backend } => write!(
+                f,
+                "NAT rule {rule}: acl {acl} decides on answers too, so {backend} can open connections only to whom the list \
+                 permits; permit whom it needs, and the backend's own firewall can keep others from it"
             ),
             Self::ManagementCpuIsWorker { cpu } => write!(
                 f,

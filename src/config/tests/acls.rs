@@ -65,6 +65,39 @@ fn mistakes_in_access_lists_are_named_with_their_lines() {
 }
 
 #[test]
+fn a_list_that_cuts_its_rules_own_backends_off_is_warned_of() {
+    let list = |rules: &str| format!("[[acl]]\nname = \"office\"\nrules = [{rules}]\n");
+    let hairpin = |rules: &str| format!("{SOUND}acl = \"office\"\nhairpin = true\n{}", list(rules));
+    let told = warnings(&hairpin("\"permit 192.0.2.0/24\""), &[]);
+    assert_eq!(
+        told,
+        [
+            "g.toml:8: rule web has hairpin = true for its backends, but acl office denies backend 10.0.0.4; permit the backends in \
+          the list, or delete hairpin"
+        ]
+    );
+    assert_eq!(warnings(&hairpin("\"permit 192.0.2.0/24\", \"permit 10.0.0.0/8\""), &[]), [""; 0]);
+    assert_eq!(warnings(&hairpin("\"deny 192.0.2.0/24\""), &[]), [""; 0]);
+    let own = |rules: &str| {
+        let rule = "[[nat_rule]]\nname = \"own\"\nfrontend = \"203.0.113.20:0/any\"\nbackend = \"10.0.0.9\"\nacl = \"office\"\n";
+        format!("{SOUND}{rule}{}", list(rules))
+    };
+    for rules in ["\"permit 192.0.2.0/24\"", "\"deny 192.0.2.0/24\", \"deny 0.0.0.0/0\"", "\"permit ::/0\""] {
+        assert_eq!(
+            warnings(&own(rules), &[]),
+            [
+                "g.toml:9: NAT rule own: acl office decides on answers too, so 10.0.0.9 can open connections only to whom the list \
+              permits; permit whom it needs, and the backend's own firewall can keep others from it"
+            ],
+            "{rules}"
+        );
+    }
+    for rules in ["\"deny 192.0.2.0/24\"", "\"deny 192.0.2.0/24\", \"permit 0.0.0.0/0\""] {
+        assert_eq!(warnings(&own(rules), &[]), [""; 0], "{rules}");
+    }
+}
+
+#[test]
 fn a_hundred_thousand_rules_are_read_and_more_than_the_limit_are_refused() {
     let of = |count: u32| {
         let lines: String = (0..count).map(|n| format!("\"deny {}\",\n", Ipv4Addr::from(n << 8))).collect();

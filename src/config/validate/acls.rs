@@ -1,12 +1,14 @@
 //! Access lists.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::own_addresses::is_own_address;
 use super::{Names, required};
 use crate::config::error::{Place, Report};
-use crate::config::model::{Acl, AclRule};
-use crate::config::problem::ValueProblem;
+use crate::config::model::{Acl, AclRule, Rule};
+use crate::config::problem::{RuleProblem, ValueProblem};
 use crate::config::raw::{At, Field, RawConfig};
 use crate::config::subject_of;
 
@@ -55,4 +57,36 @@ impl Acls {
         let found = self.by_name.get(&wanted.value).and_then(|index| self.list.get(*index));
         found.map(|(_, acl)| Arc::clone(acl))
     }
+}
+
+/// Backends of a rule that are looked for in its list, at most: with the longest list that is a tenth of a second.
+const BACKENDS_LOOKED_FOR: usize = 256;
+
+/// Lists that keep a rule's own backends from what the rule is for.
+pub(super) fn warn_of_cut_off(rules: &[At<Rule>], report: &mut Report) {
+    for At { value: rule, place } in rules {
+        let Some(acl) = &rule.acl else { continue };
+        let names = || (rule.name.clone(), acl.name.clone());
+        let mut backends = rule.pool.backends.iter().map(|backend| backend.address);
+        if rule.hairpin {
+            let denied = backends.take(BACKENDS_LOOKED_FOR).find(|address| !acl.permits(*address));
+            if let Some(backend) = denied {
+                let (rule, acl) = names();
+                report.warn(*place, RuleProblem::AclDeniesBackend { rule, acl, backend });
+            }
+        } else if is_own_address(rule)
+            && let Some(backend) = backends.next()
+            && !permits_most(acl, backend)
+        {
+            let (rule, acl) = names();
+            report.warn(*place, RuleProblem::AclCutsOff { rule, acl, backend });
+        }
+    }
+}
+
+/// Whether hosts of the family of `like` may that no rule is about.
+fn permits_most(acl: &Acl, like: IpAddr) -> bool {
+    let is_of_all =
+        |rule: &&AclRule| rule.network.prefix_len == 0 && rule.network.address.is_ipv4() == like.is_ipv4();
+    acl.rules.iter().find(is_of_all).map_or(acl.permits_others(), |rule| rule.permits)
 }

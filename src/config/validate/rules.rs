@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::acls::Acls;
+use super::acls::{self, Acls};
 use super::forward::{self, Parts};
 use super::frontends::{compare_backends, compare_frontends, compare_with_probes, said};
 use super::nat_rules;
@@ -64,6 +64,7 @@ pub(super) fn check(
     warn_of_unused(&checker.used, pools, probes, acls, report);
     compare_frontends(raw, report);
     compare_backends(&rules, report);
+    acls::warn_of_cut_off(&rules, report);
     compare_with_probes(raw, &rules, network, report);
     let rules = rules.into_iter().take(own).map(|rule| rule.value);
     let rules = rules.chain(nat_rules.iter().flat_map(NatRule::rules)).collect();

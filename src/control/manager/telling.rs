@@ -9,9 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use super::Manager;
 use crate::config::Frontend;
 use crate::control::tally::Tally;
-use crate::dataplane::{
-    BackendTotals, ControlFrame, Events, OutboundBackend, Totals, WorkerTotals, outbound_backends,
-};
+use crate::dataplane::{BackendTotals, ControlFrame, Events, Totals, WorkerTotals};
 use crate::io::PortId;
 use crate::snapshot::{BackendId, BackendIdentity, Snapshot};
 use crate::wire::MacAddr;
@@ -36,11 +34,6 @@ impl Manager {
     /// Where frames to be sent are put.
     pub(in crate::control) fn originated(&self) -> Arc<ArrayQueue<ControlFrame>> {
         self.originated.clone()
-    }
-
-    /// What backends have opened themselves.
-    pub fn outbound(&self) -> Vec<OutboundBackend> {
-        outbound_backends(&self.publisher.latest(), &self.counters)
     }
 
     /// What was published last.

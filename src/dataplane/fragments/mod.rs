@@ -18,6 +18,7 @@ use super::classify::{Class, of_other_protocol, stranger, to_frontend, to_source
 use super::icmp::{self, Around};
 use super::lanes::{Lane, LaneSet, Lanes, Outcome, Source};
 use super::outbound::from_inside;
+use super::own_address::Readdressed;
 use super::steer::Steering;
 use crate::drop_reason::DropReason;
 use crate::io::Frame;
@@ -77,6 +78,16 @@ impl Clue {
     }
 }
 
+/// A part of a message to or from an address of a backend's own.
+fn own_part(
+    frame: &[u8],
+    ip: &IpPacket,
+    source: Source,
+    world: &Snapshot,
+) -> Option<Result<Readdressed, DropReason>> {
+    Readdressed::of_echo(frame.get(usize::from(ip.payload_offset)..ip.end())?, ip, source, world)
+}
+
 impl Lanes {
     /// Finds the datagram of each fragment. First ones are clients' packets and responses from here on.
     #[inline(always)]
@@ -129,11 +140,15 @@ impl Lanes {
         let clue = Clue::of(&ip, fragment);
         match clue {
             Clue::Ports => {}
+            Clue::Icmp if let Some(own) = own_part(frame, &ip, source, world) => {
+                self.place(lane, Readdressed::class(own), world);
+                return Ok(Standing::Alone);
+            }
             // An echo request perhaps.
             Clue::Icmp if world.echo_at(ip.destination).is_some() => {}
             Clue::Icmp if world.outbound.member_at(ip.source).is_some() => {}
             Clue::Protocol => {
-                self.place(lane, of_other_protocol(&ip, world), world);
+                self.place(lane, of_other_protocol(&ip, source, world), world);
                 return Ok(Standing::Alone);
             }
             Clue::Icmp => return Err(Outcome::Drop(DropReason::Fragment)),
@@ -179,7 +194,7 @@ impl Lanes {
 
     fn class_of_first(&self, frame: &[u8], ip: &IpPacket, around: Around<'_>) -> Class {
         let Around { source, world, .. } = around;
-        let Some(packet) = first_fragment(frame, ip) else { return of_other_protocol(ip, world) };
+        let Some(packet) = first_fragment(frame, ip) else { return of_other_protocol(ip, source, world) };
         to_frontend(&packet, world)
             .or_else(|| to_source(&packet, world).map(Class::ToSource))
             .unwrap_or_else(|| from_inside(&packet, source, world))

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::dataplane::ends::NewEnds;
 use crate::dataplane::family::V6_LONGER_BY;
-use crate::dataplane::lanes::{Lane, Lanes};
+use crate::dataplane::lanes::{Lane, Lanes, Ours};
 use crate::packet::IpPacket;
 use crate::snapshot::Hop;
 
@@ -40,8 +40,12 @@ impl Lanes {
         self.asides.iter().rev().find(|(of, _)| *of == lane).map(|(_, aside)| *aside)
     }
 
-    /// Whether the packet in `lane` is one of full NAT, or of a flow that a backend has opened.
+    /// Whether the packet in `lane` is one of full NAT, of a flow that a backend has opened, or of an address of a backend's own.
     pub(in crate::dataplane) fn is_full_nat(&self, lane: Lane) -> bool {
-        self.bound.has(lane) || self.to_sources.iter().any(|(of, _)| *of == lane) || self.is_outbound(lane)
+        let is_readdressed = |(of, ours): &(Lane, Ours)| *of == lane && matches!(ours, Ours::Readdressed(_));
+        self.bound.has(lane)
+            || self.to_sources.iter().any(|(of, _)| *of == lane)
+            || self.is_outbound(lane)
+            || self.ours.iter().any(is_readdressed)
     }
 }

@@ -16,6 +16,7 @@ use super::classify::{Class, classify_other};
 use super::counters::WorkerCounters;
 use super::lanes::{Ours, Source};
 use super::outbound;
+use super::own_address::Readdressed;
 use crate::drop_reason::DropReason;
 use crate::packet::{IpPacket, icmp_message, neighbour_message};
 use crate::snapshot::Snapshot;
@@ -68,6 +69,9 @@ pub(super) fn classify(
     let message = icmp_message(frame, ip)?;
     if let Some(notice) = Notice::of(frame, ip, message, source, world)? {
         return Ok(Class::Notice(notice));
+    }
+    if let Some(readdressed) = Readdressed::of_echo(message, ip, source, world) {
+        return Ok(Readdressed::class(readdressed));
     }
     if let Some(passing) = outbound::of_echo(message, ip, world) {
         return passing.map(Class::Passing);

@@ -7,6 +7,7 @@ use crate::dataplane::full_nat::{Name, ToSource};
 use crate::dataplane::lanes::Source;
 use crate::dataplane::look_up::is_of_pool;
 use crate::dataplane::outbound::AboutOutbound;
+use crate::dataplane::own_address::AboutOwn;
 use crate::drop_reason::DropReason;
 use crate::packet::{
     FlowKey, IpPacket, Packet, Quote, WideKey, flaw_of_source, is_martian, parse_quote, quote_offset,
@@ -35,6 +36,8 @@ pub(super) enum About {
     Bound(ToSource),
     /// One of a flow that a backend has opened.
     Outbound(AboutOutbound),
+    /// One to or from an address of a backend's own.
+    Own(AboutOwn),
     /// Our own that had a client's in it.
     InTunnel(Conversation, IpPacket),
 }
@@ -108,6 +111,8 @@ impl Notice {
             } else if let Some(id) = quoted(&quote).and_then(|sent| backend_of(&sent, world)) {
                 check_way(id, ip, source, world)?;
                 About::Translated(id)
+            } else if let Some(about) = AboutOwn::of(&quote, ip, source, world) {
+                About::Own(about?)
             } else if let Some(about) = AboutOutbound::of(whole, &quote, world) {
                 About::Outbound(about)
             } else if let Some(inner) = tunnel::inner(whole, &quote, world)? {

@@ -57,6 +57,7 @@ impl Lanes {
                 About::Outbound(about) => {
                     self.tell_outbound(lane, frame, &notice, about, outbound, steering, around).err()
                 }
+                About::Own(about) => self.tell_own(lane, frame, &notice, about, around).err(),
                 About::Response(flow) => match backend_of(flow, flows, steering, around) {
                     Ok(id) => self.tell_backend(lane, frame, &notice, (id, flow.hash()), around),
                     Err(outcome) => Some(outcome),

@@ -9,6 +9,7 @@ mod ports;
 mod slab;
 mod sort;
 mod state;
+mod survey;
 mod sweep;
 mod table;
 mod told;
@@ -16,6 +17,7 @@ mod told;
 pub(super) use counts::OutboundCounters;
 pub(super) use errors::AboutOutbound;
 pub(super) use sort::{Passing, from_inside, of_echo};
+pub use survey::{FoundOutbound, OutboundFilter};
 pub use told::{OUTBOUND_KINDS, OutboundBackend, OutboundPorts, OutboundTotals, outbound_backends};
 
 use super::ends::{self, NewEnds};

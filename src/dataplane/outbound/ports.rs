@@ -1,8 +1,12 @@
 //! Which ports a backend's flows have: rings of its blocks, one for each frontend and kind, and how many mappings each
 //! port has.
 
+mod hunt;
+
 use memmap2::MmapMut;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use hunt::{Failure, HUNTS, Hunt, Hunted};
 
 use super::slab::{slice, untouched};
 use super::table::{Far, Outside, Table};
@@ -13,9 +17,6 @@ use crate::snapshot::{
 
 const KINDS: usize = PortKind::ALL.len();
 const PORTS: usize = BLOCKS * BLOCK_LEN;
-
-/// Ports that are tried for a destination where all have flows already: as many as a backend has by default.
-const TRIES: usize = 1024;
 
 /// The blocks that a backend has of a frontend, for one kind of flows.
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -38,16 +39,6 @@ struct Link {
     before: u32,
 }
 
-/// What was last looked for in vain, so that a backend that asks again and again is told so at once.
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-struct Failure {
-    address: [u64; 2],
-    port: u32,
-    /// How many ports had come free by then; from 1.
-    freed: u32,
-}
-
 /// The ports of one worker's backends.
 pub(super) struct Ports {
     rings: MmapMut,
@@ -56,6 +47,8 @@ pub(super) struct Ports {
     uses: MmapMut,
     /// By backend and kind.
     failures: MmapMut,
+    /// By backend, kind and set of destinations.
+    hunts: MmapMut,
     /// Counts ports and blocks that have come free, and flows that have ended.
     freed: u32,
     /// Where the sweep goes on.
@@ -119,6 +112,7 @@ impl Ports {
             links: untouched(groups * BLOCKS * size_of::<Link>())?,
             uses: untouched(groups * PORTS * size_of::<u16>())?,
             failures: untouched(MEMBERS_MAX * KINDS * size_of::<Failure>())?,
+            hunts: untouched(MEMBERS_MAX * KINDS * HUNTS * size_of::<Hunt>())?,
             freed: 0,
             sweep_at: 0,
         })
@@ -149,12 +143,11 @@ impl Ports {
         if self.has_failed(wanted) {
             return None;
         }
+        let mut tried = 0;
         if wanted.far.kind == PortKind::Tcp {
-            let mut tries = TRIES;
-            for share in wanted.shares() {
-                if let Some(port) = self.shared_port(share, wanted, table, &mut tries) {
-                    return Some(Outside { number: share.number, port });
-                }
+            match self.hunt(wanted, table) {
+                Hunted::Found(outside) => return Some(outside),
+                Hunted::InVain(ports) => tried = ports,
             }
         }
         for share in wanted.shares() {
@@ -166,7 +159,7 @@ impl Ports {
                 return Some(Outside { number: share.number, port });
             }
         }
-        self.note_failure(wanted);
+        self.note_failure(wanted, tried);
         None
     }
 
@@ -245,57 +238,6 @@ impl Ports {
             at = next;
         }
         None
-    }
-
-    /// A port that others of the backend have for other destinations.
-    fn shared_port(
-        &mut self,
-        share: Share<'_>,
-        wanted: Wanted<'_>,
-        table: &mut Table,
-        tries: &mut usize,
-    ) -> Option<u16> {
-        let Ring { head, blocks, .. } = *self.ring(share)?;
-        let mut at = head;
-        for _ in 0..blocks {
-            let block = at.checked_sub(1)? as usize;
-            at = self.link(share, block)?.next;
-            if share.claims.at(share.kind, block).is_reserved() {
-                continue;
-            }
-            for port in (0..BLOCK_LEN as u16).map(|place| Claims::first_port(block) + place) {
-                *tries = tries.checked_sub(1)?;
-                let outside = Outside { number: share.number, port };
-                let has_room = *self.uses(share.number, share.kind, port)? < u16::MAX;
-                if has_room && table.find(outside, wanted.far, wanted.hasher).is_none() {
-                    self.ring(share)?.head = at;
-                    return Some(port);
-                }
-            }
-        }
-        None
-    }
-
-    fn failure(&mut self, wanted: Wanted<'_>) -> Option<&mut Failure> {
-        let at = wanted.member as usize * KINDS + wanted.far.kind as usize;
-        slice::<Failure>(&mut self.failures).get_mut(at)
-    }
-
-    fn has_failed(&mut self, wanted: Wanted<'_>) -> bool {
-        let freed = self.freed.wrapping_add(1);
-        let has_free = wanted.shares().any(|share| share.claims.has_free(share.kind));
-        let Far { address, port, .. } = wanted.far;
-        self.failure(wanted).is_some_and(|failure| {
-            !has_free && (failure.address, failure.port, failure.freed) == (address, port.into(), freed)
-        })
-    }
-
-    fn note_failure(&mut self, wanted: Wanted<'_>) {
-        let freed = self.freed.wrapping_add(1);
-        let Far { address, port, .. } = wanted.far;
-        if let Some(failure) = self.failure(wanted) {
-            *failure = Failure { address, port: port.into(), freed };
-        }
     }
 
     /// A mapping has the port from here on.

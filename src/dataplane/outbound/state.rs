@@ -64,6 +64,11 @@ impl State {
         self.has(ANSWERED | ESTABLISHED) && self.0 & (RESET | ENDED) == 0 && !self.has(FIN_IN | FIN_OUT)
     }
 
+    /// Whether an end has begun to close it.
+    pub(super) fn is_closing(self) -> bool {
+        self.0 & (RESET | ENDED | FIN_IN | FIN_OUT) != 0
+    }
+
     /// Whether a SYN of the backend's begins another connection: the last one is over.
     pub(super) fn gives_way_to_syn(self) -> bool {
         self.0 & (RESET | ENDED) != 0 || self.has(FIN_IN | FIN_OUT)

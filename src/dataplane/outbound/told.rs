@@ -12,6 +12,8 @@ use crate::snapshot::{BLOCK_LEN, BLOCKS, PortKind, Snapshot};
 pub struct OutboundBackend {
     /// Its address.
     pub address: IpAddr,
+    /// Its counters', which another may have had before.
+    pub number: u32,
     /// Packets and bytes that it has sent by outbound rules.
     pub out: (u64, u64),
     /// The same that came back.
@@ -20,6 +22,20 @@ pub struct OutboundBackend {
     pub flows: [OutboundTotals; 3],
     /// By frontend.
     pub ports: BTreeMap<IpAddr, [OutboundPorts; 3]>,
+}
+
+impl OutboundBackend {
+    /// Leaves out what was counted `before`. What there is at the moment stays.
+    pub fn count_from(&mut self, before: &Self) {
+        for (now, then) in [(&mut self.out, before.out), (&mut self.back, before.back)] {
+            *now = (now.0.saturating_sub(then.0), now.1.saturating_sub(then.1));
+        }
+        for (now, then) in self.flows.iter_mut().zip(before.flows) {
+            now.opened = now.opened.saturating_sub(then.opened);
+            now.answered = now.answered.saturating_sub(then.answered);
+            now.failed = now.failed.saturating_sub(then.failed);
+        }
+    }
 }
 
 /// A backend's flows of one kind.
@@ -64,7 +80,7 @@ pub fn outbound_backends(world: &Snapshot, workers: &[Arc<WorkerCounters>]) -> V
             worker.outbound.add_traffic_to(number, &mut out, &mut back);
         }
         let (address, ports) = (member.address, BTreeMap::new());
-        all.insert(number, OutboundBackend { address, out, back, flows, ports });
+        all.insert(number, OutboundBackend { address, number, out, back, flows, ports });
     }
     for number in outbound.all_numbers() {
         let (Some(address), Some(claims)) = (outbound.address(number), outbound.claims(number)) else {

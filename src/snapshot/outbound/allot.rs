@@ -20,6 +20,8 @@ pub(crate) struct Allotter {
     /// What was last handed out by.
     said: (Vec<OutboundRule>, Vec<Frontend>),
     lingers: bool,
+    /// Where backends had fewer blocks than they are to have, for want of free ones.
+    short: BTreeSet<(u8, PortKind)>,
     version: u32,
     /// Where the next number of a backend is looked for: one that was freed is not given to another before long, for a worker
     /// may still have the snapshot in which it was that one's.
@@ -105,7 +107,7 @@ impl Allotter {
         hash: &SipHash,
     ) -> Outbound {
         let rules: Vec<Frontend> = model.rules.iter().map(|rule| rule.frontend).collect();
-        if self.lingers || self.said.0 != model.outbound || self.said.1 != rules {
+        if self.lingers || !self.short.is_empty() || self.said.0 != model.outbound || self.said.1 != rules {
             self.said = (model.outbound.clone(), rules);
             self.version = self.version.wrapping_add(1);
             self.hand_out(model);
@@ -113,7 +115,30 @@ impl Allotter {
         self.compiled(routes, hash)
     }
 
+    /// Whether there is something to be handed out since, or to be forgotten: flows of what lingers have ended.
+    pub(in crate::snapshot) fn is_due(&self) -> bool {
+        let is_free =
+            |(number, kind): &(u8, PortKind)| self.claims(*number).is_some_and(|c| c.has_free(*kind));
+        if self.short.iter().any(is_free) {
+            return true;
+        }
+        if !self.lingers {
+            return false;
+        }
+        let holdings = self.holdings();
+        let in_use = in_use(&holdings);
+        let (rules, _) = &self.said;
+        let known = (0u8..).zip(&self.frontends).filter_map(|(number, one)| Some((number, one.as_ref()?.0)));
+        known.into_iter().any(|(number, address)| {
+            !in_use.contains(&number) && !rules.iter().any(|rule| rule.frontends.contains(&address))
+        }) || self.members.iter().any(|(address, member)| {
+            let is_its = |rule: &OutboundRule| rule.pool.backends.iter().any(|one| one.address == *address);
+            !holds(&holdings, member.number) && !rules.iter().any(is_its)
+        })
+    }
+
     fn hand_out(&mut self, model: &Model) {
+        self.short.clear();
         let mut holdings = self.holdings();
         self.forget(model, &holdings);
         self.number(model);
@@ -307,7 +332,7 @@ impl Allotter {
 
     /// Has a backend keep so many blocks: of those that it has, used ones first, and then of those that nobody has.
     fn settle(
-        &self,
+        &mut self,
         kind: PortKind,
         owner: u32,
         mut held: Vec<Held>,
@@ -333,6 +358,9 @@ impl Allotter {
                 }
                 *cursor += 1;
             }
+        }
+        if count < each {
+            self.short.extend(order.iter().map(|number| (*number, kind)));
         }
     }
 

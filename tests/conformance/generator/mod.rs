@@ -4,6 +4,7 @@
 #![allow(clippy::too_many_lines, reason = "tables of cases")]
 
 mod answers;
+mod endpoints;
 mod errors;
 mod fragments;
 mod layers;
@@ -233,6 +234,7 @@ pub fn cases(waiting: bool) -> Vec<Case> {
         layers::cases(),
         vlans::cases(),
         outbound::cases(),
+        endpoints::cases(),
     ];
     let waits = |case: &Case| WAITING.iter().any(|start| case.name.starts_with(start));
     let is_over = |case: &Case| case.until.is_some_and(|line| !WAITING.contains(&line));
