@@ -145,7 +145,10 @@ impl Template {
     }
 
     pub(super) fn resolved(&self, node: &Node, scope: &Scope, depth: usize) -> Value {
-        self.pay(1)?;
+        self.deeper(|| self.resolved_within(node, scope, depth))
+    }
+
+    fn resolved_within(&self, node: &Node, scope: &Scope, depth: usize) -> Value {
         if depth > DEPTH_MAX {
             return Err(format!("values lie more than {DEPTH_MAX} deep in each other"));
         }
@@ -211,13 +214,18 @@ impl Template {
     }
 
     pub(super) fn evaluate(&self, expression: &Expression, scope: &Scope) -> Value {
+        self.deeper(|| self.evaluated(expression, scope))
+    }
+
+    /// Takes a step, which may lie in others, but not in too many.
+    fn deeper(&self, step: impl FnOnce() -> Value) -> Value {
         self.pay(1)?;
         let depth = self.shared.depth.get();
         if depth >= EVALUATION_DEPTH_MAX {
             return Err(format!("expressions rest on each other more than {EVALUATION_DEPTH_MAX} deep"));
         }
         self.shared.depth.set(depth + 1);
-        let value = self.evaluated(expression, scope);
+        let value = step();
         self.shared.depth.set(depth);
         value
     }
