@@ -22,6 +22,9 @@ pub(super) const LENGTH_MAX: usize = 100_000;
 /// The most copies that one loop makes; it is Azure's own limit.
 const COPIES_MAX: i64 = 800;
 
+/// How deep all of that may lie in each other while it is worked out, so that the stack is enough.
+const EVALUATION_DEPTH_MAX: usize = 1000;
+
 /// How deep parameters and variables may rest on each other.
 const LOOKUPS_MAX: usize = 32;
 
@@ -45,6 +48,7 @@ struct Shared {
     /// What is being worked out.
     begun: RefCell<Vec<String>>,
     purse: Cell<u64>,
+    depth: Cell<usize>,
 }
 
 struct Parameter {
@@ -70,7 +74,7 @@ pub(super) struct Declared {
 impl Template {
     /// `given` are the parameters of a parameter file.
     pub(super) fn new(root: &Node, given: &[(Rc<str>, Node)]) -> Self {
-        let shared = Shared { begun: RefCell::default(), purse: Cell::new(PURSE) };
+        let shared = Shared { begun: RefCell::default(), purse: Cell::new(PURSE), depth: Cell::new(0) };
         Self::within(root, given, String::new(), Rc::new(shared))
     }
 
@@ -141,7 +145,10 @@ impl Template {
     }
 
     pub(super) fn resolved(&self, node: &Node, scope: &Scope, depth: usize) -> Value {
-        self.pay(1)?;
+        self.deeper(|| self.resolved_within(node, scope, depth))
+    }
+
+    fn resolved_within(&self, node: &Node, scope: &Scope, depth: usize) -> Value {
         if depth > DEPTH_MAX {
             return Err(format!("values lie more than {DEPTH_MAX} deep in each other"));
         }
@@ -207,7 +214,23 @@ impl Template {
     }
 
     pub(super) fn evaluate(&self, expression: &Expression, scope: &Scope) -> Value {
+        self.deeper(|| self.evaluated(expression, scope))
+    }
+
+    /// Takes a step, which may lie in others, but not in too many.
+    fn deeper(&self, step: impl FnOnce() -> Value) -> Value {
         self.pay(1)?;
+        let depth = self.shared.depth.get();
+        if depth >= EVALUATION_DEPTH_MAX {
+            return Err(format!("expressions rest on each other more than {EVALUATION_DEPTH_MAX} deep"));
+        }
+        self.shared.depth.set(depth + 1);
+        let value = step();
+        self.shared.depth.set(depth);
+        value
+    }
+
+    fn evaluated(&self, expression: &Expression, scope: &Scope) -> Value {
         match expression {
             Expression::Text(text) => Ok(Kind::text(text)),
             Expression::Integer(number) => Ok(Kind::Integer(*number)),

@@ -247,4 +247,9 @@ fn templates_that_would_burst_come_to_an_end() {
     let long: Vec<String> = (1..100).map(|n| format!("\"v{n}\": \"[variables('v{}')]\"", n - 1)).collect();
     let long = format!("{{ \"variables\": {{ \"v0\": 1, {} }} }}", long.join(", "));
     assert!(evaluate(&long, "[variables('v99')]").unwrap_err().contains("deep"));
+    let calls = |n: usize| format!("{}variables('v{n}'){}", "first(createArray(".repeat(20), "))".repeat(20));
+    let deep: Vec<String> = (1..30).map(|n| format!("\"v{n}\": \"[{}]\"", calls(n - 1))).collect();
+    let deep = format!("{{ \"variables\": {{ \"v0\": 1, {} }} }}", deep.join(", "));
+    assert_eq!(evaluate(&deep, "[variables('v20')]").as_deref(), Ok("1"));
+    assert!(evaluate(&deep, "[variables('v29')]").unwrap_err().contains("more than 1000 deep"));
 }
