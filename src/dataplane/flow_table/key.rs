@@ -18,7 +18,7 @@ pub(in crate::dataplane) trait Key: Flow {
     /// The rest.
     fn rest(self) -> [u64; 2];
 
-    /// The key of a tag and its rest. [None](Self::is_none) of an empty place.
+    /// The key of a tag and its rest.
     fn of(tag: u64, rest: [u64; 2], secret: Secret) -> Self;
 
     /// The key of the flow that the packet in `lane` belongs to.
@@ -41,9 +41,6 @@ pub(in crate::dataplane) trait Key: Flow {
 
     /// Whether it is one of those.
     fn is_wanted(self, filter: &KeyFilter) -> bool;
-
-    /// Whether no flow has it: an empty place.
-    fn is_none(self) -> bool;
 }
 
 /// Two words that only one table knows, and that differ from start to start.
@@ -168,11 +165,6 @@ impl Key for FlowKey {
     fn is_wanted(self, filter: &KeyFilter) -> bool {
         self.0 & filter.narrow.0 == filter.narrow.1
     }
-
-    #[inline(always)]
-    fn is_none(self) -> bool {
-        self.0 == 0
-    }
 }
 
 /// The tag is what the key has besides the address, laid on what stands for that. Two flows of one client never have the same.
@@ -195,9 +187,6 @@ impl Key for WideKey {
 
     #[inline(always)]
     fn of(tag: u64, rest: [u64; 2], secret: Secret) -> Self {
-        if tag == 0 {
-            return Self::default();
-        }
         Self([rest[0], rest[1], tag ^ secret.fold(rest)])
     }
 
@@ -232,10 +221,5 @@ impl Key for WideKey {
     fn is_wanted(self, filter: &KeyFilter) -> bool {
         let is = |row: usize| self.0[row] & filter.wide.0[row] == filter.wide.1[row];
         is(2) && is(1) && is(0)
-    }
-
-    #[inline(always)]
-    fn is_none(self) -> bool {
-        self.0[2] == 0
     }
 }

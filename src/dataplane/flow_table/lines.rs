@@ -48,19 +48,19 @@ impl<K: Key> Lines<'_, K> {
     #[inline]
     pub(super) fn entry(&self, index: usize, way: usize) -> Option<(K, Value)> {
         let line = self.lines.get(index)?;
+        if line.tag(way) == 0 {
+            return None;
+        }
         let rest = self.rests.get(index).map(|[lows, highs]| [lows[way], highs[way]]);
-        let key = K::of(line.tag(way), rest.unwrap_or_default(), self.secret);
-        (!key.is_none()).then(|| (key, line.value(way)))
+        Some((K::of(line.tag(way), rest.unwrap_or_default(), self.secret), line.value(way)))
     }
 
-    /// Puts a flow into a place.
+    /// Keeps what the tag does not say of the key of a flow that has got this place.
     #[inline(always)]
-    fn set(&mut self, index: usize, way: usize, key: K, value: Value) {
-        let tag = self.tag(key);
-        if let Some(line) = self.lines.get_mut(index) {
-            line.set(way, tag, value);
-        }
-        if let Some([lows, highs]) = self.rests.get_mut(index) {
+    fn set_rest(&mut self, index: usize, way: usize, key: K) {
+        if K::HAS_REST
+            && let Some([lows, highs]) = self.rests.get_mut(index)
+        {
             [lows[way], highs[way]] = key.rest();
         }
     }
@@ -162,8 +162,11 @@ impl<K: Key> Lines<'_, K> {
     /// Puts a flow into an empty place of a line, if it has one.
     #[inline(always)]
     fn fill(&mut self, index: usize, key: K, value: Value) -> bool {
-        let Some(way) = self.lines.get(index).and_then(Line::empty_way) else { return false };
-        self.set(index, way, key, value);
+        let tag = self.tag(key);
+        let Some(line) = self.lines.get_mut(index) else { return false };
+        let Some(way) = line.empty_way() else { return false };
+        line.set(way, tag, value);
+        self.set_rest(index, way, key);
         self.count_in(index);
         true
     }
@@ -197,11 +200,13 @@ impl<K: Key> Lines<'_, K> {
                 return true;
             }
         }
-        if let Some(line) = self.lines.get(first)
+        let tag = self.tag(key);
+        if let Some(line) = self.lines.get_mut(first)
             && let Some(way) = line.first_to_go(value.seen())
         {
             let gone = line.value(way);
-            self.set(first, way, key, value);
+            line.set(way, tag, value);
+            self.set_rest(first, way, key);
             counters.flow.reclaimed.add(1);
             if let Some(flows) = counters.flows(gone.backend()) {
                 flows.now.subtract(1);
@@ -214,7 +219,10 @@ impl<K: Key> Lines<'_, K> {
         };
         self.count_in(index);
         let value = if index == first { value } else { value.in_second() };
-        self.set(index, way, key, value);
+        if let Some(line) = self.lines.get_mut(index) {
+            line.set(way, tag, value);
+        }
+        self.set_rest(index, way, key);
         if index != first {
             self.add_displaced(first);
         }
