@@ -11,6 +11,7 @@ use super::icmp::{self, Notice};
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use super::outbound::{Passing, from_inside};
 use crate::drop_reason::DropReason;
+use crate::io::tagged::take_priority;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
     EndpointKey, FlowKey, FrontendWord, IpPacket, Packet, Parsed, PlainEnds, PlainPacket, WideKey,
@@ -167,11 +168,12 @@ impl Lanes {
 
     /// Looks closely at all that is left: what is not plain TCP or UDP, and what has something wrong with it.
     #[inline(always)]
-    pub(super) fn sort_rest<F: Frame>(&mut self, burst: &[F], source: Source, world: &Snapshot) {
+    pub(super) fn sort_rest<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
         for lane in self.rest {
-            let (Some(frame), Some(link)) = (burst.get(lane.index()), world.port(source.port())) else {
+            let (Some(frame), Some(link)) = (burst.get_mut(lane.index()), world.port(source.port())) else {
                 continue;
             };
+            take_priority(frame);
             let class = classify_rare(frame.bytes(), link, source, world);
             self.place(lane, class, world);
         }
