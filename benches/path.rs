@@ -14,7 +14,7 @@ use core_affinity::CoreId;
 use guideway::dataplane::Worker;
 use harness::arena::ArenaQueues;
 use harness::figure::calibrate;
-use harness::flood::{Between, FloodBench};
+use harness::flood::{Between, FloodBench, Pace, Timed};
 use harness::pair::Pair;
 use harness::rounds::{Case, Plan, measure};
 use harness::traffic::Packet;
@@ -109,12 +109,25 @@ fn responses(name: &str, way: Way, flows: u32) -> Case {
     case(name, flows, RUNS, lazily(move || Bench::new(way, RING, 1024, INSIDE), run))
 }
 
-/// Hits right after bursts of something else.
-fn flooded(name: &str, between: Between, flows: u32) -> Case {
+/// Packets of known flows right after bursts of something else, or those.
+fn flooded((name, between, pace, timed): (&str, Between, Pace, Timed)) -> Case {
+    const FLOWS: u32 = 100_000;
     let mut bench = None;
-    let run = move || bench.get_or_insert_with(|| FloodBench::new(flows)).run(PACKETS, between);
-    case(name, flows, RUNS, run)
+    let run = move || bench.get_or_insert_with(|| FloodBench::new(FLOWS)).run(PACKETS, between, pace, timed);
+    case(name, FLOWS, RUNS, run)
 }
+
+const FLOODS: [(&str, Between, Pace, Timed); 9] = [
+    ("hit between hits", Between::Hits, Pace::Flood, Timed::Hits),
+    ("hit between new flows", Between::New, Pace::Flood, Timed::Hits),
+    ("hit between fragments", Between::Fragments, Pace::Flood, Timed::Hits),
+    ("hit between later fragments", Between::LaterFragments, Pace::Flood, Timed::Hits),
+    ("hit between hits, slowly", Between::Hits, Pace::Slow, Timed::Hits),
+    ("hit between fragments, slowly", Between::Fragments, Pace::Slow, Timed::Hits),
+    ("fragment beyond the limit", Between::Fragments, Pace::Flood, Timed::Between),
+    ("fragment", Between::Fragments, Pace::Slow, Timed::Between),
+    ("later fragment", Between::LaterFragments, Pace::Slow, Timed::Between),
+];
 
 /// What two workers move together against one of them alone.
 fn two_workers(flows: u32, cpus: [CoreId; 2]) -> Case {
@@ -144,13 +157,7 @@ fn cases(cpus: &[CoreId]) -> Vec<Case> {
         let way = Way { forward, ..NAT };
         cases.extend([1_000, 1_000_000].map(|flows| hits(&format!("hit, {forward}"), way, flows, RING)));
     }
-    let floods = [
-        ("hit between hits", Between::Hits),
-        ("hit between new flows", Between::New),
-        ("hit between fragments", Between::Fragments),
-        ("hit between later fragments", Between::LaterFragments),
-    ];
-    cases.extend(floods.map(|(name, between)| flooded(name, between, 100_000)));
+    cases.extend(FLOODS.map(flooded));
     match cpus {
         [.., other, own] => {
             cases.extend([1_000, 100_000, 1_000_000].map(|flows| two_workers(flows, [*own, *other])));

@@ -58,6 +58,7 @@ drop_reasons! {
     FragmentOverlap "fragment-overlap" "Parts of the datagram overlap, or differ on its end (RFC 5722): what is left of it is dropped.",
     FragmentTooMany "fragment-too-many" "The datagram has more than 64 parts: what is left of it is dropped.",
     FragmentTableFull "fragment-table-full" "The fragment waited for the first of its datagram, and gave way to younger ones.",
+    FragmentLimit "fragment-limit" "The worker has taken its 400,000 fragments of this second.",
     FragmentTimedOut "fragment-timed-out" "The first fragment of the datagram did not come within two seconds, or was lost between two workers.",
     MartianSource "martian-source" "The source address is one no sender can have: our own, in 0.0.0.0/8 or 127.0.0.0/8, or above 223.255.255.255; or in ::/64, fe80::/10 or ff00::/8.",
     TcpTruncated "tcp-truncated" "The packet ends before the TCP header does.",

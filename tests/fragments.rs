@@ -576,3 +576,17 @@ fn a_full_table_gives_up_the_oldest_and_serves_the_youngest() {
         assert_eq!(replay.totals().held, 2);
     }
 }
+
+#[test]
+fn beyond_so_many_a_second_fragments_are_dropped_and_nothing_else() {
+    let mut replay = balancer(&config(0, "443/udp", &all(0), NAT), 1);
+    let flood = vec![Datagram::new(0, 3000).parts(1200).remove(1); 400_000];
+    assert!(send(&mut replay, 1.0, OUTSIDE, &flood, INSIDE).is_empty());
+    assert_eq!(drops(&replay), dropped("fragment-duplicate", 399_999));
+    let other = Datagram { id: 77, ..Datagram::new(0, 3000) }.parts(1200);
+    assert!(send(&mut replay, 1.0, OUTSIDE, &other, INSIDE).is_empty());
+    assert_eq!(drops(&replay)[1..], dropped("fragment-limit", 3));
+    let whole = Datagram::new(0, 100).parts(1200);
+    assert_eq!(send(&mut replay, 1.0, OUTSIDE, &whole, INSIDE).len(), 1);
+    assert_eq!(send(&mut replay, 1.25, OUTSIDE, &other, INSIDE).len(), 3);
+}

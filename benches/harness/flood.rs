@@ -1,5 +1,5 @@
-//! What a flood of fragments costs packets that are whole. Bursts of either come in turn, and only those of whole packets are
-//! timed: what the others have done to the caches counts, what they cost themselves does not.
+//! What a flood of fragments costs, and what it costs packets that are whole. Bursts of either come in turn, and those of one
+//! sort are timed: what the others have done to the caches counts, what they cost themselves does not.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,8 +16,8 @@ use super::world::{FRONTENDS, NAT, OUTSIDE, Random, worker_on};
 
 /// Bursts of each sort that wait at once: with both the ring has as many frames as elsewhere.
 const BURSTS: usize = 4;
-/// What a packet takes by the worker's own clock.
-const PACKET: Duration = Duration::from_nanos(20);
+/// Fragments that a worker takes in a second (docs/FRAGMENTS.md).
+const LIMIT: usize = 400_000;
 
 /// Memory for a frame of its own: fragments are held, and dropped. It is used again then, as a driver's is.
 pub struct Slot(Option<Box<Lines>>);
@@ -97,7 +97,33 @@ impl Queues for FloodQueues {
     }
 }
 
-/// What comes between the packets that are timed.
+/// How fast all of it comes, by the worker's own clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// A packet in 20 ns: of fragments, far more than a worker takes.
+    Flood,
+    /// As many fragments as a worker takes, or fewer.
+    Slow,
+}
+
+impl Pace {
+    fn packet(self) -> Duration {
+        match self {
+            Self::Flood => Duration::from_nanos(20),
+            // One in two is a fragment.
+            Self::Slow => Duration::from_secs(1) / (2 * LIMIT) as u32,
+        }
+    }
+}
+
+/// Which packets are timed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timed {
+    Hits,
+    Between,
+}
+
+/// What comes between packets of known flows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Between {
     /// More of the same.
@@ -175,31 +201,40 @@ impl FloodBench {
         (0..BURST_MAX).map(|i| one(self, i)).collect()
     }
 
-    /// Nanoseconds a packet of a known flow takes right after a burst of something else.
-    pub fn run(&mut self, packets: usize, between: Between) -> f64 {
+    /// Nanoseconds a packet takes, of known flows right after a burst of something else or the other way round.
+    pub fn run(&mut self, packets: usize, between: Between, pace: Pace, timed: Timed) -> f64 {
+        if self.now.is_zero() && pace == Pace::Flood {
+            // What may come at once has come.
+            self.rounds(LIMIT, between, pace, timed);
+        }
+        self.rounds(packets, between, pace, timed)
+    }
+
+    fn rounds(&mut self, packets: usize, between: Between, pace: Pace, timed: Timed) -> f64 {
         let mut took = Duration::ZERO;
         let rounds = packets / (BURSTS * BURST_MAX);
         for _ in 0..rounds {
             for _ in 0..BURSTS {
-                let (before, timed) = (self.burst(between), self.burst(Between::Hits));
-                self.worker.queues_mut().waiting.extend([before, timed]);
+                let (before, hits) = (self.burst(between), self.burst(Between::Hits));
+                self.worker.queues_mut().waiting.extend([before, hits]);
             }
             for _ in 0..BURSTS {
-                self.poll();
+                let others = self.poll();
                 let before = self.worker.queues_mut().done.len();
-                let start = Instant::now();
-                self.worker.poll(self.now);
-                took += start.elapsed();
+                let hits = self.poll();
                 let sent = self.worker.queues_mut().done.len() - before;
                 assert_eq!(sent, BURST_MAX, "every whole packet must get through");
+                took += if timed == Timed::Hits { hits } else { others };
             }
-            self.now += PACKET * (2 * BURSTS * BURST_MAX) as u32;
+            self.now += pace.packet() * (2 * BURSTS * BURST_MAX) as u32;
             self.spare.append(&mut self.worker.queues_mut().done);
         }
         took.as_nanos() as f64 / (rounds * BURSTS * BURST_MAX) as f64
     }
 
-    fn poll(&mut self) {
+    fn poll(&mut self) -> Duration {
+        let start = Instant::now();
         self.worker.poll(self.now);
+        start.elapsed()
     }
 }

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::ControlFrame;
 use super::flow_table::Tables;
-use super::fragments::Part;
+use super::fragments::{Fragments, Part};
 use super::full_nat::{SOURCE_PORTS, ToSource};
-use super::icmp::{self, Notice};
+use super::icmp::{self, Around, Notice};
 use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use super::outbound::{Passing, from_inside};
 use crate::drop_reason::DropReason;
@@ -168,13 +168,24 @@ impl Lanes {
 
     /// Looks closely at all that is left: what is not plain TCP or UDP, and what has something wrong with it.
     #[inline(always)]
-    pub(super) fn sort_rest<F: Frame>(&mut self, burst: &mut [F], source: Source, world: &Snapshot) {
+    pub(super) fn sort_rest<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        fragments: &mut Fragments,
+        around: Around<'_>,
+    ) {
+        let Around { source, world, now, .. } = around;
         for lane in self.rest {
             let (Some(frame), Some(link)) = (burst.get_mut(lane.index()), world.port(source.port())) else {
                 continue;
             };
             take_priority(frame);
-            let class = classify_rare(frame.bytes(), link, source, world);
+            let class = match classify_rare(frame.bytes(), link, source, world) {
+                Class::Fragment(_) if !fragments.may_take(source, now) => {
+                    Class::Drop(DropReason::FragmentLimit)
+                }
+                class => class,
+            };
             self.place(lane, class, world);
         }
     }

@@ -8,6 +8,7 @@
 //! [`DropReason`]: crate::drop_reason::DropReason
 
 mod answer;
+mod bucket;
 mod classify;
 mod classify6;
 mod counters;
@@ -95,7 +96,7 @@ impl Path {
         lanes.find_clients(burst, source, world, flows);
         lanes.find_responses(burst, source, world);
         lanes.find_wide_clients(burst, source, world, flows);
-        lanes.sort_rest(burst, source, world);
+        lanes.sort_rest(burst, fragments, around);
         lanes.sort_fragments(burst, fragments, steering, around);
         lanes.answer(burst, around, limits);
         lanes.steer(source, steering);

@@ -3,7 +3,6 @@
 //! stages here return at once where a burst has none of it.
 
 mod echo;
-mod limit;
 mod made;
 mod neighbour;
 mod notice;
@@ -12,8 +11,7 @@ mod retell;
 mod tunnel;
 mod turn;
 
-use limit::Bucket;
-
+use super::bucket::Bucket;
 use super::classify::{Class, classify_other};
 use super::counters::WorkerCounters;
 use super::lanes::{Ours, Source};
@@ -27,11 +25,21 @@ pub(super) use notice::Notice;
 pub(super) use retell::{FRAME_MAX, Mute, Retelling};
 pub(super) use {echo::answer_echo, echo::answer_later_part, neighbour::answer_neighbour};
 
+/// Messages of either kind a second and worker: a flood of packets must not make a flood of answers, which would cost others
+/// what they are for (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f). Linux sends as many errors, all CPUs together
+/// (`net.ipv4.icmp_msgs_per_sec`); whoever traces a route or looks for an MTU is served by far fewer.
+const PER_SECOND: u32 = 1000;
+
 /// How much more a worker may send of its own accord.
-#[derive(Default)]
 pub(super) struct Limits {
     echoes: Bucket,
     errors: Bucket,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { echoes: Bucket::new(PER_SECOND), errors: Bucket::new(PER_SECOND) }
+    }
 }
 
 /// What the stages look at besides the burst.
