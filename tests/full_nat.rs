@@ -5,7 +5,7 @@ mod common;
 mod full_nat_bed;
 
 use common::{INSIDE, OUTSIDE, assert_balanced, balancer, counts, model, seconds};
-use full_nat_bed::{BACKENDS, Bed, CLIENTS, FRONTENDS, PAIRS, SOURCES, Segment, at, config};
+use full_nat_bed::{BACKENDS, Bed, CLIENTS, FRONTENDS, PAIRS, ROUTER_MACS, SOURCES, Segment, at, config};
 
 /// kind, length, port, address: as the modules called TOA read it.
 fn toa(front: usize) -> Vec<u8> {
@@ -222,6 +222,31 @@ fn the_segment_size_is_clamped_both_ways() {
         assert_eq!(bed.request(&syn).options, [2, 4, 4, 176]);
         let answer = Segment { options: mss, ..bed.of_backend("SA", 4999, 1000, b"") };
         assert_eq!(bed.respond(&answer).options, [2, 4, 4, 176]);
+    }
+    // What fits both links is less where either end is of IPv6.
+    for (front, back) in PAIRS {
+        let mut bed = Bed::new(front, back, "mss_clamp = true", 1);
+        let most = if front + back > 0 { vec![2, 4, 5, 160] } else { vec![2, 4, 5, 180] };
+        let mss = vec![2, 4, 35, 0];
+        let syn = Segment { options: mss.clone(), ..bed.of_client("S", 999, 0, b"") };
+        assert_eq!(bed.request(&syn).options, most);
+        let answer = Segment { options: mss, ..bed.of_backend("SA", 4999, 1000, b"") };
+        assert_eq!(bed.respond(&answer).options, most);
+    }
+}
+
+/// RFC 7915 section 5.1: what IPv6 may always send may be cut up in IPv4, and has a name for that.
+#[test]
+fn what_comes_from_ipv6_and_is_short_may_be_cut_up() {
+    for (len, is_short) in [(0, true), (1220, true), (1221, false)] {
+        let mut bed = Bed::new(1, 0, "", 1);
+        let data = vec![7; len];
+        let frame = bed.of_client("A", 999, 1, &data).frame((ROUTER_MACS[1], common::OUTSIDE_MAC));
+        let sent = bed.frames(OUTSIDE, frame).remove(0).1;
+        let checksum = [sent[50], sent[51]];
+        assert_ne!(checksum, [0, 0]);
+        let wanted = if is_short { [checksum[0], checksum[1], 0, 0] } else { [0, 0, 0x40, 0] };
+        assert_eq!(sent[18..22], wanted, "{len}");
     }
 }
 

@@ -485,3 +485,26 @@ fn a_segment_in_pieces_goes_behind_a_header_of_its_own() {
     let header = Segment::read(&header[0].1);
     assert_eq!((header.sequence, header.data.len()), (1000, 28));
 }
+
+/// In one family an error keeps what its header says beside the ends: identification, flags, and flow label.
+#[test]
+fn an_error_keeps_its_own_header_in_its_family() {
+    for family in [0, 1] {
+        let mut bed = bed(family, family, false, "", 1);
+        let source = bed.source.unwrap();
+        let quoted = packet(source, bed.backend(), false, 0, 1, true);
+        let macs = (BACKEND_MACS[family], INSIDE_MAC);
+        let what = [(3, 3, [0; 4]), (1, 4, [0; 4])][family];
+        let mut frame = error(macs, router(family), source.ip(), what, &quoted[..200]);
+        if family == 0 {
+            frame[18..22].copy_from_slice(&[0x12, 0x34, 0, 0]);
+            common::fix_ip_checksum(&mut frame);
+        } else {
+            frame[15..18].copy_from_slice(&[0x01, 0x23, 0x45]);
+        }
+        let sent = bed.frames(INSIDE, frame.clone()).remove(0).1;
+        assert_eq!(told(&sent).to, bed.client().ip());
+        let kept = [18..22, 14..18][family].clone();
+        assert_eq!(sent[kept.clone()], frame[kept]);
+    }
+}

@@ -662,9 +662,18 @@ fn errors_about_responses_that_went_past_us_reach_the_backend_as_they_are() {
 
 #[test]
 fn errors_about_our_tunnels_tell_the_client_what_it_needs_to_know() {
-    for (cast, workers) in everybody() {
+    // Full NAT has the ports of the address that tunnels come from.
+    let beside = |cast: &Cast| {
+        let us = cast.frontend.ip();
+        let us = if us.is_ipv6() { format!("[{us}]") } else { us.to_string() };
+        format!(
+            "[[rule]]\nname = \"beside\"\npool = \"web\"\nfrontend = \"{us}:9/udp\"\nforward = \"full-nat\"\n"
+        )
+    };
+    for ((cast, workers), is_beside) in everybody().flat_map(|each| [(each, false), (each, true)]) {
         for (way, added) in WAYS.into_iter().skip(1) {
-            let mut balancer = balancer(&forwarded(&cast, way), workers);
+            let beside = if is_beside { beside(&cast) } else { String::new() };
+            let mut balancer = balancer(&(forwarded(&cast, way) + &beside), workers);
             let request = cast.request(64, 1310);
             let outer = once(&mut balancer, 1.0, OUTSIDE, &request).0.remove(0).1;
             let come = (cast.macs.1, INSIDE_MAC);
@@ -694,6 +703,11 @@ fn errors_about_our_tunnels_tell_the_client_what_it_needs_to_know() {
                 [(Kind::TooBig(1350), least - 1), (Kind::TooBig(1500), least), (Kind::TooBig(0), least)]
             {
                 let (sent, moved) = once(&mut balancer, 1.0, INSIDE, &told(kind, len));
+                if is_beside && len < least {
+                    // It may have been about either.
+                    assert!(sent.is_empty(), "{way} {kind:?} {len}");
+                    continue;
+                }
                 assert_eq!(
                     (sent, moved),
                     (vec![], vec!["icmp-unknown-tunnel+1".to_owned()]),
@@ -795,6 +809,10 @@ fn the_segment_size_is_clamped_in_both_directions() {
                 let wanted = syn((OUTSIDE_MAC, cast.macs.0), cast.frontend, cast.client, 63, true, got);
                 assert_eq!(once(&mut balancer, 1.0, INSIDE, &back).0, [(OUTSIDE, wanted)], "{clamp} {asked}");
             }
+            // One that ends here is quoted as it came.
+            let last = syn((cast.macs.0, OUTSIDE_MAC), cast.client, cast.frontend, 1, false, 1460);
+            let told = made(cast.outside, Kind::TimeExceeded, &last);
+            assert_eq!(once(&mut balancer, 1.0, OUTSIDE, &last).0, [(OUTSIDE, told)], "{clamp}");
         }
     }
 }

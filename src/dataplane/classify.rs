@@ -12,6 +12,7 @@ use super::lanes::{Lane, LaneSet, Lanes, Ours, Outcome, Source};
 use super::outbound::{Passing, from_inside};
 use super::own_address::Readdressed;
 use crate::drop_reason::DropReason;
+use crate::io::tagged::take_priority;
 use crate::io::{BURST_MAX, Frame};
 use crate::packet::{
     EndpointKey, FlowKey, FrontendWord, IpPacket, Packet, Parsed, PlainEnds, PlainPacket, WideKey,
@@ -168,12 +169,18 @@ impl Lanes {
 
     /// Looks closely at all that is left: what is not plain TCP or UDP, and what has something wrong with it.
     #[inline(always)]
-    pub(super) fn sort_rest<F: Frame>(&mut self, burst: &[F], fragments: &mut Fragments, around: Around<'_>) {
+    pub(super) fn sort_rest<F: Frame>(
+        &mut self,
+        burst: &mut [F],
+        fragments: &mut Fragments,
+        around: Around<'_>,
+    ) {
         let Around { source, world, now, .. } = around;
         for lane in self.rest {
-            let (Some(frame), Some(link)) = (burst.get(lane.index()), world.port(source.port())) else {
+            let (Some(frame), Some(link)) = (burst.get_mut(lane.index()), world.port(source.port())) else {
                 continue;
             };
+            take_priority(frame);
             let class = match classify_rare(frame.bytes(), link, source, world) {
                 Class::Fragment(_) if !fragments.may_take(source, now) => {
                     Class::Drop(DropReason::FragmentLimit)

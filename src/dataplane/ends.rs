@@ -63,12 +63,13 @@ pub(super) fn translate<F: Frame>(
     hop: &Hop,
     ends: &NewEnds,
 ) -> Result<u16, Refusal> {
-    let fit = fit(&packet.ip, hop, ends.source.ip(), ends.destination.ip(), 0)?;
+    let mut fit = fit(&packet.ip, hop, ends.source.ip(), ends.destination.ip(), 0)?;
     if fit.header.is_some() && lacks_checksum(frame.bytes(), packet) {
         // It covers what has not come yet (RFC 7915 section 4.5).
         return Err(Refusal::Fragment);
     }
-    write_segment(frame.bytes_mut(), packet, ends).ok_or(Refusal::Mtu)?;
+    let checksum = write_segment(frame.bytes_mut(), packet, ends).ok_or(Refusal::Mtu)?;
+    fit.header = fit.header.map(|header| header.named_by(checksum));
     write_headers(frame, &packet.ip, hop, &fit, ends)?;
     Ok(fit.total_len)
 }
@@ -115,8 +116,8 @@ fn write_headers<F: Frame>(
     Ok(())
 }
 
-/// Ports, and the checksum by what they and the addresses change.
-fn write_segment(frame: &mut [u8], packet: &Packet, ends: &NewEnds) -> Option<()> {
+/// Ports, and the checksum by what they and the addresses change, which it returns.
+fn write_segment(frame: &mut [u8], packet: &Packet, ends: &NewEnds) -> Option<[u8; 2]> {
     let Packet { ip, source_port, destination_port, protocol, .. } = *packet;
     let segment = frame.get_mut(usize::from(ip.payload_offset)..ip.end())?;
     let (source, destination) = (ends.source.port().to_be_bytes(), ends.destination.port().to_be_bytes());
@@ -130,7 +131,7 @@ fn write_segment(frame: &mut [u8], packet: &Packet, ends: &NewEnds) -> Option<()
     let is_udp = protocol == Protocol::Udp;
     let new = if is_udp && old == [0, 0] {
         if ends.source.is_ipv4() || ip.source.is_ipv6() {
-            return Some(());
+            return Some(old);
         }
         // IPv6 has none without (RFC 7915 section 4.5).
         checksum::field(checksum::with_pseudo(
@@ -149,7 +150,7 @@ fn write_segment(frame: &mut [u8], packet: &Packet, ends: &NewEnds) -> Option<()
     };
     let new = if is_udp && new == [0, 0] { [0xff, 0xff] } else { new };
     *segment.get_mut(checksum_at..)?.first_chunk_mut()? = new;
-    Some(())
+    Some(new)
 }
 
 fn address_sum(address: IpAddr) -> u16 {

@@ -16,12 +16,17 @@ pub(super) struct NewHeader {
     pub(super) hop_limit: u8,
     /// Of a part of a datagram.
     pub(super) fragment: Option<FragmentPart>,
+    /// Of a packet of IPv4 that may be cut up on its way; of none else.
+    pub(super) identification: Option<u16>,
     /// Bytes behind it.
     pub(super) payload_len: usize,
 }
 
 /// Bytes by which the header of an IPv6 packet is longer than that of the same packet in IPv4.
 pub(super) const V6_LONGER_BY: u16 = (ipv6::HEADER_LEN - ipv4::HEADER_LEN) as u16;
+
+/// The least MTU of IPv6, as the packet is in IPv4.
+const V4_CUT_UP_MAX: usize = ipv6::MTU_MIN - V6_LONGER_BY as usize;
 
 impl NewHeader {
     /// For what `ip` carries, between two addresses of one family. `None` for a fragment whose extension headers are a part
@@ -33,7 +38,24 @@ impl NewHeader {
         }
         let protocol = fragment.map_or(ip.protocol, |part| part.next_header);
         let IpPacket { traffic_class, hop_limit, .. } = *ip;
-        Some(Self { source, destination, protocol, traffic_class, hop_limit, fragment, payload_len })
+        Some(Self {
+            source,
+            destination,
+            protocol,
+            traffic_class,
+            hop_limit,
+            fragment,
+            identification: None,
+            payload_len,
+        })
+    }
+
+    /// The same for what can be cut up in IPv4 because it is short, and its sender, who may not send less than this, is told
+    /// of no shorter link (RFC 7915 section 5.1). The checksum of what it carries names it: that of the next packet is another.
+    pub(super) fn named_by(self, checksum: [u8; 2]) -> Self {
+        let is_short = self.source.is_ipv4() && self.total_len() <= V4_CUT_UP_MAX;
+        let identification = is_short.then_some(u16::from_be_bytes(checksum));
+        Self { identification, ..self }
     }
 
     /// Its own bytes.
@@ -61,10 +83,14 @@ impl NewHeader {
                     source,
                     destination,
                 };
-                // "Don't fragment", as IPv6 always means it (RFC 7915 section 5.1 has it for all that is long), but of what
-                // has been cut up already.
+                // "Don't fragment", as IPv6 always means it, but of what has been cut up already, and of what is short.
                 let mut bytes = fields.to_bytes();
                 bytes[ipv4::TTL_OFFSET] = self.hop_limit;
+                if let Some(identification) = self.identification {
+                    bytes[ipv4::IDENTIFICATION_OFFSET..ipv4::FRAGMENT_OFFSET]
+                        .copy_from_slice(&identification.to_be_bytes());
+                    bytes[ipv4::FRAGMENT_OFFSET] = 0;
+                }
                 if let Some(part) = self.fragment {
                     let more = if part.more { u16::from(ipv4::MORE_FRAGMENTS) << 8 } else { 0 };
                     bytes[ipv4::IDENTIFICATION_OFFSET..ipv4::FRAGMENT_OFFSET]

@@ -45,13 +45,14 @@ impl Lanes {
         let backend = world.backend(self.backends[lane.index()])?;
         let clamp = world.frontend(backend.frontend)?.mss_clamp?;
         let Ok(Parsed::Transport(Packet { ip, tcp_flags, .. })) = parse(frame) else { return None };
-        if !tcp_flags.any(TcpFlags::SYN) {
+        // One that ends here is quoted to its sender as it came.
+        if !tcp_flags.any(TcpFlags::SYN) || ip.hop_limit <= 1 {
             return None;
         }
         let client_port = client_port.unwrap_or_else(|| world.routes.next_hop_to(ip.destination).hop.port);
         let most = match clamp {
             MssClamp::To(most) => most,
-            MssClamp::FromMtu => from_mtu(client_port, backend, ip.source.is_ipv6(), world)?,
+            MssClamp::FromMtu => from_mtu(client_port, backend, world)?,
         };
         clamp_to(frame.get_mut(usize::from(ip.payload_offset)..ip.end())?, most)
     }
@@ -73,17 +74,19 @@ pub(super) fn clamp_whole(
     }
     let most = match clamp {
         MssClamp::To(most) => most,
-        MssClamp::FromMtu => from_mtu(client_port, backend, ip.source.is_ipv6(), world)?,
+        MssClamp::FromMtu => from_mtu(client_port, backend, world)?,
     };
     clamp_to(frame.get_mut(usize::from(ip.payload_offset)..ip.end())?, most)
 }
 
 /// What fits both ports on the way. Headers count without options (RFC 6691 section 2).
-fn from_mtu(client_port: PortId, backend: &Backend, is_v6: bool, world: &Snapshot) -> Option<u16> {
+fn from_mtu(client_port: PortId, backend: &Backend, world: &Snapshot) -> Option<u16> {
     let there = world.port(backend.next_hop.hop.port)?.mtu;
     let there = there.saturating_sub(added_by(&backend.forwarding) as u16);
     let mtu = world.port(client_port)?.mtu.min(there);
-    let ip_len = if is_v6 || backend.address.is_ipv6() { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN };
+    // Of either direction: one of the two families may be the client's.
+    let client_is_v6 = world.frontend(backend.frontend)?.endpoint.address.is_ipv6();
+    let ip_len = if client_is_v6 || backend.address.is_ipv6() { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN };
     Some(mtu.saturating_sub((ip_len + TCP_HEADER_LEN) as u16))
 }
 

@@ -104,6 +104,8 @@ impl<F: Frame> Outbox<F> {
                     }
                     self.send(cut.port, FrameKind::Originated, part);
                 }
+                // Nothing that came behind it leaves between its parts.
+                self.flush(queues, world);
             }
             Err(reason) => self.drop_frame(&frame, reason),
         }

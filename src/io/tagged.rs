@@ -18,7 +18,7 @@ pub struct Place {
 /// Queues of devices, as queues of ports that share them.
 ///
 /// A frame in a VLAN that no port of its device is in goes to the device's first port with its tags, which the path drops
-/// it for; one in no VLAN, where all ports are in some, gets a tag of VLAN 0 for that.
+/// it for; one in no VLAN, where all ports are in some, gets a tag of a VLAN that is nowhere for that.
 pub struct Tagged<Q: Queues> {
     queues: Q,
     /// By port; `None` for one whose device is in no VLAN, and nothing at all where all are such.
@@ -127,10 +127,18 @@ fn sort<F: Frame>(ports: &[Option<SubPort<F>>], first: PortId, frame: &mut F) ->
         pop(frame, len);
         return found;
     }
-    if len == 0 && !push(frame, &Tags::ZERO) {
+    if vlan == Vlan::NONE && !push(frame, &Vlan::NOWHERE.tags()) {
         frame.truncate(0);
     }
     first.index()
+}
+
+/// Takes tags of VLAN 0 off a frame in no VLAN: they say nothing but a priority (IEEE 802.1Q-2018 section 6.9.1).
+#[inline]
+pub fn take_priority<F: Frame>(frame: &mut F) {
+    if let Some((Vlan::NONE, len)) = Vlan::of_frame(frame.bytes()) {
+        pop(frame, len);
+    }
 }
 
 /// Puts tags behind the addresses. False, and the frame is unchanged, where there is no room.
@@ -255,8 +263,9 @@ mod tests {
         queues.devices_mut().push(A, frame(&[], 1));
         queues.devices_mut().push(A, frame(&[0x81, 0, 0, 0], 2));
         queues.devices_mut().push(A, vec![1; 11]);
-        let zero = [0x81, 0, 0, 0];
-        assert_eq!(received(&mut queues, A), [frame(&zero, 1), frame(&zero, 2), vec![]]);
+        let nowhere = frame(&[0x81, 0, 0xf, 0xff], 1);
+        let and_zero = frame(&[0x81, 0, 0xf, 0xff, 0x81, 0, 0, 0], 2);
+        assert_eq!(received(&mut queues, A), [nowhere, and_zero, vec![]]);
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn other_ether_type(ether_type: u16, frame: &[u8]) -> Result<Parsed, DropReason>
     match ether_type {
         ethernet::TYPE_ARP => Ok(Parsed::Arp),
         ethernet::TYPE_VLAN | ethernet::TYPE_QINQ => Err(match Vlan::of_frame(frame) {
-            Some((Vlan::NONE, _)) => DropReason::VlanMissing,
+            Some((Vlan::NONE | Vlan::NOWHERE, _)) => DropReason::VlanMissing,
             _ => DropReason::VlanTagged,
         }),
         _ => Err(DropReason::NotIp),

@@ -26,6 +26,9 @@ impl Vlan {
     /// No VLAN.
     pub const NONE: Self = Self(0);
 
+    /// One that no frame on a wire is in: it is left to who implements the standard (table 9-2).
+    pub const NOWHERE: Self = Self(0xfff);
+
     /// Of the ids in `tags`, the outer first; only the last two count.
     pub fn of_tags(tags: &[u16]) -> Self {
         Self(tags.iter().fold(0, |all, tag| all << 16 | u32::from(*tag)))
@@ -75,9 +78,6 @@ pub struct Tags {
 }
 
 impl Tags {
-    /// The one of VLAN 0, of a frame in none.
-    pub const ZERO: Self = Self { bytes: [0, 0, 0, 0, 0x81, 0, 0, 0], len: TAG_LEN };
-
     /// The bytes, none for no VLAN.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
@@ -136,6 +136,6 @@ mod tests {
         assert!(Vlan::NONE.tags().bytes().is_empty());
         assert_eq!(Vlan::of_tags(&[0x123]).tags().bytes(), [0x81, 0, 1, 0x23]);
         assert_eq!(Vlan::of_tags(&[0x123, 4]).tags().bytes(), [0x88, 0xa8, 1, 0x23, 0x81, 0, 0, 4]);
-        assert_eq!(Tags::ZERO.bytes(), [0x81, 0, 0, 0]);
+        assert_eq!(Vlan::NOWHERE.tags().bytes(), [0x81, 0, 0xf, 0xff]);
     }
 }

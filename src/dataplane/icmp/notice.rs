@@ -107,7 +107,9 @@ impl Notice {
             if let Some(flow) = quoted(&quote).and_then(|sent| Conversation::of(&sent.turned(), world)) {
                 About::Response(flow)
             } else if let Some(to) = quoted(&quote).and_then(|sent| to_source(&sent.turned(), world)) {
-                About::Bound(to)
+                // Tunnels of UDP may have the same address, and some of the same ports.
+                let inner = tunnel::inner(whole, &quote, world).ok().flatten();
+                inner.and_then(|inner| in_tunnel(&inner, world)).unwrap_or(About::Bound(to))
             } else if let Some(id) = quoted(&quote).and_then(|sent| backend_of(&sent, world)) {
                 check_way(id, ip, source, world)?;
                 About::Translated(id)
@@ -116,9 +118,8 @@ impl Notice {
             } else if let Some(about) = AboutOutbound::of(whole, &quote, world) {
                 About::Outbound(about)
             } else if let Some(inner) = tunnel::inner(whole, &quote, world)? {
-                let flow = quoted(&inner).and_then(|sent| Conversation::of(&sent.0, world));
-                let Some(flow) = flow else { return Ok(None) };
-                About::InTunnel(flow, inner.ip)
+                let Some(about) = in_tunnel(&inner, world) else { return Ok(None) };
+                about
             } else {
                 return Ok(None);
             };
@@ -145,6 +146,12 @@ impl Notice {
     pub(in crate::dataplane) fn quoted_ends_offset(&self) -> usize {
         self.quote.ip.payload_offset.into()
     }
+}
+
+/// That a client's packet was in a tunnel, if it is of a flow.
+fn in_tunnel(inner: &Quote, world: &Snapshot) -> Option<About> {
+    let flow = quoted(inner).and_then(|sent| Conversation::of(&sent.0, world))?;
+    Some(About::InTunnel(flow, inner.ip))
 }
 
 /// Errors that the packet's sender has a use for. Source quench is not to be sent any more (RFC 6633), and a redirect is

@@ -72,6 +72,8 @@ impl Retelling {
         let quoted_at = usize::from(quoted.payload_offset - quoted.header_offset);
         let (header, payload) = quote.split_at_checked(quoted_at).ok_or(MALFORMED)?;
 
+        // In its own family it keeps its header, options and all.
+        let own = frame.get(ethernet::HEADER_LEN..ip.payload_offset.into()).filter(|_| !is_other);
         let protocol = if self.to.is_ipv4() { ipv4::PROTOCOL_ICMP } else { ipv6::PROTOCOL_ICMPV6 };
         let mut outer = NewHeader {
             source: self.from,
@@ -80,15 +82,17 @@ impl Retelling {
             traffic_class: ip.traffic_class,
             hop_limit: ip.hop_limit - 1,
             fragment: None,
+            identification: None,
             payload_len: 0,
         };
-        let message_at = ethernet::HEADER_LEN + outer.len();
+        let header_len = own.map_or(outer.len(), <[u8]>::len);
+        let message_at = ethernet::HEADER_LEN + header_len;
         let most = match (self.to, is_other) {
             (IpAddr::V6(_), _) => V6_MAX,
             (IpAddr::V4(_), true) => V4_MAX,
             (IpAddr::V4(_), false) => FRAME_MAX - ethernet::HEADER_LEN,
         };
-        let room = most - outer.len() - icmp::HEADER_LEN;
+        let room = most.saturating_sub(header_len + icmp::HEADER_LEN);
         let mut at = message_at + icmp::HEADER_LEN;
         put(made, message_at, &head);
         at += self
@@ -103,16 +107,23 @@ impl Retelling {
             self.write_quoted_ends(made.get_mut(payload_at..at).unwrap_or_default(), quoted, ends)
                 .ok_or(MALFORMED)?;
         }
-        outer.payload_len = at - message_at;
-        if outer.total_len() > usize::from(hop.mtu) {
+        if at - ethernet::HEADER_LEN > usize::from(hop.mtu) {
             return Err(Mute::Refused(Refusal::Mtu));
         }
-        let (ethernet, rest) = made.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>().ok_or(MALFORMED)?;
-        let header = rest.get_mut(..outer.len()).ok_or(MALFORMED)?;
-        let ether_type = outer.write(header).ok_or(MALFORMED)?;
+        outer.payload_len = at - message_at;
+        let (head, message) = made.split_at_mut_checked(message_at).ok_or(MALFORMED)?;
+        let message = message.get_mut(..outer.payload_len).ok_or(MALFORMED)?;
+        write_checksum(message, self.from, self.to);
+        if let Some([_, _, a, b]) = message.first_chunk() {
+            outer = outer.named_by([*a, *b]);
+        }
+        let (ethernet, header) = head.split_first_chunk_mut::<{ ethernet::HEADER_LEN }>().ok_or(MALFORMED)?;
         ethernet[..12].copy_from_slice(&hop.addresses.0);
-        ethernet[12..].copy_from_slice(&ether_type.to_be_bytes());
-        write_checksum(made.get_mut(message_at..at).unwrap_or_default(), self.from, self.to);
+        let ether_type = match own {
+            Some(own) => keep(header, own, &outer),
+            None => outer.write(header),
+        };
+        ethernet[12..].copy_from_slice(&ether_type.ok_or(MALFORMED)?.to_be_bytes());
         Ok(at)
     }
 
@@ -128,18 +139,7 @@ impl Retelling {
         }
         let made = made.get_mut(..header.len())?;
         made.copy_from_slice(header);
-        match (source, destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                put(made, ipv4::SOURCE_OFFSET, &source.octets());
-                put(made, ipv4::DESTINATION_OFFSET, &destination.octets());
-                ipv4::write_checksum(made);
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                put(made, ipv6::SOURCE_OFFSET, &source.octets());
-                put(made, ipv6::DESTINATION_OFFSET, &destination.octets());
-            }
-            _ => return None,
-        }
+        readdress(made, source, destination)?;
         Some(header.len())
     }
 
@@ -244,6 +244,42 @@ impl Retelling {
         let mtu = said.min(self.mtu_there).saturating_add(V6_LONGER_BY).min(self.mtu);
         mtu.max(ipv6::MTU_MIN as u16)
     }
+}
+
+/// Writes the packet's own header with what is new in it. Returns its EtherType.
+fn keep(header: &mut [u8], own: &[u8], new: &NewHeader) -> Option<u16> {
+    let payload_len = u16::try_from(new.payload_len).ok()?;
+    let own_len = u16::try_from(own.len()).ok()?;
+    header.get_mut(..own.len())?.copy_from_slice(own);
+    let ether_type = if new.source.is_ipv4() {
+        put(header, ipv4::TTL_OFFSET, &[new.hop_limit]);
+        put(header, ipv4::TOTAL_LEN_OFFSET, &(own_len + payload_len).to_be_bytes());
+        ethernet::TYPE_IPV4
+    } else {
+        put(header, ipv6::HOP_LIMIT_OFFSET, &[new.hop_limit]);
+        let extensions = own_len.checked_sub(ipv6::HEADER_LEN as u16)?;
+        put(header, ipv6::PAYLOAD_LEN_OFFSET, &(extensions + payload_len).to_be_bytes());
+        ethernet::TYPE_IPV6
+    };
+    readdress(header, new.source, new.destination)?;
+    Some(ether_type)
+}
+
+/// Puts new addresses into a header of their family.
+fn readdress(header: &mut [u8], source: IpAddr, destination: IpAddr) -> Option<()> {
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            put(header, ipv4::SOURCE_OFFSET, &source.octets());
+            put(header, ipv4::DESTINATION_OFFSET, &destination.octets());
+            ipv4::write_checksum(header);
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            put(header, ipv6::SOURCE_OFFSET, &source.octets());
+            put(header, ipv6::DESTINATION_OFFSET, &destination.octets());
+        }
+        _ => return None,
+    }
+    Some(())
 }
 
 /// Where the quote ends that extensions follow: RFC 4884 section 4.1 and 4.2 count it in words of four bytes in IPv4, of eight in

@@ -38,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(one_device(&site, "one-arm-two", &[100, 7], &[100, 8]));
         cases.push(one_device(&site, "beside-none", &[], &[200]));
         cases.push(kinds(&site));
+        cases.push(priority(&site));
         cases.push(of_nobody(&site));
         cases.push(none(&site));
         for mode in [Mode::Nat, Mode::Ipip, Mode::Vxlan] {
@@ -141,7 +142,18 @@ fn of_nobody(site: &Site) -> Case {
         .drops(OUTSIDE, frame(&[0x81, 0, 0, 201]), "vlan-tagged")
         .drops(OUTSIDE, frame(&[0x88, 0xa8, 0, 200, 0x81, 0, 0, 200]), "vlan-tagged")
         .drops(OUTSIDE, frame(&[0x81, 0, 0, 200].repeat(3)), "vlan-tagged")
-        .drops(OUTSIDE, frame(&[0x81, 0, 0, 0].repeat(4)), "vlan-missing")
+        .drops(OUTSIDE, frame(&[0x81, 0, 0, 0].repeat(7)), "vlan-missing")
+}
+
+/// On a device without VLANs, where a tag of VLAN 0 says a priority and nothing else.
+fn priority(site: &Site) -> Case {
+    let packet = site.tcp("S", b"");
+    let frame = |tags: &[u8]| tagged(from_client(site, &packet), tags);
+    let why = "IEEE 802.1Q section 6.9.1: a frame with a tag of VLAN 0 is one without a tag";
+    Case::new(format!("vlan-{}-priority", site.name()), why, site.config())
+        .sends(OUTSIDE, frame(&[0x81, 0, 0xe0, 0]), site.at_backend(&packet))
+        .sends(OUTSIDE, frame(&[0x88, 0xa8, 0x20, 0, 0x81, 0, 0, 0]), site.at_backend(&packet))
+        .drops(OUTSIDE, frame(&[0x81, 0, 0xe0, 1]), "vlan-tagged")
 }
 
 /// Where all ports have tags.
