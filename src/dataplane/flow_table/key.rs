@@ -223,3 +223,29 @@ impl Key for WideKey {
         is(2) && is(1) && is(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_key_is_its_tag_and_its_rest_and_other_flows_have_others(
+            client in any::<u128>(), other in any::<u128>(), ports in any::<[u16; 4]>(), frontends in any::<[u16; 2]>(),
+        ) {
+            let secret = Secret::new().unwrap();
+            let key = |client: u128, [port, to]: [u16; 2], frontend: u16| {
+                WideKey::new(Ipv6Addr::from_bits(client).into(), port, frontend.min(65_534)).to_port(to)
+            };
+            let [a, b] = [[ports[0], ports[1]], [ports[2], ports[3]]];
+            let own = key(client, a, frontends[0]);
+            prop_assert_eq!(WideKey::of(own.tag(secret), own.rest(), secret), own);
+            for another in [key(client, b, frontends[0]), key(client, a, frontends[1]), key(other, b, frontends[1])] {
+                prop_assert_eq!(another.tag(secret) == own.tag(secret), another == own);
+            }
+            let narrow = FlowKey::new(Ipv4Addr::from_bits(client as u32), ports[0], frontends[0].min(65_534));
+            prop_assert_eq!(FlowKey::of(narrow.tag(secret), narrow.rest(), secret), narrow);
+        }
+    }
+}
