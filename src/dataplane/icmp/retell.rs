@@ -111,8 +111,20 @@ impl Retelling {
             return Err(Mute::Refused(Refusal::Mtu));
         }
         outer.payload_len = at - message_at;
+        self.finish(made.get_mut(..at).ok_or(MALFORMED)?, message_at, outer, own, hop)?;
+        Ok(at)
+    }
+
+    /// The message's checksum, and the headers in front of it.
+    fn finish(
+        &self,
+        made: &mut [u8],
+        message_at: usize,
+        mut outer: NewHeader,
+        own: Option<&[u8]>,
+        hop: &Hop,
+    ) -> Result<(), Mute> {
         let (head, message) = made.split_at_mut_checked(message_at).ok_or(MALFORMED)?;
-        let message = message.get_mut(..outer.payload_len).ok_or(MALFORMED)?;
         write_checksum(message, self.from, self.to);
         if let Some([_, _, a, b]) = message.first_chunk() {
             outer = outer.named_by([*a, *b]);
@@ -124,7 +136,7 @@ impl Retelling {
             None => outer.write(header),
         };
         ethernet[12..].copy_from_slice(&ether_type.ok_or(MALFORMED)?.to_be_bytes());
-        Ok(at)
+        Ok(())
     }
 
     /// The quoted packet's header as its sender knows it. No hop is taken off or put back (RFC 7915 section 4.1). Its

@@ -47,12 +47,14 @@ fn cut_up(site: &Site) -> Vec<Case> {
     let came = pieces(site, &datagram(site), &[704]);
     let mut of_pieces: Vec<_> = left(&[part, 704, 704 + part]).collect();
     let of_second = of_pieces.split_off(2);
-    // The second waits for the first, and stays behind all of it.
-    let mut reversed = case(&narrow, "cut-up-reversed", why)
-        .comes(OUTSIDE, came[1].0.clone())
-        .comes(OUTSIDE, came[0].0.clone());
-    reversed.expected.transmitted += 1;
-    reversed = leave(reversed, of_pieces.iter().chain(&of_second).cloned().collect());
+    // The later ones wait for the first. All parts of the one are sent before those of the other.
+    let late = pieces(site, &datagram(site), &[128, 768]);
+    let mut reversed = case(&narrow, "cut-up-reversed", why);
+    for piece in [1, 2, 0] {
+        reversed = reversed.comes(OUTSIDE, late[piece].0.clone());
+    }
+    reversed.expected.transmitted += 2;
+    reversed = leave(reversed, left(&[128, 128 + part, 768, 768 + part]).collect());
     vec![
         reversed,
         leave(case(&narrow, "cut-up", why).comes(OUTSIDE, whole), of_whole),
