@@ -35,7 +35,7 @@ drop_reasons! {
     NotIp "not-ip" "The frame carries neither IPv4, IPv6 nor ARP.",
     Segmented "segmented" "The driver delivered the frame in several pieces.",
     VlanTagged "vlan-tagged" "The frame is in a VLAN, or in more than one, that no port of its device is in.",
-    VlanMissing "vlan-missing" "The frame is in no VLAN, and each port of its device is in one.",
+    VlanMissing "vlan-missing" "The frame is in no VLAN, and each port of its device is in one; or it has a tag of VLAN 4095, which is none.",
     ArpMalformed "arp-malformed" "The ARP packet is cut short, or not one for IPv4 over Ethernet.",
     ArpNotOurs "arp-not-ours" "The ARP packet does not concern an address of ours.",
     ArpConflict "arp-conflict" "Another station claims an address of ours.",

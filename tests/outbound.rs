@@ -669,3 +669,45 @@ source_addresses = [\"10.0.0.200\"]";
     assert_eq!(counts(&bed.replay)["outbound-no-port"], failed);
     assert_balanced(&bed.replay);
 }
+
+#[test]
+fn a_hunt_for_a_port_leaves_blocks_alone_that_went_to_another_backend() {
+    // Three blocks of eight ports: one for each backend, and one for who runs short.
+    let rule = "protocol = \"tcp\"\nfrontends = [\"203.0.113.11\"]\nports_per_backend = 8
+[[rule]]\nname = \"s\"\nfrontend = \"203.0.113.11:1048-65535/tcp\"\npool = \"web\"\nforward = \"full-nat\"
+source_addresses = [\"10.0.0.200\"]";
+    let mut bed = Bed::new(&config(2, rule), 1);
+    let (server, other) = (at("192.0.2.7", 80), at("192.0.2.8", 80));
+    let opening = |bed: &Bed, host, port, to| {
+        Packet::new(Kind::Tcp("S"), SocketAddr::new(bed.backend(0, host).ip(), port), to)
+    };
+    let block = |sent: &Packet| (sent.from.port() - 1024) / 8;
+    let mut live = Vec::new();
+    let mut open = |bed: &mut Bed, host, port, to| {
+        let packet = opening(bed, host, port, to);
+        let sent = bed.out(&packet);
+        live.push((packet, sent.clone()));
+        sent
+    };
+    // The first takes its own and what is nobody's, and then shares until the next to be tried is that.
+    let blocks: Vec<u16> = (2000..2016).map(|port| block(&open(&mut bed, 4, port, server))).collect();
+    let (own, further) = (blocks[0], blocks[15]);
+    assert_ne!(own, further);
+    (3000..3009).find(|port| block(&open(&mut bed, 4, *port, other)) == own).unwrap();
+    // That comes free, and the second takes it.
+    let (gone, stay): (Vec<_>, Vec<_>) = live.into_iter().partition(|(_, sent)| block(sent) == further);
+    for (packet, sent) in &gone {
+        bed.back(&sent.answer());
+        bed.out(&Packet { kind: Kind::Tcp("RA"), ..packet.clone() });
+    }
+    bed.now += 15.5;
+    stay.iter().for_each(|(packet, _)| _ = bed.out(packet));
+    let theirs: Vec<u16> =
+        (2000..2009).map(|port| block(&bed.out(&opening(&bed, 5, port, server)))).collect();
+    assert_eq!(theirs[8], further);
+    let asking = opening(&bed, 4, 4000, other);
+    let sent = bed.out(&asking);
+    assert_eq!(block(&sent), own);
+    assert_eq!(bed.back(&sent.answer()).to, asking.from);
+    assert_balanced(&bed.replay);
+}

@@ -178,6 +178,17 @@ fn other_protocols_go_by_the_address_alone() {
 }
 
 #[test]
+fn a_checksum_of_udp_lite_is_never_none() {
+    let mut bed = bed("", 1);
+    for checksum in 1..=u16::MAX {
+        let mut carried = carried(136, CLIENTS[0], OWN[0]);
+        carried[6..8].copy_from_slice(&checksum.to_be_bytes());
+        let there = bed.frames(OUTSIDE, packet_of(TO_OUTSIDE, (CLIENTS[0], OWN[0], 64), 136, &carried));
+        assert_ne!(there[0].1[40..42], [0, 0]);
+    }
+}
+
+#[test]
 fn errors_about_pings_and_other_protocols_find_their_way() {
     for (family, workers) in [(0, 1), (1, 1), (0, 3), (1, 3)] {
         let mut bed = bed("acl = \"friends\"", workers);

@@ -174,7 +174,8 @@ fn write<F: Frame>(frame: &mut F, ip: &IpPacket, hop: &Hop, ends: &NewEnds) -> R
 
 /// UDP-Lite (RFC 3828 section 3.1) and DCCP (RFC 4340 section 9.1), whose checksums are over the addresses too, and stand at
 /// one place.
-const WITH_PSEUDO_HEADER: [u8; 2] = [136, 33];
+const WITH_PSEUDO_HEADER: [u8; 2] = [PROTOCOL_UDP_LITE, 33];
+const PROTOCOL_UDP_LITE: u8 = 136;
 const THEIR_CHECKSUM_AT: usize = 6;
 
 /// The checksum of what a packet carries, where that is over the addresses. Those of ICMP in IPv4, GRE, ESP and SCTP are not.
@@ -185,10 +186,12 @@ fn update_checksum(carried: &mut [u8], ip: &IpPacket, ends: &NewEnds) -> Option<
         _ => return None,
     };
     let field = carried.get_mut(at..)?.first_chunk_mut::<2>()?;
-    *field = Delta::NONE
+    let new = Delta::NONE
         .replace_sum(sum_of(ip.source), sum_of(ends.source.ip()))
         .replace_sum(sum_of(ip.destination), sum_of(ends.destination.ip()))
         .apply(*field);
+    // Zero is none, which UDP-Lite may not be without (RFC 3828 section 3.1); all ones are the same sum.
+    *field = if ip.protocol == PROTOCOL_UDP_LITE && new == [0, 0] { [0xff, 0xff] } else { new };
     Some(())
 }
 

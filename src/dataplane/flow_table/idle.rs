@@ -62,11 +62,17 @@ impl<K: Key> Lines<'_, K> {
         ask: &mut impl FnMut(Silent<K>) -> bool,
     ) -> bool {
         for way in 0..WAYS {
+            let Some(line) = self.lines.get(index) else { return true };
+            // For nearly all that settles it, without a look at the key.
+            let value = line.value(way);
+            if !value.is_established() || now.since(value.seen()) <= world.idle_ticks_min {
+                continue;
+            }
             let Some((key, value)) = self.entry(index, way) else { continue };
             let Some(frontend) = world.frontend_of(key).filter(|frontend| frontend.tcp_reset) else {
                 continue;
             };
-            if !value.is_established() || !value.is_over(frontend.idle_ticks, now) {
+            if !value.is_over(frontend.idle_ticks, now) {
                 continue;
             }
             let backend = world.to_backend(value.backend());

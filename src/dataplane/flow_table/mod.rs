@@ -1,11 +1,11 @@
 //! The flow table: which backend each flow goes to. One worker's own; a cache of decisions, never a gate.
 //!
 //! Four entries of 16 bytes fill a cache line: a tag, which the flow is found by, and a value. Narrow keys are their own
-//! tags; of wide ones the client's address lies in memory of its own, which only new flows and those that end take a look at.
-//! A flow has two lines it can be in, chosen by its hash, and nothing is ever moved to make room: under a flood of new flows such moves would be tried in vain for
-//! every packet. When both lines are full, a flow that is over makes room, or one that has shown only one packet
-//! gives way; if there is none the new flow is not recorded: the hash alone decides then, and established flows
-//! keep their places.
+//! tags; of wide ones the client's address lies in memory of its own, which only new flows and those that end take a look
+//! at. A flow has two lines it can be in, chosen by its hash, and nothing is ever moved to make room: under a flood of new
+//! flows such moves would be tried in vain for every packet. When both lines are full, a flow that is over makes room, or
+//! one that has shown only one packet gives way; if there is none the new flow is not recorded: the hash alone decides
+//! then, and established flows keep their places.
 
 mod entry;
 mod idle;

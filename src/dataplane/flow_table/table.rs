@@ -111,7 +111,8 @@ impl<K: Key> Table<K> {
     #[inline]
     pub(in crate::dataplane) fn open(&mut self) -> Lines<'_, K> {
         let bytes = self.memory.get_mut(..self.len * Self::LINE_BYTES).unwrap_or_default();
-        let (lines, rests) = bytes.split_at_mut_checked(self.len * size_of::<Line>()).unwrap_or_default();
+        let lines_len = if K::HAS_REST { self.len * size_of::<Line>() } else { bytes.len() };
+        let (lines, rests) = bytes.split_at_mut_checked(lines_len).unwrap_or_default();
         // The mapping is aligned to pages, and these are any 64 bytes: this cannot fail.
         let lines = <[Line]>::mut_from_bytes(lines).unwrap_or_default();
         let rests = <[Rest]>::mut_from_bytes(rests).unwrap_or_default();

@@ -194,7 +194,15 @@ impl Lanes {
 
     fn class_of_first(&self, frame: &[u8], ip: &IpPacket, around: Around<'_>) -> Class {
         let Around { source, world, .. } = around;
-        let Some(packet) = first_fragment(frame, ip) else { return of_other_protocol(ip, source, world) };
+        let Some(packet) = first_fragment(frame, ip) else {
+            // Behind options, which the clue does not look behind: the others would not follow.
+            let is_icmp = ip.protocol == ipv6::PROTOCOL_ICMPV6 && ip.source.is_ipv6();
+            return if is_icmp {
+                Class::Drop(DropReason::Fragment)
+            } else {
+                of_other_protocol(ip, source, world)
+            };
+        };
         to_frontend(&packet, world)
             .or_else(|| to_source(&packet, world).map(Class::ToSource))
             .unwrap_or_else(|| from_inside(&packet, source, world))

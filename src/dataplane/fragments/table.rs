@@ -26,7 +26,7 @@ const HEADS: usize = 2 * DATAGRAMS_MAX;
 const LIFETIME_TICKS: u32 = 2 * TICKS_PER_SECOND;
 
 /// Fragments that a worker takes from its ports in a second: 4.8 Gbit/s of them at 1,500 bytes. One costs about as much as ten
-/// whole packets, so that a flood of them has less than a tenth of a worker's time.
+/// whole packets, so that these have less than a tenth of a worker's time; beyond, one costs as much as two.
 const PER_SECOND: u32 = 400_000;
 
 /// What becomes of the parts of a datagram.

@@ -25,6 +25,9 @@ const COPIES_MAX: i64 = 800;
 /// How deep all of that may lie in each other while it is worked out, so that the stack is enough.
 const EVALUATION_DEPTH_MAX: usize = 1000;
 
+/// Characters of an expression that are read for a step.
+const CHARACTERS_A_STEP: usize = 64;
+
 /// How deep parameters and variables may rest on each other.
 const LOOKUPS_MAX: usize = 32;
 
@@ -154,7 +157,10 @@ impl Template {
         }
         match &node.kind {
             Kind::Text(text) => match expression::within(text) {
-                Some(inner) => self.evaluate(&expression::parse(inner)?, scope),
+                Some(inner) => {
+                    self.pay(inner.len() / CHARACTERS_A_STEP)?;
+                    self.evaluate(&expression::parse(inner)?, scope)
+                }
                 // `[[` stands for a bracket.
                 None if text.starts_with("[[") => Ok(Kind::text(text.get(1..).unwrap_or_default())),
                 None => Ok(node.kind.clone()),

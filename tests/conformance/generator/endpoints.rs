@@ -117,7 +117,7 @@ fn own_address(family: Family) -> Case {
     let (far, server) = (client(family), backend(family));
     let bodies = [
         (Body::tcp((CLIENT_PORT, 22), "S", b""), Body::tcp((22, CLIENT_PORT), "SA", b"")),
-        (Body::udp((CLIENT_PORT, 5000), b"so"), Body::udp((5000, CLIENT_PORT), b"that")),
+        (Body::udp((CLIENT_PORT, 33000), b"so"), Body::udp((33000, CLIENT_PORT), b"that")),
         (echo(family, false), echo(family, true)),
         (echo(family, true), echo(family, false)),
         (Body::Other(47, vec![0, 0, 8, 0, 1, 2, 3, 4]), Body::Other(47, vec![0, 0, 8, 0, 5, 6, 7, 8])),

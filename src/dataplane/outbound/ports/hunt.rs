@@ -22,7 +22,7 @@ pub(super) struct Failure {
     port: u32,
     /// How many ports had come free by then; from 1.
     freed: u32,
-    /// Ports that were tried.
+    /// Ports that were tried; where other destinations of the same set are looked for meanwhile, not all of them are others.
     tried: u32,
     spare: u32,
 }
@@ -94,7 +94,12 @@ impl Ports {
     ) -> Option<(u32, Option<u16>)> {
         let Ring { head, blocks, .. } = *self.ring(share)?;
         let is_in_ring = |link: Option<&mut Link>| link.is_some_and(|link| link.next != 0);
-        let is_place = from.checked_sub(1).is_some_and(|block| is_in_ring(self.link(share, block as usize)));
+        // Meanwhile the block may have gone to another backend, and have its place in that one's ring.
+        let is_its = |block: usize| share.claims.at(share.kind, block).owner() == Some(share.member);
+        let is_place = from
+            .checked_sub(1)
+            .map(|block| block as usize)
+            .is_some_and(|block| is_its(block) && is_in_ring(self.link(share, block)));
         let mut at = if is_place { from } else { head };
         for _ in 0..blocks {
             let block = at.checked_sub(1)? as usize;
