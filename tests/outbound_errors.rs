@@ -7,9 +7,8 @@ mod outbound_bed;
 use std::net::SocketAddr;
 
 use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, assert_balanced, counts, moved};
-use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{Icmpv4Type, Icmpv6Type, IpNumber, PacketBuilder, SlicedPacket, TransportSlice};
-use outbound_bed::errors::{read_error, unreachable};
+use outbound_bed::errors::{mtu_told, read_error, unreachable};
 use outbound_bed::{Bed, EGRESS, Kind, Packet, at, config};
 
 const SERVERS: [&str; 2] = ["192.0.2.7", "2001:db8:2::7"];
@@ -79,19 +78,7 @@ fn what_does_not_fit_is_told() {
             common::fix_ip_checksum(&mut frame);
         }
         let told = bed.frames(INSIDE, frame);
-        let packet = SlicedPacket::from_ethernet(&told[0].1).unwrap();
-        match packet.transport.unwrap() {
-            TransportSlice::Icmpv4(icmp) => assert_eq!(
-                icmp.icmp_type(),
-                Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded {
-                    next_hop_mtu: 1300
-                })
-            ),
-            TransportSlice::Icmpv6(icmp) => {
-                assert_eq!(icmp.icmp_type(), Icmpv6Type::PacketTooBig { mtu: 1300 });
-            }
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(mtu_told(&told[0].1), 1300);
         assert_eq!(told[0].0, INSIDE);
         // It has taken no port.
         assert_eq!(bed.flows(family, 4, Kind::Udp), (0, 0, 0, 0, 0));

@@ -49,3 +49,19 @@ pub fn read_error(frame: &[u8]) -> (IpAddr, IpAddr, Vec<u8>) {
     quoted.extend(payload);
     (from, to, quoted)
 }
+
+/// The MTU that an error asks for.
+pub fn mtu_told(frame: &[u8]) -> u32 {
+    use DestUnreachableHeader::FragmentationNeeded;
+    match SlicedPacket::from_ethernet(frame).unwrap().transport.unwrap() {
+        TransportSlice::Icmpv4(icmp) => match icmp.icmp_type() {
+            Icmpv4Type::DestinationUnreachable(FragmentationNeeded { next_hop_mtu }) => next_hop_mtu.into(),
+            other => panic!("{other:?}"),
+        },
+        TransportSlice::Icmpv6(icmp) => match icmp.icmp_type() {
+            Icmpv6Type::PacketTooBig { mtu } => mtu,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
